@@ -1,0 +1,1 @@
+"""COSEM: data types, A-XDR, interface classes as tables, profiles as columns. Shared by meter and head-end."""

@@ -1,0 +1,1 @@
+"""The meter's books: integers only, deterministic, exact for any cut of a block."""

@@ -1,0 +1,69 @@
+"""Fixtures for every room, and the record of which data-sheet promise is proved by which test."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ON_REQUEST = ("crash", "fuzz")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Recordings and telegrams of real devices, kept beside the repository and never in it."""
+    path = ROOT.parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("the recordings of real devices are not here: expected in ../shared/data")
+    return path
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests out unless they were asked for with `-m fuzz` or `-m crash`."""
+    asked = config.getoption("-m") or ""
+    wanted = [
+        i for i in items if not any(i.get_closest_marker(m) and m not in asked for m in ON_REQUEST)
+    ]
+    dropped = [item for item in items if item not in set(wanted)]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = wanted
+
+
+class RequirementRecorder:
+    """Writes build/requirements.json: ID -> the tests that prove it and whether they passed."""
+
+    def __init__(self) -> None:
+        self.proofs: dict[str, dict[str, str]] = defaultdict(dict)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, value in report.user_properties:
+            if name != "requirement":
+                continue
+            if report.when == "call" or report.outcome != "passed":
+                self.proofs[str(value)][report.nodeid] = report.outcome
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workerinput") or not self.proofs:
+            return
+        target = ROOT / "build" / "requirements.json"
+        target.parent.mkdir(exist_ok=True)
+        before = json.loads(target.read_text()) if target.exists() else {}
+        for name, tests in self.proofs.items():
+            before.setdefault(name, {}).update(tests)
+        target.write_text(json.dumps(before, indent=1, sort_keys=True))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(RequirementRecorder(), "requirement-recorder")
+
+
+@pytest.fixture(autouse=True)
+def _requirement_properties(request: pytest.FixtureRequest, record_property: Any) -> None:
+    for mark in request.node.iter_markers("requirement"):
+        for name in mark.args:
+            record_property("requirement", name)
