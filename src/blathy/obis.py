@@ -40,7 +40,7 @@ class Obis(bytes):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `1-0:1.8.0`, `1-0:1.8.0*255`, `1.0.1.8.0.255`, or short `1.8.0` (then A-B is 1-0)."""
+        """Read `1-0:1.8.0`, `1-0:1.8.0*255`, `1.0.1.8.0.255` or `1.8.0` (then A-B is 1-0)."""
         text = text.strip()
         if match := _DOTTED.fullmatch(text):
             return cls(*(int(group) for group in match.groups()))

@@ -7,8 +7,8 @@ Sign conventions (IEC 62053-23 geometry, seen from the grid into the installatio
   III: P < 0, Q < 0; IV: P >= 0, Q < 0. R+ = R1 + R2 and R- = R3 + R4.
 - E+ is the apparent energy while P >= 0, E- while P < 0. |A| = A+ + A-; net = A+ - A-.
 
-Past metrology everything is an integer in the base of its measure (`BASE`): energies in micro-watt-hours
-(uvarh, uVAh), powers in milliwatts, voltages in millivolts, currents in milliamperes.
+Past metrology everything is an integer in the base of its measure (`base_of`): energies in uWh
+(uvarh, uVAh), powers in mW (mvar, mVA), voltages in mV, currents in mA.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ SYMBOL: Final[dict[Unit, str]] = {
 
 
 class Measure(Enum):
-    """What is measured. The value is the OBIS group C of the three-phase total (IEC 62056-61, A = 1)."""
+    """What is measured. The value is OBIS group C of the total (IEC 62056-61, A = 1)."""
 
     A_IMPORT = 1
     A_EXPORT = 2
@@ -275,8 +275,10 @@ def decimal_text(mantissa: int, scaler: int) -> str:
 
 
 def rescale(mantissa: int, from_scaler: int, to_scaler: int) -> int:
-    """The integer at `to_scaler`, cut towards zero as a register shows it (no rounding up: never show
-    energy that has not been counted)."""
+    """The integer at `to_scaler`, cut towards zero as a register shows it.
+
+    No rounding up: a register never shows energy that has not been counted.
+    """
     shift = from_scaler - to_scaler
     if shift >= 0:
         return mantissa * int(10**shift)

@@ -22,7 +22,7 @@ class CommandError(Exception):
     """What a user did wrong or met: one sentence that says what is wrong and what to try."""
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"blathy {__version__}")
         raise typer.Exit
@@ -30,15 +30,16 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001
 
 @app.callback()
 def _options(
-    version: Annotated[  # noqa: ARG001
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Entry point: exit status 2 and one sentence for every foreseeable error, never a traceback."""
+    """Entry point: one sentence and exit status 2 for every foreseeable error, no traceback."""
     try:
         app()
     except CommandError as error:

@@ -1,1 +1,1 @@
-"""COSEM: data types, A-XDR, interface classes as tables, profiles as columns. Shared by meter and head-end."""
+"""COSEM, as meter and head-end share it: data types, A-XDR, classes as tables, profiles."""

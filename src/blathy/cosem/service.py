@@ -1,7 +1,8 @@
 """What client and server say of an object: references, results, and the port of an object model.
 
-Services carry attribute values as A-XDR bytes in both directions: the server encodes straight from its
-registers and the client decodes straight to columns; nothing in between builds an object per value.
+Services carry attribute values as A-XDR bytes in both directions: the server encodes straight from
+its registers and the client decodes straight to columns; nothing in between builds an object per
+value.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class MethodRef:
 class Requester:
     """Who asks: what an object model needs to know of the association to decide on access.
 
-    `protected` lists how this very request came: subset of {"authenticated", "encrypted", "signed"}.
+    `protected` lists how this very request came: of {"authenticated", "encrypted", "signed"}.
     `max_pdu_size` is the largest APDU the client takes, for models that page their answers.
     """
 
@@ -108,4 +109,4 @@ class ObjectModel(Protocol):
         """Run the method; `parameters` and the return value are A-XDR bytes, empty for none."""
 
     def short_names(self, who: Requester) -> dict[int, tuple[int, Obis]]:
-        """Base name -> (class id, logical name), for short-name referencing; empty if not supported."""
+        """Base name -> (class id, logical name) for short-name referencing; may be empty."""

@@ -1,7 +1,7 @@
 """The block: consecutive intervals as arrays. What metrology or a source hands to the ledger.
 
-One interval a second live, a day at once when catching up, a year when simulating: the ledger's result
-does not depend on how the same intervals are cut into blocks.
+One interval a second live, a day at once when catching up, a year when simulating: the ledger's
+result does not depend on how the same intervals are cut into blocks.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ ENERGY_MEASURES: Final = (
 """Last axis of `Block.energy_u`. R+ R- |A| and net are sums of these."""
 
 PHASES: Final = (Phase.TOTAL, Phase.L1, Phase.L2, Phase.L3)
-"""Middle axis of `Block.energy_u`. The total is netted as the meter's rule says, so it need not be the
-sum of the phases."""
+"""Middle axis of `Block.energy_u`. The total is netted as the meter's rule says, so it need not be
+the sum of the phases."""
 
 INSTANT_COLUMNS: Final[tuple[tuple[str, Phase], ...]] = (
     *(
@@ -45,8 +45,8 @@ INSTANT_COLUMNS: Final[tuple[tuple[str, Phase], ...]] = (
     ),  # voltage angle against U1: 0, 120 000, 240 000
     *(("angle_i_mdeg", phase) for phase in PHASES[1:]),  # current angle against U1
 )
-"""Columns of `Block.instant`: means over the interval. `u_mv` TOTAL is the mean of the phases present,
-`i_ma` TOTAL the largest phase; `p_mw` and `q_mvar` are signed; a missing phase is 0."""
+"""Columns of `Block.instant`: means over the interval. `u_mv` TOTAL is the mean of the phases
+present, `i_ma` TOTAL the largest phase; `p_mw`, `q_mvar` are signed; a missing phase is 0."""
 INSTANT_INDEX: Final = {column: index for index, column in enumerate(INSTANT_COLUMNS)}
 
 
@@ -63,7 +63,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """`n` consecutive intervals of `step_s` seconds, the first beginning at `start_utc_s` (true time)."""
+    """`n` consecutive intervals of `step_s` s; the first begins at `start_utc_s` (true time)."""
 
     start_utc_s: int
     step_s: int

@@ -1,5 +1,7 @@
-"""The vocabulary of events: neutral names that metrology, terminals and control use. A model maps each
-to the code and the log of its maker."""
+"""The vocabulary of events: neutral names that metrology, terminals and control use.
+
+A model maps each to the code and the log of its maker.
+"""
 
 from __future__ import annotations
 
