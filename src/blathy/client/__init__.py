@@ -1,0 +1,1 @@
+"""The DLMS/COSEM client: reads any meter, ours or not."""

@@ -1,0 +1,1 @@
+"""Thin asyncio shells around the protocol cores: TCP, UDP, serial lines, memory with faults."""

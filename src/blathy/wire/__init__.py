@@ -1,0 +1,1 @@
+"""Protocol cores without IO, client and server side by side."""
