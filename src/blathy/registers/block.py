@@ -42,8 +42,8 @@ INSTANT_COLUMNS: Final[tuple[tuple[str, Phase], ...]] = (
     *(("thd_i_milli_percent", phase) for phase in PHASES[1:]),
     *(
         ("angle_u_mdeg", phase) for phase in PHASES[1:]
-    ),  # voltage angle against U1: 0, 120 000, 240 000
-    *(("angle_i_mdeg", phase) for phase in PHASES[1:]),  # current angle against U1
+    ),  # lag of the voltage behind U1: 0, 120, 240 degrees
+    *(("angle_i_mdeg", phase) for phase in PHASES[1:]),  # lag of the current behind U1
 )
 """Columns of `Block.instant`: means over the interval. `u_mv` TOTAL is the mean of the phases
 present, `i_ma` TOTAL the largest phase; `p_mw`, `q_mvar` are signed; a missing phase is 0."""
