@@ -154,15 +154,13 @@ class SyntheticSource:
         steady = _STEADY
         low[:, steady] = instant[:, steady]
         high[:, steady] = instant[:, steady]
+        low, high = np.minimum(low, high), np.maximum(low, high)
         if per > 1:
             energy = energy.reshape(n, per, *ENERGY_SHAPE).sum(axis=1)
-            shaped = instant.reshape(n, per, width)
-            low = np.minimum(low, high).reshape(n, per, width).min(axis=1)
-            high = np.maximum(low, high.reshape(n, per, width).max(axis=1))
-            instant = (shaped.sum(axis=1)) // per
+            low = low.reshape(n, per, width).min(axis=1)
+            high = high.reshape(n, per, width).max(axis=1)
+            instant = instant.reshape(n, per, width).sum(axis=1) // per
             alive = alive.reshape(n, per).max(axis=1)
-        else:
-            low, high = np.minimum(low, high), np.maximum(low, high)
         return Block(
             start_utc_s,
             step_s,

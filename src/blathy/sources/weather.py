@@ -36,10 +36,12 @@ def clearness(seed: int, day_utc: int) -> NDArray[np.float64]:
     knots = rng.normal(0.0, 1.0, 49).cumsum() * 0.25
     slow = np.interp(np.arange(MINUTES_PER_DAY), np.arange(49) * 30, knots - knots.mean())
     quick = smooth_noise(rng, MINUTES_PER_DAY, 4) * cloudy * (1 - cloudy) * 1.6
-    return np.clip(1.0 - cloudy * (0.75 + 0.4 * slow) + quick, 0.08, 1.0)
+    passed: NDArray[np.float64] = np.clip(1.0 - cloudy * (0.75 + 0.4 * slow) + quick, 0.08, 1.0)
+    return passed
 
 
 def smooth_noise(rng: np.random.Generator, n: int, every: int) -> NDArray[np.float64]:
     """Noise of unit deviation, linear between knots `every` steps apart."""
     knots = rng.normal(0.0, 1.0, n // every + 2)
-    return np.asarray(np.interp(np.arange(n), np.arange(len(knots)) * every, knots))
+    course: NDArray[np.float64] = np.interp(np.arange(n), np.arange(len(knots)) * every, knots)
+    return course

@@ -1,0 +1,77 @@
+"""Waveforms in real time: samples of three-phase U and I that carry the power of an interval
+source.
+
+The samples go through the same metrology that measures recordings and live hardware; what the
+registers see is measured, not computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blathy.registers.block import INSTANT_INDEX, PHASES, Block
+from blathy.sources.appliances import ORDERS
+
+U_HARMONICS: Final = ((5, 0.012, 170.0), (7, 0.008, 40.0), (11, 0.004, 200.0))
+"""Order, ratio to the fundamental, angle in degrees: a usual low-voltage background."""
+
+
+@dataclass(slots=True)
+class WaveformSynthesizer:
+    """Draws one second after the other of u and i with continuous phase.
+
+    `sample_rate_hz` is a whole number. Channels: u1 u2 u3 i1 i2 i3 in V and A, float32.
+    """
+
+    sample_rate_hz: int = 6_400
+    phases: int = 3
+    _angle_turns: float = 0.0
+
+    def second(self, block: Block, row: int = 0) -> NDArray[np.float32]:
+        """One second of samples, (channels, sample_rate_hz), for the interval `row` of `block`.
+
+        P and Q per phase are carried by the fundamental exactly; the current's distortion follows
+        the interval's THD, split over the orders of the synthetic loads.
+        """
+        instant = block.instant[row]
+        n = self.sample_rate_hz
+        frequency_hz = instant[INSTANT_INDEX[("f_mhz", PHASES[0])]] / 1000.0 or 50.0
+        turns = self._angle_turns + frequency_hz * np.arange(n) / n
+        self._angle_turns = (self._angle_turns + frequency_hz) % 1.0
+        samples = np.zeros((2 * self.phases, n), dtype=np.float32)
+        for k, phase in enumerate(PHASES[1 : 1 + self.phases]):
+            volts = instant[INSTANT_INDEX[("u_mv", phase)]] / 1000.0
+            if volts <= 0:
+                continue
+            theta = 2 * np.pi * (turns - k / 3.0)
+            background = np.sqrt(1.0 + sum(r * r for _, r, _ in U_HARMONICS))
+            fundamental = volts / background
+            u = np.sin(theta)
+            for order, ratio, degrees in U_HARMONICS:
+                u = u + ratio * np.sin(order * theta + np.radians(degrees))
+            samples[k] = np.sqrt(2.0) * fundamental * u
+            samples[self.phases + k] = self._current(instant, phase, fundamental, theta)
+        return samples
+
+    def _current(
+        self,
+        instant: NDArray[np.int64],
+        phase: int,
+        fundamental_v: float,
+        theta: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        power = instant[INSTANT_INDEX[("p_mw", PHASES[phase])]] / 1000.0
+        reactive = instant[INSTANT_INDEX[("q_mvar", PHASES[phase])]] / 1000.0
+        thd = instant[INSTANT_INDEX[("thd_i_milli_percent", PHASES[phase])]] / 100_000.0
+        amps = np.hypot(power, reactive) / fundamental_v
+        wave = (power * np.sin(theta) - reactive * np.cos(theta)) / fundamental_v
+        used = {order for order, _, _ in U_HARMONICS}
+        free = [order for order in ORDERS if order not in used]  # no power with the voltage's own
+        share = amps * thd / np.sqrt(len(free))
+        for order in free:
+            wave = wave + share * np.sin(order * theta + 0.7 * order)
+        return np.asarray(np.sqrt(2.0) * wave, dtype=np.float64)
