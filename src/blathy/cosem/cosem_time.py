@@ -139,7 +139,7 @@ class CosemDate:
         return False
 
     def in_year(self, year: int) -> date:
-        """The first day of `year` that the pattern covers; raise CosemTimeError if there is none."""
+        """The first day of `year` that the pattern covers; raise CosemTimeError without one."""
         day = date(year, 1, 1)
         while day.year == year:
             if self.matches(day):
