@@ -1,0 +1,1 @@
+"""The control centre: reads any number of meters over their ports."""

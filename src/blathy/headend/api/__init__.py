@@ -1,0 +1,1 @@
+"""The control centre's REST interface, its stream and the portal."""

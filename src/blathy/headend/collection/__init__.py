@@ -1,0 +1,1 @@
+"""How meters are asked: schedules, conversations, retries, gaps."""

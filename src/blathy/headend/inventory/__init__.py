@@ -1,0 +1,1 @@
+"""What there is: stations, feeders, points, meters, keys, groups and invocation counters."""

@@ -1,0 +1,1 @@
+"""Alembic migrations of the head-end's schema, applied when the store is opened."""

@@ -1,0 +1,1 @@
+"""What is done: events and alarms, commands, jobs, the audit chain."""

@@ -1,0 +1,1 @@
+"""What was read: ingest, the store of meter-channel-days, queries, validation, exports."""
