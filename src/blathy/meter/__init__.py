@@ -1,0 +1,1 @@
+"""One running meter: source -> registers -> store -> objects -> ports."""
