@@ -93,7 +93,7 @@ def _home(
 F1: Final = (
     TownPoint("Mill Street 1", "household", "omnipower", _home(2400, things=SMALL_HOME)),
     TownPoint(
-        "Mill Street 2", "household", "k382m", _home(4300, phases=3), SubMeter("heat", 9500, "KAM")
+        "Mill Street 2", "household", "mt372", _home(4300, phases=3), SubMeter("heat", 9500, "KAM")
     ),
     TownPoint("Mill Street 3", "household", "omnipower", _home(3100)),
     TownPoint(

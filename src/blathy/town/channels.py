@@ -1,0 +1,93 @@
+"""Which channels the head-end collects from a meter: read off the model's load profiles.
+
+The site description names channels by quantity (`a_import`, `u_l1`); where a profile captures
+something else than the attribute's own value (a mean, a maximum), the channel says so.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from blathy.headend.inventory.description import ChannelDescription
+from blathy.models.model import Column, Model, Profile
+from blathy.quantity import SYMBOL, Kind, Measure, Phase, Source, base_of
+
+_ENERGY_NAMES: Final = {
+    Measure.A_IMPORT: ("a_import", "A+ energy"),
+    Measure.A_EXPORT: ("a_export", "A− energy"),
+    Measure.R_PLUS: ("r_plus", "R+ energy"),
+    Measure.R_MINUS: ("r_minus", "R− energy"),
+    Measure.R1: ("r1", "R1 energy"),
+    Measure.R2: ("r2", "R2 energy"),
+    Measure.R3: ("r3", "R3 energy"),
+    Measure.R4: ("r4", "R4 energy"),
+    Measure.E_IMPORT: ("e_import", "E+ energy"),
+    Measure.E_EXPORT: ("e_export", "E− energy"),
+    Measure.A_ABS: ("a_abs", "|A| energy"),
+    Measure.A_NET: ("a_net", "Net energy"),
+}
+_INSTANT_NAMES: Final = {
+    Measure.U: ("u", "Voltage"),
+    Measure.I: ("i", "Current"),
+    Measure.F: ("f", "Frequency"),
+    Measure.PF: ("pf", "Power factor"),
+    Measure.THD_U: ("thd_u", "Voltage THD"),
+    Measure.THD_I: ("thd_i", "Current THD"),
+}
+_POWER_NAMES: Final = {
+    Measure.A_IMPORT: ("p_import", "P+ power"),
+    Measure.A_EXPORT: ("p_export", "P− power"),
+    Measure.R_PLUS: ("q_plus", "Q+ power"),
+    Measure.R_MINUS: ("q_minus", "Q− power"),
+    Measure.A_NET: ("p", "Power"),
+    Measure.E_IMPORT: ("s_import", "S+ power"),
+    Measure.E_EXPORT: ("s_export", "S− power"),
+}
+_EXTREMES: Final = {Kind.MINIMUM: ("_min", ", minimum"), Kind.MAXIMUM: ("_max", ", maximum")}
+
+
+def channels_of(model: Model) -> tuple[ChannelDescription, ...]:
+    """The channels of the main load profile, and the means of the second one where it adds any."""
+    found: dict[str, ChannelDescription] = {}
+    for profile in model.profiles[:2]:
+        if profile.period_s < 60 or profile.period_s > 3600:
+            continue
+        for column in profile.columns:
+            channel = _channel(model, profile, column)
+            if channel is not None:
+                found.setdefault(channel.id, channel)
+    return tuple(found.values())
+
+
+def _channel(model: Model, profile: Profile, column: Column) -> ChannelDescription | None:
+    row = model.row(column.obis)
+    source = column.source or row.source
+    named = _name(source)
+    if named is None:
+        return None
+    unit, _ = base_of(source)
+    phase = "" if source.phase is Phase.TOTAL else f"_{source.phase.name.lower()}"
+    suffix, words = _EXTREMES.get(source.kind, ("", ""))
+    energy = source.kind in {Kind.ENERGY, Kind.DELTA}
+    return ChannelDescription(
+        id=f"{named[0]}{phase}{suffix}",
+        name=named[1] + (f" {source.phase.name}" if phase else "") + words,
+        obis=str(column.obis),
+        unit=SYMBOL[unit],
+        scaler=row.scaler,
+        step_s=profile.period_s,
+        kind="energy" if energy else "instant",
+        cumulative=source.kind is Kind.ENERGY and not profile.delta,
+        profile=str(profile.obis),
+        attribute=column.attribute,
+    )
+
+
+def _name(source: Source) -> tuple[str, str] | None:
+    if source.loss is not None:
+        return source.loss.name.lower(), f"{source.loss.name} losses"
+    if source.measure is None:
+        return None
+    if source.kind in {Kind.ENERGY, Kind.DELTA}:
+        return _ENERGY_NAMES.get(source.measure)
+    return _POWER_NAMES.get(source.measure) or _INSTANT_NAMES.get(source.measure)
