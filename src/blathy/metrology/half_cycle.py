@@ -1,0 +1,618 @@
+"""The atom: sums over one half cycle of the grid, from which everything else is added up.
+
+Products of samples (u², i², u·i, u and i against the grid's oscillator, …) are summed at the
+sample rate between two zero crossings of the synchronised grid. A crossing falls between samples:
+there the sum gets a 16-point correction that makes it the integral of the band-limited product up
+to that very instant. One half cycle ends where the next begins, with the same correction, so any
+number of them adds up without gap and without double count.
+
+The sums of u² are kept per sixth of a cycle, because the zero crossings of the other phases lie
+on the sixths: Urms(1/2) of every channel begins at that channel's own crossing.
+
+Work is cut by the count of samples and of half cycles alone, never by the blocks handed in: the
+results are the same bit by bit for any cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from blathy.metrology import synchronisation as sync
+from blathy.metrology.connection import Connection, Wiring
+from blathy.metrology.synchronisation import (
+    COASTING,
+    EDGE_GUARD,
+    FAST,
+    I_BASE,
+    I_EDGES,
+    I_FILLED,
+    I_FIRST6,
+    I_OPENED,
+    I_STARTED,
+    I_TOTAL,
+    INVALID,
+    PARTIAL,
+    REVERSED,
+    SATURATED,
+    UPWARD,
+)
+
+FloatArray = NDArray[np.float64]
+ComplexArray = NDArray[np.complex128]
+
+TAPS: Final = 16
+FRACTIONS: Final = 256
+TICK: Final = 16  # samples per quality mark
+SLICE: Final = 8_192  # samples worked on at a time: channels of one slice fit the cache
+KEEP_S: Final = 0.75  # samples kept for the spectrum of the longest window, and the look-ahead
+
+C_START, C_END, C_FLAGS, C_PHASES = 0, 1, 2, 3
+PHASE_COLUMNS: Final = 11
+U2, I2, P, US, UC, IS, IC, U0, I0 = 0, 3, 4, 5, 6, 7, 8, 9, 10
+CROSS_COLUMNS: Final = 6  # u1u2 u2u3 u3u1, calculated neutral², measured neutral², residual²
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HalfCycles:
+    """Consecutive half cycles; integrals over their duration, one row each.
+
+    `start` and `end` are instants in samples since the first sample (its instant is 0; a sample
+    stands for the half interval on either side, so the record begins at -0.5).
+    Integrals: `u2_v2s` (n, phases, 3 sixths), `i2_a2s`, `energy_j`, `u0_vs`, `i0_as` (n, phases);
+    `u1_vs`, `i1_as` complex, twice the mean is the peak phasor against the grid's own phase, in
+    which L1 of a symmetrical right-handed system has the angle 0. `cross` (n, 6): u1u2 u2u3 u3u1
+    [V²s], (Σi)², measured neutral² and (Σi + in)² [A²s]. `flags`: PARTIAL, COASTING, ...
+    """
+
+    table: FloatArray
+    phases: int
+    sample_rate_hz: float
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, rows: slice) -> HalfCycles:
+        return HalfCycles(self.table[rows], self.phases, self.sample_rate_hz)
+
+    @property
+    def start(self) -> FloatArray:
+        return self.table[:, C_START]
+
+    @property
+    def end(self) -> FloatArray:
+        return self.table[:, C_END]
+
+    @property
+    def duration_s(self) -> FloatArray:
+        return (self.end - self.start) / self.sample_rate_hz
+
+    @property
+    def flags(self) -> NDArray[np.int64]:
+        return self.table[:, C_FLAGS].astype(np.int64)
+
+    @property
+    def per_phase(self) -> FloatArray:
+        """(n, phases, 11): the raw columns of each phase."""
+        end = C_PHASES + PHASE_COLUMNS * self.phases
+        return self.table[:, C_PHASES:end].reshape(len(self.table), self.phases, PHASE_COLUMNS)
+
+    @property
+    def u2_v2s(self) -> FloatArray:
+        return self.per_phase[:, :, U2 : U2 + 3]
+
+    @property
+    def i2_a2s(self) -> FloatArray:
+        return self.per_phase[:, :, I2]
+
+    @property
+    def energy_j(self) -> FloatArray:
+        return self.per_phase[:, :, P]
+
+    @property
+    def u1_vs(self) -> ComplexArray:
+        return np.asarray(self.per_phase[:, :, US] + 1j * self.per_phase[:, :, UC])
+
+    @property
+    def i1_as(self) -> ComplexArray:
+        return np.asarray(self.per_phase[:, :, IS] + 1j * self.per_phase[:, :, IC])
+
+    @property
+    def u0_vs(self) -> FloatArray:
+        return self.per_phase[:, :, U0]
+
+    @property
+    def i0_as(self) -> FloatArray:
+        return self.per_phase[:, :, I0]
+
+    @property
+    def cross(self) -> FloatArray:
+        return self.table[:, C_PHASES + PHASE_COLUMNS * self.phases :]
+
+
+class HalfCycleMeter:
+    """Turns a stream of samples into half cycles; bounded memory, about 0.2 s behind the samples.
+
+    The first and the last half cycle of a record are PARTIAL: they hold what lies before the first
+    and after the last crossing, so nothing that was sampled is lost.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        rate = connection.sample_rate_hz
+        phases = connection.phases
+        currents = phases + int(connection.neutral_measured)
+        self.step = sync.step_samples(connection)
+        self._kernel_c, self._kernel_s = sync.design_window(connection)
+        self._omega = 2 * np.pi * connection.nominal_hz / rate
+        self._advance_max = 2 * np.pi * sync.DEVIATION_MAX_HZ * self.step / rate
+        self._floor_v = sync.AMPLITUDE_FLOOR * connection.nominal_u_v
+        self.keep = TICK * int(np.ceil(KEEP_S * rate / TICK))
+        self.capacity = self.keep + 2 * SLICE
+        self.samples = np.zeros((phases + currents, self.capacity), np.float32)
+        self._reference = np.zeros((2 if phases > 1 else 1, self.capacity), np.float32)
+        self._oscillator = np.zeros((2, self.capacity))
+        self._quality = np.zeros(self.capacity // TICK + 1, np.uint8)
+        self.ints = np.zeros(sync.INTEGERS, np.int64)
+        self.ints[sync.I_ROTATION] = 1
+        self._floats = np.zeros(sync.FLOATS)
+        self._ring = np.zeros((4, sync.RING))
+        edges = 8 * (self.capacity // self.step + sync.RING)
+        self._edges = np.zeros((2, edges))
+        columns = C_PHASES + PHASE_COLUMNS * phases + CROSS_COLUMNS
+        self._edge_sums = np.zeros((2, 9 * phases + CROSS_COLUMNS))
+        self._rows = np.zeros((edges // 2, columns))
+        self._scale = connection.scale_per_channel()
+        self._weights = edge_weights()
+        self._mode = {Wiring.THREE_PHASE_3_WIRE: 1, Wiring.SPLIT_PHASE: 2}.get(connection.wiring, 0)
+
+    @property
+    def samples_seen(self) -> int:
+        """Frames pushed since the beginning."""
+        return int(self.ints[I_TOTAL])
+
+    @property
+    def base(self) -> int:
+        """Number of the sample that stands in column 0 of `samples`."""
+        return int(self.ints[I_BASE])
+
+    def push(self, frames: NDArray[Any]) -> HalfCycles:
+        """The half cycles that are complete after these frames (n, channels), any n."""
+        frames = self.checked(frames)
+        parts = [self.push_slice(part).table.copy() for part in self.slices(frames)]
+        return self.half_cycles(np.concatenate(parts) if parts else self._rows[:0].copy())
+
+    def checked(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """The frames in C order; raise ValueError when their shape or type cannot be measured."""
+        frames = np.asarray(frames)
+        if frames.ndim != 2 or frames.shape[1] != self.connection.channels:
+            raise ValueError(
+                f"frames of shape {frames.shape} do not fit; "
+                f"pass (n, {self.connection.channels}) in the order of the wiring"
+            )
+        if frames.dtype.name not in {"int16", "int32", "float32", "float64"}:
+            raise ValueError(f"samples of type {frames.dtype} cannot be read; convert to float32")
+        return np.ascontiguousarray(frames)
+
+    @staticmethod
+    def slices(frames: NDArray[Any]) -> list[NDArray[Any]]:
+        """The frames in pieces that `push_slice` takes."""
+        return [frames[n : n + SLICE] for n in range(0, len(frames), SLICE)]
+
+    def push_slice(self, frames: NDArray[Any]) -> HalfCycles:
+        """As `push` for at most `SLICE` frames; the table is overwritten by the next call."""
+        if self.ints[I_TOTAL] - self.ints[I_BASE] + len(frames) > self.capacity:
+            self._compact()
+        limit = self.connection.saturation_counts(frames.dtype)
+        _ingest(
+            frames, self._scale, limit, self._mode, self.connection.phases,
+            self.samples, self._reference, self._quality, self.ints,
+        )  # fmt: skip
+        return self._work(final=False)
+
+    def finish(self) -> HalfCycles:
+        """The half cycles that were still waiting, and the partial one at the end of the record."""
+        return self._work(final=True)
+
+    def _work(self, *, final: bool) -> HalfCycles:
+        sync.measure_steps(
+            self._reference, self._kernel_c, self._kernel_s, self.step, self._omega,
+            self._floor_v, self._advance_max, self.ints, self._ring,
+        )  # fmt: skip
+        sync.track(
+            self.ints, self._floats, self._ring, self.step, len(self._kernel_c) // 2, self._omega,
+            self._floor_v, self._advance_max, self._oscillator, self._edges, final,
+        )  # fmt: skip
+        count = _sum_half_cycles(
+            self.samples, self._oscillator, self._quality, self._edges, self._edge_sums,
+            self._weights, self.connection.phases, 1.0 / self.connection.sample_rate_hz,
+            self.ints, self._floats, self._rows, final,
+        )  # fmt: skip
+        return self.half_cycles(self._rows[:count])
+
+    def half_cycles(self, table: FloatArray) -> HalfCycles:
+        return HalfCycles(table, self.connection.phases, self.connection.sample_rate_hz)
+
+    def _compact(self) -> None:
+        """Drop what nobody needs any more; whole ticks, so that quality marks keep their place."""
+        used = int(self.ints[I_TOTAL] - self.ints[I_BASE])
+        drop = (used - self.keep) // TICK * TICK
+        if drop <= 0:
+            return
+        for rows in (self.samples, self._reference, self._oscillator):
+            rows[:, : used - drop] = rows[:, drop:used].copy()
+        marks = self._quality[drop // TICK :].copy()
+        self._quality[:] = 0
+        self._quality[: len(marks)] = marks
+        self.ints[I_BASE] += drop
+
+
+@lru_cache(maxsize=1)
+def edge_weights() -> FloatArray:
+    """(257, 16): corrections that turn a sum of samples into an integral up to a fraction.
+
+    For a boundary at t, m = floor(t + 1/2), d = t + 1/2 - m, the integral up to t of a product
+    sampled at whole n is the sum of all samples before m plus Σ w[k] p[m - 8 + k]. The weights are
+    the least-squares answer for every frequency up to 0.82 of half the sample rate.
+    """
+    omega = np.concatenate([np.linspace(1e-3, 0.82 * np.pi, 400), np.linspace(1e-3, 0.3, 200)])
+    k = np.arange(-TAPS // 2, TAPS // 2)
+    matrix = np.exp(1j * np.outer(omega, k))
+    fractions = np.arange(FRACTIONS + 1) / FRACTIONS
+    target = np.exp(1j * np.outer(omega, fractions - 0.5)) / (1j * omega[:, None])
+    target -= (1.0 / (np.exp(1j * omega) - 1.0))[:, None]
+    weight = np.where(omega < 0.3, 30.0, 1.0)[:, None]
+    rows = np.concatenate([(weight * matrix).real, (weight * matrix).imag])
+    goal = np.concatenate([(weight * target).real, (weight * target).imag])
+    damping = 1e-6 * np.eye(TAPS)
+    rows = np.concatenate([rows, damping])
+    goal = np.concatenate([goal, np.zeros((TAPS, FRACTIONS + 1))])
+    return np.ascontiguousarray(np.linalg.lstsq(rows, goal, rcond=None)[0].T)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _ingest(frames, scale, limit, mode, phases, samples, reference, quality, ints):
+    """Scale, untangle and check a slice; write the reference of the synchronisation."""
+    count = frames.shape[0]
+    at = ints[I_TOTAL] - ints[I_BASE]
+    channels = frames.shape[1]
+    for channel in range(channels):
+        row = channel
+        if mode == 1:  # u12 u32 i1 i3 [in]: leave room for the second phase
+            row = (0, 2, 3, 5, 6)[channel]
+        bad = 0
+        factor = scale[channel]
+        for n in range(count):
+            x = np.float64(frames[n, channel])
+            samples[row, at + n] = np.float32(x * factor)
+            bad += 0 if abs(x) < limit else 1
+        if bad:
+            _mark_bad(frames, channel, limit, samples[row], quality, at)
+    if mode == 1:
+        _star_point(samples, at, count)
+    _write_reference(samples, reference, phases, mode, at, count)
+    ints[I_TOTAL] += count
+
+
+@njit(cache=True, nogil=True)
+def _mark_bad(frames, channel, limit, row, quality, at):
+    for n in range(frames.shape[0]):
+        x = np.float64(frames[n, channel])
+        if not np.isfinite(x):
+            row[at + n] = 0.0
+            quality[(at + n) // TICK] |= INVALID
+        elif abs(x) >= limit:
+            quality[(at + n) // TICK] |= SATURATED
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _star_point(samples, at, count):
+    for n in range(at, at + count):
+        u12, u32 = samples[0, n], samples[2, n]
+        u2 = -(u12 + u32) / np.float32(3.0)
+        samples[1, n] = u2
+        samples[0, n] = u12 + u2
+        samples[2, n] = u32 + u2
+        samples[4, n] = -(samples[3, n] + samples[5, n])
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _write_reference(samples, reference, phases, mode, at, count):
+    third = np.float32(1.0 / 3.0)
+    root = np.float32(1.0 / np.sqrt(3.0))
+    if phases == 1:
+        reference[0, at : at + count] = samples[0, at : at + count]
+    elif mode == 2:
+        for n in range(at, at + count):
+            reference[0, n] = np.float32(0.5) * (samples[0, n] - samples[1, n])
+            reference[1, n] = np.float32(0.0)
+    elif phases == 2:
+        for n in range(at, at + count):
+            reference[0, n] = (np.float32(2.0) * samples[0, n] - samples[1, n]) * third
+            reference[1, n] = samples[1, n] * root
+    else:
+        for n in range(at, at + count):
+            u23 = samples[1, n] + samples[2, n]
+            reference[0, n] = (np.float32(2.0) * samples[0, n] - u23) * third
+            reference[1, n] = (samples[1, n] - samples[2, n]) * root
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _sum_pair(u, i, s, c, first, last, out, at):
+    """Σ of u², i², ui, u·s, u·c, i·s, i·c, u, i over [first, last) into out[at:at + 9]."""
+    i2 = p = us = uc = is_ = ic = u0 = i0 = 0.0
+    for n in range(first, last):
+        x = np.float64(u[n])
+        y = np.float64(i[n])
+        i2 += y * y
+        p += x * y
+        us += x * s[n]
+        uc += x * c[n]
+        is_ += y * s[n]
+        ic += y * c[n]
+        u0 += x
+        i0 += y
+    out[at + 1] = i2
+    out[at + 2] = p
+    out[at + 3] = us
+    out[at + 4] = uc
+    out[at + 5] = is_
+    out[at + 6] = ic
+    out[at + 7] = u0
+    out[at + 8] = i0
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _sum_squares(u, first, last):
+    u2 = 0.0
+    for n in range(first, last):
+        x = np.float64(u[n])
+        u2 += x * x
+    return u2
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _sum_cross(samples, phases, first, last, out, at):
+    x12 = x23 = x31 = n2 = m2 = r2 = 0.0
+    if phases == 3:
+        for n in range(first, last):
+            a = np.float64(samples[0, n])
+            b = np.float64(samples[1, n])
+            c = np.float64(samples[2, n])
+            i = np.float64(samples[3, n]) + np.float64(samples[4, n]) + np.float64(samples[5, n])
+            x12 += a * b
+            x23 += b * c
+            x31 += c * a
+            n2 += i * i
+    elif phases == 2:
+        for n in range(first, last):
+            x12 += np.float64(samples[0, n]) * np.float64(samples[1, n])
+            i = np.float64(samples[2, n]) + np.float64(samples[3, n])
+            n2 += i * i
+    if samples.shape[0] > 2 * phases:
+        for n in range(first, last):
+            y = np.float64(samples[2 * phases, n])
+            i = y
+            for p in range(phases):
+                i += np.float64(samples[phases + p, n])
+            m2 += y * y
+            r2 += i * i
+    out[at] = x12
+    out[at + 1] = x23
+    out[at + 2] = x31
+    out[at + 3] = n2
+    out[at + 4] = m2
+    out[at + 5] = r2
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _lerp_weights(weights, fraction, out):
+    place = fraction * FRACTIONS
+    row = min(int(place), FRACTIONS - 1)
+    part = place - row
+    for k in range(TAPS):
+        out[k] = weights[row, k] + part * (weights[row + 1, k] - weights[row, k])
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _edge_squares(u, m, w):
+    total = 0.0
+    for k in range(TAPS):
+        x = np.float64(u[m - TAPS // 2 + k])
+        total += w[k] * x * x
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _edge_all(samples, oscillator, phases, m, w, out):
+    """The correction of every product at one boundary."""
+    base = m - TAPS // 2
+    for p in range(phases):
+        u2 = i2 = pw = us = uc = is_ = ic = u0 = i0 = 0.0
+        for k in range(TAPS):
+            x = np.float64(samples[p, base + k])
+            y = np.float64(samples[phases + p, base + k])
+            wx = w[k] * x
+            wy = w[k] * y
+            s = oscillator[0, base + k]
+            c = oscillator[1, base + k]
+            u2 += wx * x
+            i2 += wy * y
+            pw += wx * y
+            us += wx * s
+            uc += wx * c
+            is_ += wy * s
+            ic += wy * c
+            u0 += wx
+            i0 += wy
+        at = 9 * p
+        out[at] = u2
+        out[at + 1] = i2
+        out[at + 2] = pw
+        out[at + 3] = us
+        out[at + 4] = uc
+        out[at + 5] = is_
+        out[at + 6] = ic
+        out[at + 7] = u0
+        out[at + 8] = i0
+    at = 9 * phases
+    for j in range(CROSS_COLUMNS):
+        out[at + j] = 0.0
+    neutral = samples.shape[0] > 2 * phases
+    for k in range(TAPS):
+        n = base + k
+        i = 0.0
+        for p in range(phases):
+            i += np.float64(samples[phases + p, n])
+        if phases >= 2:
+            a = np.float64(samples[0, n])
+            b = np.float64(samples[1, n])
+            out[at] += w[k] * a * b
+            out[at + 3] += w[k] * i * i
+            if phases == 3:
+                c = np.float64(samples[2, n])
+                out[at + 1] += w[k] * b * c
+                out[at + 2] += w[k] * c * a
+        if neutral:
+            y = np.float64(samples[2 * phases, n])
+            out[at + 4] += w[k] * y * y
+            out[at + 5] += w[k] * (i + y) * (i + y)
+
+
+@njit(cache=True, nogil=True)
+def _flags_between(quality, first, last):
+    flags = 0
+    for tick in range(first // TICK, (last + TICK - 1) // TICK):
+        flags |= quality[tick]
+    return flags
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _sum_row(
+    samples, oscillator, quality, weights, phases, dt, base, times, sums, row, partial_start, final
+):
+    """One half cycle between times[0] and times[3]; sums[0] holds the correction at its start."""
+    w = np.empty(TAPS)
+    last_w = np.empty(TAPS)
+    m = np.empty(4, np.int64)
+    for j in range(4):
+        m[j] = int(np.floor(times[j] + 0.5)) - base
+    spans = np.empty(9)
+    cross = np.empty(CROSS_COLUMNS)
+    if final:
+        sums[1, :] = 0.0
+    else:
+        _lerp_weights(weights, times[3] + 0.5 - (m[3] + base), last_w)
+        _edge_all(samples, oscillator, phases, m[3], last_w, sums[1])
+    row[C_START] = times[0]
+    row[C_END] = times[3]
+    whole = partial_start or final
+    for p in range(phases):
+        at = C_PHASES + PHASE_COLUMNS * p
+        _sum_pair(
+            samples[p], samples[phases + p], oscillator[0], oscillator[1], m[0], m[3], spans, 0
+        )
+        for j in range(1, 9):
+            row[at + 2 + j] = dt * (spans[j] + sums[1, 9 * p + j] - sums[0, 9 * p + j])
+        before = sums[0, 9 * p]
+        if whole:
+            u2 = _sum_squares(samples[p], m[0], m[3])
+            row[at] = dt * (u2 + sums[1, 9 * p] - before)
+            row[at + 1] = 0.0
+            row[at + 2] = 0.0
+            continue
+        for j in range(3):
+            if j == 2:
+                after = sums[1, 9 * p]
+            else:
+                _lerp_weights(weights, times[j + 1] + 0.5 - (m[j + 1] + base), w)
+                after = _edge_squares(samples[p], m[j + 1], w)
+            u2 = _sum_squares(samples[p], m[j], m[j + 1])
+            row[at + j] = dt * (u2 + after - before)
+            before = after
+    _sum_cross(samples, phases, m[0], m[3], cross, 0)
+    at = C_PHASES + PHASE_COLUMNS * phases
+    for j in range(CROSS_COLUMNS):
+        row[at + j] = dt * (cross[j] + sums[1, 9 * phases + j] - sums[0, 9 * phases + j])
+    if phases == 1:
+        row[at + 3] = row[C_PHASES + I2]
+    sums[0, :] = sums[1, :]
+    return _flags_between(quality, m[0], m[3]) | (PARTIAL if whole else 0)
+
+
+@njit(cache=True, nogil=True)
+def _sum_half_cycles(
+    samples, oscillator, quality, edges, sums, weights, phases, dt, ints, floats, rows, final
+):
+    """All half cycles whose end has been passed by the phase; the used edges are dropped."""
+    if ints[I_STARTED] == 0:
+        return 0
+    base = ints[I_BASE]
+    count = ints[I_EDGES]
+    times = np.empty(4)
+    done = 0
+    n_rows = 0
+    ready = ints[I_FILLED] - EDGE_GUARD
+    if ints[I_OPENED] == 0:
+        first = (3 - ints[I_FIRST6] % 3) % 3
+        if first < count and edges[0, first] < ready:
+            times[0] = times[1] = times[2] = floats[sync.F_START]
+            times[3] = edges[0, first]
+            sums[0, :] = 0.0
+            flags = _sum_row(
+                samples, oscillator, quality, weights, phases, dt, base, times, sums,
+                rows[0], True, False,
+            )  # fmt: skip
+            rows[0, C_FLAGS] = flags | int(edges[1, first])
+            n_rows = 1
+            ints[I_OPENED] = 1
+            floats[sync.F_START] = edges[0, first]
+            done = first
+    if ints[I_OPENED]:
+        while done + 3 < count and edges[0, done + 3] < ready:
+            for j in range(4):
+                times[j] = edges[0, done + j]
+            flags = _sum_row(
+                samples, oscillator, quality, weights, phases, dt, base, times, sums,
+                rows[n_rows], False, False,
+            )  # fmt: skip
+            flags |= int(edges[1, done + 3]) | int(edges[1, done + 1])
+            rows[n_rows, C_FLAGS] = flags | (0 if (ints[I_FIRST6] + done) % 6 else UPWARD)
+            n_rows += 1
+            done += 3
+            floats[sync.F_START] = times[3]
+    if final and floats[sync.F_START] < ints[I_TOTAL] - 0.5:
+        times[0] = times[1] = times[2] = floats[sync.F_START]
+        times[3] = ints[I_TOTAL] - 0.5
+        if ints[I_OPENED] == 0:
+            sums[0, :] = 0.0
+        flags = _sum_row(
+            samples, oscillator, quality, weights, phases, dt, base, times, sums,
+            rows[n_rows], ints[I_OPENED] == 0, True,
+        )  # fmt: skip
+        rows[n_rows, C_FLAGS] = flags
+        floats[sync.F_START] = times[3]
+        n_rows += 1
+    if done:
+        edges[:, : count - done] = edges[:, done:count].copy()
+        ints[I_EDGES] -= done
+        ints[I_FIRST6] += done
+    return n_rows
+
+
+__all__ = [
+    "COASTING",
+    "INVALID",
+    "PARTIAL",
+    "REVERSED",
+    "SATURATED",
+    "UPWARD",
+    "HalfCycleMeter",
+    "HalfCycles",
+    "edge_weights",
+]

@@ -1,0 +1,286 @@
+"""Synchronisation: the phase of the grid at every sample, and the instants of its zero crossings.
+
+Theory of operation. The phase voltages become a space vector alpha + j beta (one phase: alpha
+alone), so the loss of one or two phases leaves a reference and a zero-sequence voltage never
+enters it. Once per nominal cycle (a *step*) the vector is demodulated at the nominal frequency
+through a four-term Blackman-Harris window of 5.72 nominal cycles: linear phase, so the phase is
+exact at any steady frequency, and everything 35 Hz or more away (d.c., all harmonics, the image of
+a single phase) is down by 92 dB. Positive and negative sequence come from the same four sums; the
+stronger one is followed, so reversed phase order is measured like the right one.
+
+Between steps the phase is linear in time. When amplitude or frequency change faster than a grid
+does (a dip, a phase jump, the end of the supply), the steps that the window could have smeared
+coast on the last frequency: a dip does not move the crossings. Steps are judged four steps late,
+so that the window's look-ahead cannot smear the cycles before the dip either.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from blathy.metrology.connection import Connection
+
+FAST: Final = {"reassoc", "contract", "arcp", "nsz"}
+"""Float freedom that the compiler may use: sums in any (but always the same) order. NaN stays."""
+
+WINDOW_CYCLES: Final = 5.72
+RING: Final = 256  # steps remembered: more than one slice of samples and the start hold
+LOOK_BEHIND, LOOK_AHEAD = 3, 4  # steps around a disturbance that the window may have smeared
+START_STEPS_MAX: Final = 28  # without a usable voltage: run free on the nominal frequency
+COAST_STEPS_MAX: Final = 50  # then believe any voltage whose frequency is in range
+AMPLITUDE_FLOOR: Final = 2e-4  # of the nominal voltage
+AMPLITUDE_STEP_MAX: Final = 0.03  # change per step; the deepest flicker of the tables stays below
+FREQUENCY_STEP_MAX_RAD: Final = 0.06  # change of phase advance per step: 24 Hz/s
+DEVIATION_MAX_HZ: Final = 9.6
+SIXTH: Final = np.pi / 3.0
+
+EDGE_GUARD: Final = 9.0  # samples beside the ends of the record without a regular boundary
+
+# Quality of a half cycle; flags are added up over everything that is made of half cycles.
+PARTIAL, COASTING, INVALID, SATURATED, REVERSED = 1, 2, 4, 8, 16
+UPWARD = 32  # no fault: the half cycle begins at a crossing from minus to plus
+
+# Indices into the integer and float state of a tracker.
+(
+    I_TOTAL,
+    I_BASE,
+    I_STEPS,
+    I_FINAL,
+    I_STARTED,
+    I_TURNS,
+    I_NEXT6,
+    I_COAST,
+    I_ROTATION,
+    I_FILLED,
+    I_EDGES,
+    I_FIRST6,
+    I_OPENED,
+    I_AGAINST,
+) = range(14)
+F_TIME, F_THETA, F_OMEGA, F_START = range(4)
+INTEGERS, FLOATS = 16, 4
+
+
+def step_samples(connection: Connection) -> int:
+    """Samples per step: one nominal cycle."""
+    return round(connection.sample_rate_hz / connection.nominal_hz)
+
+
+def design_window(connection: Connection) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cosine and sine kernel of the demodulation; its gain gives the peak of a sine wave."""
+    half = round(0.5 * WINDOW_CYCLES * connection.sample_rate_hz / connection.nominal_hz)
+    n = np.arange(-half, half + 1)
+    x = np.pi * (n / (half + 1.0))
+    window = 0.35875 + 0.48829 * np.cos(x) + 0.14128 * np.cos(2 * x) + 0.01168 * np.cos(3 * x)
+    window /= window.sum()
+    angle = 2 * np.pi * connection.nominal_hz / connection.sample_rate_hz * n
+    return window * np.cos(angle), -window * np.sin(angle)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _four_sums(a, b, kernel_c, kernel_s, start):
+    ac = as_ = bc = bs = 0.0
+    for n in range(len(kernel_c)):
+        x = np.float64(a[start + n])
+        y = np.float64(b[start + n])
+        ac += x * kernel_c[n]
+        as_ += x * kernel_s[n]
+        bc += y * kernel_c[n]
+        bs += y * kernel_s[n]
+    return ac, as_, bc, bs
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _two_sums(a, kernel_c, kernel_s, start):
+    ac = as_ = 0.0
+    for n in range(len(kernel_c)):
+        x = np.float64(a[start + n])
+        ac += x * kernel_c[n]
+        as_ += x * kernel_s[n]
+    return ac, as_
+
+
+@njit(cache=True, nogil=True)
+def _wrap(angle):
+    return angle - 2.0 * np.pi * np.floor(angle / (2.0 * np.pi) + 0.5)
+
+
+@njit(cache=True, nogil=True)
+def measure_steps(
+    reference, kernel_c, kernel_s, step, omega_nominal, floor_v, advance_max, ints, ring
+):
+    """Demodulate every step whose window is complete; judge whether it is consistent.
+
+    `ring` rows: amplitude, phase, phase advance against nominal, consistent (0/1).
+    """
+    length = len(kernel_c)
+    while ints[I_STEPS] * step + length <= ints[I_TOTAL]:
+        k = ints[I_STEPS]
+        start = k * step - ints[I_BASE]
+        if reference.shape[0] == 1:
+            ac, as_ = _two_sums(reference[0], kernel_c, kernel_s, start)
+            re, im = 2.0 * ac, 2.0 * as_
+        else:
+            ac, as_, bc, bs = _four_sums(reference[0], reference[1], kernel_c, kernel_s, start)
+            forward = (ac - bs) ** 2 + (as_ + bc) ** 2
+            backward = (ac + bs) ** 2 + (as_ - bc) ** 2
+            _follow_rotation(ints, forward, backward)
+            if ints[I_ROTATION] > 0:
+                re, im = ac - bs, as_ + bc
+            else:
+                re, im = ac + bs, as_ - bc
+        slot = k % RING
+        before = (k - 1) % RING
+        ring[0, slot] = np.hypot(re, im)
+        ring[1, slot] = np.arctan2(im, re) + 0.5 * np.pi
+        ring[2, slot] = _wrap(ring[1, slot] - ring[1, before] - omega_nominal * step)
+        usable = ring[0, slot] > floor_v
+        if k >= 1:
+            usable = (
+                usable
+                and abs(ring[2, slot]) <= advance_max
+                and abs(ring[0, slot] - ring[0, before]) <= AMPLITUDE_STEP_MAX * ring[0, before]
+            )
+        if k >= 2:
+            usable = usable and abs(ring[2, slot] - ring[2, before]) <= FREQUENCY_STEP_MAX_RAD
+        ring[3, slot] = 1.0 if usable else 0.0
+        ints[I_STEPS] += 1
+
+
+@njit(cache=True, nogil=True)
+def _follow_rotation(ints, forward, backward):
+    """Change the sequence that is followed only when the other is clearly stronger for a while."""
+    mine, other = (forward, backward) if ints[I_ROTATION] > 0 else (backward, forward)
+    if ints[I_STEPS] == 0:
+        ints[I_ROTATION] = 1 if forward >= backward else -1
+    elif other > 2.25 * mine:
+        ints[I_AGAINST] += 1
+        if ints[I_AGAINST] >= 5:
+            ints[I_ROTATION] = -ints[I_ROTATION]
+            ints[I_AGAINST] = 0
+    else:
+        ints[I_AGAINST] = 0
+
+
+@njit(cache=True, nogil=True)
+def _is_good(ring, k, steps):
+    for j in range(max(0, k - LOOK_BEHIND), min(k + LOOK_AHEAD + 1, steps)):
+        if ring[3, j % RING] == 0.0:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _start(ints, floats, ring, step, half, omega_nominal, final):
+    """Lock on the first good step, or run free; the phase at sample 0 follows by extrapolation."""
+    steps = ints[I_STEPS]
+    lock = -1
+    for k in range(steps if final else steps - LOOK_AHEAD):
+        if _is_good(ring, k, steps):
+            lock = k
+            break
+    if lock < 0 and steps < START_STEPS_MAX and not final:
+        return False
+    omega, theta = omega_nominal, 0.0
+    if lock >= 0:
+        if steps > 1:
+            omega += ring[2, (lock + 1 if lock + 1 < steps else lock) % RING] / step
+        theta = ring[1, lock % RING] - omega * (lock * step + half)
+    ints[I_STARTED] = 1
+    floats[F_TIME] = 0.0
+    floats[F_THETA] = theta - 2.0 * np.pi * np.floor(theta / (2.0 * np.pi))
+    floats[F_OMEGA] = omega
+    floats[F_START] = -0.5
+    ints[I_TURNS] = 0
+    ints[I_NEXT6] = int(np.ceil((floats[F_THETA] + omega * EDGE_GUARD) / SIXTH))
+    ints[I_FIRST6] = ints[I_NEXT6]
+    return True
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _fill_oscillator(oscillator, first, count, theta, omega):
+    """sin and cos of theta + omega n, eight lanes turning together."""
+    lanes_s = np.empty(8)
+    lanes_c = np.empty(8)
+    s, c = np.sin(theta), np.cos(theta)
+    ds, dc = np.sin(omega), np.cos(omega)
+    for lane in range(8):
+        lanes_s[lane] = s
+        lanes_c[lane] = c
+        s, c = s * dc + c * ds, c * dc - s * ds
+    d8s, d8c = np.sin(8.0 * omega), np.cos(8.0 * omega)
+    whole = count // 8
+    for block in range(whole):
+        at = first + 8 * block
+        for lane in range(8):
+            s = lanes_s[lane]
+            c = lanes_c[lane]
+            oscillator[0, at + lane] = s
+            oscillator[1, at + lane] = c
+            lanes_s[lane] = s * d8c + c * d8s
+            lanes_c[lane] = c * d8c - s * d8s
+    for lane in range(count - 8 * whole):
+        oscillator[0, first + 8 * whole + lane] = lanes_s[lane]
+        oscillator[1, first + 8 * whole + lane] = lanes_c[lane]
+
+
+@njit(cache=True, nogil=True)
+def _advance_to(ints, floats, oscillator, edges, at, advance, coasting):
+    """Extend the phase linearly to sample `at`; write its oscillator and its sixth-cycle edges."""
+    span = at - floats[F_TIME]
+    omega = advance / span
+    flags = (COASTING if coasting else 0) | (REVERSED if ints[I_ROTATION] < 0 else 0)
+    first = int(floats[F_TIME]) - ints[I_BASE]
+    _fill_oscillator(oscillator, first, int(span), floats[F_THETA], omega)
+    while True:
+        ahead = (ints[I_NEXT6] - 6 * ints[I_TURNS]) * SIXTH - floats[F_THETA]
+        moment = floats[F_TIME] + ahead / omega
+        if moment >= at:
+            break
+        edges[0, ints[I_EDGES]] = moment
+        edges[1, ints[I_EDGES]] = flags
+        ints[I_EDGES] += 1
+        ints[I_NEXT6] += 1
+    theta = floats[F_THETA] + advance
+    turns = int(np.floor(theta / (2.0 * np.pi)))
+    ints[I_TURNS] += turns
+    floats[F_THETA] = theta - 2.0 * np.pi * turns
+    floats[F_TIME] = at
+    ints[I_FILLED] = int(at)
+
+
+@njit(cache=True, nogil=True)
+def track(
+    ints, floats, ring, step, half, omega_nominal, floor_v, advance_max, oscillator, edges, final
+):
+    """Decide the phase at every step that has its look-ahead; coast where it is not good."""
+    if ints[I_STARTED] == 0 and not _start(ints, floats, ring, step, half, omega_nominal, final):
+        return
+    while ints[I_FINAL] + LOOK_AHEAD < ints[I_STEPS] or (final and ints[I_FINAL] < ints[I_STEPS]):
+        k = ints[I_FINAL]
+        slot = k % RING
+        at = k * step + half
+        predicted = floats[F_OMEGA] * (at - floats[F_TIME])
+        good = _is_good(ring, k, ints[I_STEPS])
+        if not good and ints[I_COAST] >= COAST_STEPS_MAX:
+            good = ring[0, slot] > floor_v and abs(ring[2, slot]) <= advance_max
+            good = good and abs(ring[2, slot] - ring[2, (k - 1) % RING]) < 0.1
+        advance = predicted
+        if good:
+            advance += _wrap(ring[1, slot] - floats[F_THETA] - predicted)
+            if k >= 1 and ring[3, slot] != 0.0:
+                floats[F_OMEGA] = omega_nominal + ring[2, slot] / step
+            ints[I_COAST] = 0
+        else:
+            ints[I_COAST] += 1
+        _advance_to(ints, floats, oscillator, edges, float(at), advance, not good)
+        ints[I_FINAL] += 1
+    if final:
+        span = ints[I_TOTAL] - floats[F_TIME]
+        if span > 0:
+            advance = floats[F_OMEGA] * span
+            _advance_to(ints, floats, oscillator, edges, float(ints[I_TOTAL]), advance, False)
