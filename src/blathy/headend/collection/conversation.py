@@ -1,0 +1,196 @@
+"""What the head-end asks of a meter, whatever it speaks: the contract between collector and driver.
+
+A driver turns one meter of the inventory into a conversation. Every failure is a
+`ConversationError` with one of five outcomes, for these are what a dispatcher can act on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blathy.headend.inventory.registry import Channel, Meter, Secrets
+
+
+class Outcome(Enum):
+    """How a conversation ended. Five ways to fail, each with its own remedy."""
+
+    OK = "ok"
+    UNREACHABLE = "unreachable"
+    """No connection: address, route, power of the modem."""
+    TIMED_OUT = "timeout"
+    """Connected, and then no answer in time."""
+    REFUSED = "refused"
+    """The meter answered and said no: client, password, access right, object."""
+    GARBLED = "garbled"
+    """The answer is not what the protocol allows."""
+    UNTRUSTED = "untrusted"
+    """A key, counter or proof of identity is wrong."""
+
+
+RETRIED = frozenset((Outcome.UNREACHABLE, Outcome.TIMED_OUT, Outcome.GARBLED))
+"""Outcomes that the same question may overcome; the others need a person."""
+
+
+class ConversationError(Exception):
+    """A conversation failed. `detail` says what is wrong, `remedy` what to try."""
+
+    def __init__(self, outcome: Outcome, detail: str, remedy: str = "") -> None:
+        super().__init__(f"{detail} {remedy}".strip())
+        self.outcome = outcome
+        self.detail = detail
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class LiveValue:
+    """One quantity as it is now. `quantity` is u i p q s pf f angle_u angle_i thd_u thd_i."""
+
+    obis: str
+    name: str
+    phase: int
+    quantity: str
+    value: float | None
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterValue:
+    """A register as the meter holds it and as its LCD writes it."""
+
+    obis: str
+    name: str
+    mantissa: int
+    scaler: int
+    unit: str
+    tariff: int
+    text: str
+    """Digit for digit as the LCD shows it, in `text_unit`."""
+    text_unit: str
+    digits: int
+    at: int | None = None
+    """When it was captured, for maxima."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProfileRows:
+    """Records of one load profile as columns; `end_utc` is the time stamp of each record."""
+
+    end_utc: NDArray[np.int64]
+    values: Mapping[str, NDArray[np.int64]]
+    """Channel slug -> captured integers in the channel's unit and scaler."""
+    present: Mapping[str, NDArray[np.bool_]]
+    status: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """A record of an event log. `name` is neutral, or empty for a code that no table knows."""
+
+    log: str
+    at: int
+    code: int
+    name: str
+    phase: int | None = None
+    value: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """An annunciator of the LCD."""
+
+    id: str
+    label: str
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """A light: dark, lit or pulsing."""
+
+    id: str
+    label: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayState:
+    """The LCD as it looks now."""
+
+    mode: str
+    code: str
+    value: str
+    unit: str
+    digits: int
+    decimals: int
+    annunciators: Sequence[Sign]
+    leds: Sequence[Light]
+    buttons: Sequence[tuple[str, str]]
+    list_name: str
+    list_index: int
+    list_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeterFacts:
+    """What the model's table says, for people."""
+
+    model_name: str
+    manufacturer: str
+    phases: int
+    rated: str
+    capabilities: tuple[str, ...]
+    capacity_w: int = 0
+    """Largest power the meter can carry (rule V10); 0 where unknown."""
+    commands: tuple[str, ...] = ()
+    relays: tuple[str, ...] = ()
+    logs: tuple[str, ...] = field(default=())
+
+
+class Conversation(Protocol):
+    """An open association with one meter. Every call may raise ConversationError."""
+
+    async def live(self, *, brief: bool = False) -> list[LiveValue]:
+        """All quantities now; with `brief` only the total active power."""
+
+    async def registers(self) -> list[RegisterValue]:
+        """The registers of the display's manual list, or all the model has."""
+
+    async def profile(
+        self, profile: str, channels: Sequence[Channel], from_utc: int, to_utc: int
+    ) -> ProfileRows:
+        """Records stamped within [from, to]."""
+
+    async def events(self, log: str, from_utc: int) -> list[LoggedEvent]:
+        """Records of the log from that moment on."""
+
+    async def display(self) -> DisplayState: ...
+
+    async def press(self, button: str, hold_ms: int) -> None: ...
+
+    async def clock(self) -> int:
+        """The meter's clock as UTC seconds."""
+
+    async def set_clock(self, utc_s: int) -> None: ...
+
+    async def switch(self, command: str, arguments: Mapping[str, object]) -> dict[str, object]:
+        """Run disconnect, release, connect or relay; return what reading back says."""
+
+    async def firmware(self) -> str: ...
+
+    async def close(self) -> None:
+        """Release the association and close the line; never raises."""
+
+
+class Driver(Protocol):
+    """Opens conversations and knows models."""
+
+    def facts(self, meter: Meter) -> MeterFacts: ...
+
+    async def open(self, meter: Meter, secrets: Secrets) -> Conversation:
+        """Connect and associate; raise ConversationError."""

@@ -1,0 +1,221 @@
+"""Events and alarms: kept once, named, located, told to whoever listens."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row
+
+from blathy.clock import iso_utc
+from blathy.headend.collection.conversation import LoggedEvent
+from blathy.headend.database import Database, insert_ignore
+from blathy.headend.inventory.registry import Inventory, Point
+from blathy.headend.operations.location import locate
+from blathy.headend.operations.vocabulary import HEADEND_CODES, HEADEND_LOG, meaning_of
+from blathy.headend.schema import event
+
+ALARM_WINDOW_S: Final = 86_400
+"""An alarm counts as open until it is acknowledged or a day has passed."""
+PAGE_MAX: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """What `find` looks for; empty means any. Times are UTC seconds, [from, to)."""
+
+    points: tuple[str, ...] = ()
+    severities: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    text: str = ""
+    from_utc: int | None = None
+    to_utc: int | None = None
+    any_point: bool = True
+
+
+class Events:
+    """The event store."""
+
+    def __init__(self, database: Database, inventory: Inventory) -> None:
+        self._database = database
+        self._inventory = inventory
+        self.on_new: Callable[[dict[str, Any]], None] = lambda _event: None
+
+    async def take(self, point: Point, logged: Sequence[LoggedEvent], now: int) -> int:
+        """Keep the events that are new; return how many. The same log read twice adds nothing."""
+        if not logged:
+            return 0
+        rows = self._rows(point, logged, now)
+        fresh = await self._database.write(lambda connection: _insert_new(connection, rows))
+        for row in fresh:
+            self.on_new(self._json(row))
+        return len(fresh)
+
+    async def raise_own(self, point: Point, name: str, now: int, value: int | None = None) -> None:
+        """An event that the head-end itself found."""
+        logged = LoggedEvent(HEADEND_LOG, now, HEADEND_CODES[name], name, None, value)
+        await self.take(point, [logged], now)
+
+    def _rows(self, point: Point, logged: Sequence[LoggedEvent], now: int) -> list[dict[str, Any]]:
+        seen: Counter[tuple[str, int, int]] = Counter()
+        rows = []
+        for item in logged:
+            key = (item.log, item.at, item.code)
+            meaning = meaning_of(item.name, item.code)
+            location = locate(self._inventory, point, item.name)
+            rows.append(
+                {
+                    "point_id": point.id,
+                    "log": item.log,
+                    "at": item.at,
+                    "received_at": now,
+                    "name": item.name or f"code_{item.code}",
+                    "text": meaning.text,
+                    "severity": meaning.severity,
+                    "group_name": meaning.group,
+                    "code": item.code,
+                    "phase": item.phase,
+                    "value": item.value,
+                    "occurrence": seen[key],
+                    "location": json.dumps(location) if location else None,
+                    "acknowledged_by": None,
+                    "acknowledged_at": None,
+                }
+            )
+            seen[key] += 1
+        return rows
+
+    async def find(
+        self, wanted: EventFilter, page: int = 1, size: int = 50
+    ) -> tuple[list[dict[str, Any]], int]:
+        """One page, newest first, and how many there are in all."""
+        size = min(size, PAGE_MAX)
+
+        def query(connection: Connection) -> tuple[list[Row[Any]], int]:
+            condition = _condition(wanted)
+            count = connection.execute(
+                sa.select(sa.func.count()).select_from(event).where(condition)
+            ).scalar_one()
+            rows = connection.execute(
+                sa.select(event)
+                .where(condition)
+                .order_by(event.c.at.desc(), event.c.id.desc())
+                .limit(size)
+                .offset((page - 1) * size)
+            )
+            return list(rows), count
+
+        rows, count = await self._database.read(query)
+        return [self._json(dict(row._mapping)) for row in rows], count
+
+    async def latest_at(self, point: Point) -> dict[str, int]:
+        """Log -> time of the newest event kept, to read on from there."""
+
+        def query(connection: Connection) -> dict[str, int]:
+            rows = connection.execute(
+                sa.select(event.c.log, sa.func.max(event.c.at))
+                .where(event.c.point_id == point.id)
+                .group_by(event.c.log)
+            )
+            return {row[0]: row[1] for row in rows}
+
+        return await self._database.read(query)
+
+    async def open_alarms(self, now: int) -> dict[str, int]:
+        """Point id -> alarms of the last day that nobody has acknowledged."""
+
+        def query(connection: Connection) -> dict[str, int]:
+            rows = connection.execute(
+                sa.select(event.c.point_id, sa.func.count())
+                .where(
+                    event.c.severity == "alarm",
+                    event.c.at >= now - ALARM_WINDOW_S,
+                    event.c.acknowledged_at.is_(None),
+                )
+                .group_by(event.c.point_id)
+            )
+            return {row[0]: row[1] for row in rows}
+
+        return await self._database.read(query)
+
+    async def acknowledge(self, event_id: int, user: str, now: int) -> dict[str, Any] | None:
+        """Mark an event as seen; None where there is none of that id."""
+
+        def change(connection: Connection) -> Row[Any] | None:
+            connection.execute(
+                sa.update(event)
+                .where(event.c.id == event_id, event.c.acknowledged_at.is_(None))
+                .values(acknowledged_by=user, acknowledged_at=now)
+            )
+            return connection.execute(sa.select(event).where(event.c.id == event_id)).first()
+
+        row = await self._database.write(change)
+        return None if row is None else self._json(dict(row._mapping))
+
+    def _json(self, row: dict[str, Any]) -> dict[str, Any]:
+        point = self._inventory.point(row["point_id"])
+        acknowledged = row["acknowledged_at"]
+        return {
+            "id": str(row["id"]),
+            "at": iso_utc(row["at"]),
+            "received_at": iso_utc(row["received_at"]),
+            "point": {"id": row["point_id"], "name": point.name if point else row["point_id"]},
+            "name": row["name"],
+            "text": row["text"],
+            "severity": row["severity"],
+            "group": row["group_name"],
+            "code": row["code"],
+            "phase": row["phase"],
+            "value": row["value"],
+            "log": row["log"],
+            "location": json.loads(row["location"]) if row["location"] else None,
+            "acknowledged": None
+            if acknowledged is None
+            else {"by": row["acknowledged_by"], "at": iso_utc(acknowledged)},
+        }
+
+
+def _insert_new(connection: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    first, last = min(r["at"] for r in rows), max(r["at"] for r in rows)
+    columns = (event.c.log, event.c.at, event.c.code, event.c.occurrence)
+    known = {
+        tuple(row)
+        for row in connection.execute(
+            sa.select(*columns).where(
+                event.c.point_id == rows[0]["point_id"], event.c.at >= first, event.c.at <= last
+            )
+        )
+    }
+    fresh = [
+        row for row in rows if (row["log"], row["at"], row["code"], row["occurrence"]) not in known
+    ]
+    if not fresh:
+        return []
+    before = connection.execute(sa.select(sa.func.max(event.c.id))).scalar() or 0
+    insert_ignore(connection, event, fresh)
+    added = connection.execute(sa.select(event).where(event.c.id > before).order_by(event.c.id))
+    return [dict(row._mapping) for row in added]
+
+
+def _condition(wanted: EventFilter) -> sa.ColumnElement[bool]:
+    parts: list[sa.ColumnElement[bool]] = [sa.true()]
+    if not wanted.any_point or wanted.points:
+        parts.append(event.c.point_id.in_(wanted.points))
+    if wanted.severities:
+        parts.append(event.c.severity.in_(wanted.severities))
+    if wanted.kinds:
+        parts.append(event.c.name.in_(wanted.kinds))
+    if wanted.groups:
+        parts.append(event.c.group_name.in_(wanted.groups))
+    if wanted.text:
+        parts.append(event.c.text.icontains(wanted.text, autoescape=True))
+    if wanted.from_utc is not None:
+        parts.append(event.c.at >= wanted.from_utc)
+    if wanted.to_utc is not None:
+        parts.append(event.c.at < wanted.to_utc)
+    return sa.and_(*parts)
