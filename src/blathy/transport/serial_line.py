@@ -1,0 +1,82 @@
+"""A serial port as a line. Needs pyserial (`pip install blathy[serial]`)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from blathy.transport.errors import Garbled, Unreachable, from_os_error
+from blathy.transport.limits import LINE, LineLimits
+from blathy.transport.line import Line
+
+_CHUNK = 4096
+
+
+class SerialLine(Line):
+    """An open port, read through the event loop."""
+
+    def __init__(self, name: str, port: Any, limits: LineLimits = LINE) -> None:
+        super().__init__(name, limits)
+        self._port = port
+        self._loop.add_reader(port.fileno(), self._readable)
+
+    @classmethod
+    async def connect(
+        cls, device: str, baud: int = 9600, *, limits: LineLimits = LINE
+    ) -> SerialLine:
+        """Open `device` with 8N1."""
+        try:
+            import serial
+        except ImportError as error:
+            raise Unreachable(
+                "serial ports need pyserial", "install it: pip install blathy[serial]"
+            ) from error
+        try:
+            port = await asyncio.to_thread(
+                serial.Serial, device, baud, timeout=0, write_timeout=0, exclusive=True
+            )
+        except serial.SerialException as error:
+            cause = OSError(error.errno or 2, str(error.strerror or error))
+            raise from_os_error(cause, device) from error
+        except (ValueError, OSError) as error:
+            raise Unreachable(f"{device} can't be opened at {baud} Bd", str(error)) from error
+        return cls(device, port, limits)
+
+    async def set_speed(self, baud: int, *, seven_bits: bool) -> None:
+        """7E1 or 8N1 at this rate, once everything written has left."""
+        await asyncio.to_thread(self._port.flush)
+        self._port.baudrate = baud
+        self._port.bytesize = 7 if seven_bits else 8
+        self._port.parity = "E" if seven_bits else "N"
+
+    def _readable(self) -> None:
+        try:
+            data = self._port.read(_CHUNK)
+        except OSError as error:  # SerialException is one
+            self._lose(error)
+            return
+        if data:
+            self.feed(data)
+
+    def _lose(self, error: OSError) -> None:
+        self._detach()
+        self.finish(Garbled(f"{self.name} is gone: {error}", "check the cable"))
+
+    def _detach(self) -> None:
+        if self._port.is_open:
+            self._loop.remove_reader(self._port.fileno())
+            self._port.close()
+
+    def send(self, data: bytes) -> None:
+        if self.ended:
+            raise self.end_or(Unreachable(f"{self.name} is closed"))
+        try:
+            self._port.write(data)
+        except OSError as error:
+            self._lose(error)
+            raise self.end_or(Unreachable(f"{self.name} is closed")) from error
+
+    async def close(self) -> None:
+        if not self.ended:
+            self._detach()
+        await super().close()
