@@ -32,9 +32,19 @@ class Unit(IntEnum):
     CELSIUS = 9
     CURRENCY = 10
     METRE = 11
+    METRE_PER_SECOND = 12
     CUBIC_METRE = 13
     CUBIC_METRE_CORRECTED = 14
+    CUBIC_METRE_PER_HOUR = 15
+    CUBIC_METRE_PER_HOUR_CORRECTED = 16
+    CUBIC_METRE_PER_DAY = 17
+    CUBIC_METRE_PER_DAY_CORRECTED = 18
     LITRE = 19
+    KILOGRAM = 20
+    NEWTON = 21
+    NEWTON_METRE = 22
+    PASCAL = 23
+    BAR = 24
     JOULE = 25
     JOULE_PER_HOUR = 26
     W = 27
@@ -46,15 +56,87 @@ class Unit(IntEnum):
     A = 33
     C = 34
     V = 35
+    VOLT_PER_METRE = 36
+    FARAD = 37
     OHM = 38
+    OHM_SQUARE_METRE_PER_METRE = 39
+    WEBER = 40
+    TESLA = 41
+    AMPERE_PER_METRE = 42
+    HENRY = 43
     HZ = 44
     PULSES_PER_WH = 45
+    PULSES_PER_VARH = 46
+    PULSES_PER_VAH = 47
     A2H = 48
     V2H = 49
+    KILOGRAM_PER_SECOND = 50
+    SIEMENS = 51
+    KELVIN = 52
+    PULSES_PER_V2H = 53
+    PULSES_PER_A2H = 54
+    PULSES_PER_CUBIC_METRE = 55
     PERCENT = 56
     AH = 57
+    WH_PER_CUBIC_METRE = 60
+    JOULE_PER_CUBIC_METRE = 61
+    MOLE_PERCENT = 62
+    GRAM_PER_CUBIC_METRE = 63
+    PASCAL_SECOND = 64
+    JOULE_PER_KILOGRAM = 65
+    GRAM_PER_SQUARE_CENTIMETRE = 66
+    ATMOSPHERE = 67
     DBM = 70
+    DB_MICROVOLT = 71
     DB = 72
+    INCH = 128
+    FOOT = 129
+    POUND = 130
+    FAHRENHEIT = 131
+    RANKINE = 132
+    SQUARE_INCH = 133
+    SQUARE_FOOT = 134
+    ACRE = 135
+    CUBIC_INCH = 136
+    CUBIC_FOOT = 137
+    ACRE_FOOT = 138
+    GALLON_IMPERIAL = 139
+    GALLON_US = 140
+    POUND_FORCE = 141
+    PSI = 142
+    POUND_PER_CUBIC_FOOT = 143
+    POUND_PER_FOOT_SECOND = 144
+    SQUARE_FOOT_PER_SECOND = 145
+    BTU = 146
+    THERM_EU = 147
+    THERM_US = 148
+    BTU_PER_POUND = 149
+    BTU_PER_CUBIC_FOOT = 150
+    PULSES_PER_CUBIC_FOOT = 151
+    FOOT_PER_SECOND = 152
+    CUBIC_FOOT_PER_SECOND = 153
+    CUBIC_FOOT_PER_MINUTE = 154
+    CUBIC_FOOT_PER_HOUR = 155
+    CUBIC_FOOT_PER_DAY = 156
+    ACRE_FOOT_PER_SECOND = 157
+    ACRE_FOOT_PER_MINUTE = 158
+    ACRE_FOOT_PER_HOUR = 159
+    ACRE_FOOT_PER_DAY = 160
+    PULSES_PER_GALLON_IMPERIAL = 161
+    GALLON_IMPERIAL_PER_SECOND = 162
+    GALLON_IMPERIAL_PER_MINUTE = 163
+    GALLON_IMPERIAL_PER_HOUR = 164
+    GALLON_IMPERIAL_PER_DAY = 165
+    PULSES_PER_GALLON_US = 166
+    GALLON_US_PER_SECOND = 167
+    GALLON_US_PER_MINUTE = 168
+    GALLON_US_PER_HOUR = 169
+    GALLON_US_PER_DAY = 170
+    BTU_PER_SECOND = 171
+    BTU_PER_MINUTE = 172
+    BTU_PER_HOUR = 173
+    BTU_PER_DAY = 174
+    EXTENDED = 253
     OTHER = 254
     COUNT = 255
 
@@ -71,9 +153,19 @@ SYMBOL: Final[dict[Unit, str]] = {
     Unit.CELSIUS: "°C",
     Unit.CURRENCY: "¤",
     Unit.METRE: "m",
+    Unit.METRE_PER_SECOND: "m/s",
     Unit.CUBIC_METRE: "m³",
     Unit.CUBIC_METRE_CORRECTED: "m³",
+    Unit.CUBIC_METRE_PER_HOUR: "m³/h",
+    Unit.CUBIC_METRE_PER_HOUR_CORRECTED: "m³/h",
+    Unit.CUBIC_METRE_PER_DAY: "m³/d",
+    Unit.CUBIC_METRE_PER_DAY_CORRECTED: "m³/d",
     Unit.LITRE: "l",
+    Unit.KILOGRAM: "kg",
+    Unit.NEWTON: "N",
+    Unit.NEWTON_METRE: "Nm",
+    Unit.PASCAL: "Pa",
+    Unit.BAR: "bar",
     Unit.JOULE: "J",
     Unit.JOULE_PER_HOUR: "J/h",
     Unit.W: "W",
@@ -85,15 +177,87 @@ SYMBOL: Final[dict[Unit, str]] = {
     Unit.A: "A",
     Unit.C: "C",
     Unit.V: "V",
+    Unit.VOLT_PER_METRE: "V/m",
+    Unit.FARAD: "F",
     Unit.OHM: "Ω",
+    Unit.OHM_SQUARE_METRE_PER_METRE: "Ωm²/m",
+    Unit.WEBER: "Wb",
+    Unit.TESLA: "T",
+    Unit.AMPERE_PER_METRE: "A/m",
+    Unit.HENRY: "H",
     Unit.HZ: "Hz",
     Unit.PULSES_PER_WH: "imp/Wh",
+    Unit.PULSES_PER_VARH: "imp/varh",
+    Unit.PULSES_PER_VAH: "imp/VAh",
     Unit.A2H: "A²h",
     Unit.V2H: "V²h",
+    Unit.KILOGRAM_PER_SECOND: "kg/s",
+    Unit.SIEMENS: "S",
+    Unit.KELVIN: "K",
+    Unit.PULSES_PER_V2H: "imp/V²h",
+    Unit.PULSES_PER_A2H: "imp/A²h",
+    Unit.PULSES_PER_CUBIC_METRE: "imp/m³",
     Unit.PERCENT: "%",
     Unit.AH: "Ah",
+    Unit.WH_PER_CUBIC_METRE: "Wh/m³",
+    Unit.JOULE_PER_CUBIC_METRE: "J/m³",
+    Unit.MOLE_PERCENT: "mol%",
+    Unit.GRAM_PER_CUBIC_METRE: "g/m³",
+    Unit.PASCAL_SECOND: "Pa s",
+    Unit.JOULE_PER_KILOGRAM: "J/kg",
+    Unit.GRAM_PER_SQUARE_CENTIMETRE: "g/cm²",
+    Unit.ATMOSPHERE: "atm",
     Unit.DBM: "dBm",
+    Unit.DB_MICROVOLT: "dBµV",
     Unit.DB: "dB",
+    Unit.INCH: "in",
+    Unit.FOOT: "ft",
+    Unit.POUND: "lb",
+    Unit.FAHRENHEIT: "°F",
+    Unit.RANKINE: "°R",
+    Unit.SQUARE_INCH: "in²",
+    Unit.SQUARE_FOOT: "ft²",
+    Unit.ACRE: "acre",
+    Unit.CUBIC_INCH: "in³",
+    Unit.CUBIC_FOOT: "ft³",
+    Unit.ACRE_FOOT: "acre ft",
+    Unit.GALLON_IMPERIAL: "gal(imp)",
+    Unit.GALLON_US: "gal(US)",
+    Unit.POUND_FORCE: "lbf",
+    Unit.PSI: "psi",
+    Unit.POUND_PER_CUBIC_FOOT: "lb/ft³",
+    Unit.POUND_PER_FOOT_SECOND: "lb/(ft s)",
+    Unit.SQUARE_FOOT_PER_SECOND: "ft²/s",
+    Unit.BTU: "Btu",
+    Unit.THERM_EU: "thm(EU)",
+    Unit.THERM_US: "thm(US)",
+    Unit.BTU_PER_POUND: "Btu/lb",
+    Unit.BTU_PER_CUBIC_FOOT: "Btu/ft³",
+    Unit.PULSES_PER_CUBIC_FOOT: "imp/ft³",
+    Unit.FOOT_PER_SECOND: "ft/s",
+    Unit.CUBIC_FOOT_PER_SECOND: "ft³/s",
+    Unit.CUBIC_FOOT_PER_MINUTE: "ft³/min",
+    Unit.CUBIC_FOOT_PER_HOUR: "ft³/h",
+    Unit.CUBIC_FOOT_PER_DAY: "ft³/d",
+    Unit.ACRE_FOOT_PER_SECOND: "acre ft/s",
+    Unit.ACRE_FOOT_PER_MINUTE: "acre ft/min",
+    Unit.ACRE_FOOT_PER_HOUR: "acre ft/h",
+    Unit.ACRE_FOOT_PER_DAY: "acre ft/d",
+    Unit.PULSES_PER_GALLON_IMPERIAL: "imp/gal(imp)",
+    Unit.GALLON_IMPERIAL_PER_SECOND: "gal(imp)/s",
+    Unit.GALLON_IMPERIAL_PER_MINUTE: "gal(imp)/min",
+    Unit.GALLON_IMPERIAL_PER_HOUR: "gal(imp)/h",
+    Unit.GALLON_IMPERIAL_PER_DAY: "gal(imp)/d",
+    Unit.PULSES_PER_GALLON_US: "imp/gal(US)",
+    Unit.GALLON_US_PER_SECOND: "gal(US)/s",
+    Unit.GALLON_US_PER_MINUTE: "gal(US)/min",
+    Unit.GALLON_US_PER_HOUR: "gal(US)/h",
+    Unit.GALLON_US_PER_DAY: "gal(US)/d",
+    Unit.BTU_PER_SECOND: "Btu/s",
+    Unit.BTU_PER_MINUTE: "Btu/min",
+    Unit.BTU_PER_HOUR: "Btu/h",
+    Unit.BTU_PER_DAY: "Btu/d",
+    Unit.EXTENDED: "",
     Unit.OTHER: "",
     Unit.COUNT: "",
 }

@@ -96,7 +96,7 @@ def _local_seconds(fields: npt.NDArray[np.void]) -> Times:
     days += _DAYS_BEFORE_MONTH[month]
     days += day
     seconds = (days - (_EPOCH_DAYS + 1)) * SECONDS_PER_DAY
-    seconds += hour * np.int64(3600) + minute * np.int64(60)
+    seconds += hour.astype(np.int64) * 3600 + minute.astype(np.int64) * 60
     seconds += np.where(second == 0xFF, np.uint8(0), second)
     return Times(seconds, valid)
 
