@@ -20,11 +20,31 @@ MONDAY, SUNDAY = 1, 7
 LAST: Final = -1
 """As the day of a `DatePattern`: the last day of the month (or the last such weekday)."""
 SECOND_LAST: Final = -2
+PROFILE_KINDS: Final = frozenset(Kind) - {Kind.TEXT}
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
+
+
+def _require_period(period_s: int) -> None:
+    _require(
+        0 < period_s <= SECONDS_PER_DAY and SECONDS_PER_DAY % period_s == 0,
+        f"a period must be a whole part of a day, not {period_s} s",
+    )
+
+
+def _require_ring(name: str, columns: tuple[Source, ...], entries: int) -> None:
+    _require(bool(columns), f"{name} has no columns")
+    _require(0 < entries <= RING_ENTRIES_MAX, f"{name}: entries are 1 to {RING_ENTRIES_MAX}")
+    for source in columns:
+        _require(source.kind in PROFILE_KINDS, f"{name}: a text is no column")
+
+
+def _require_events(owner: str, names: frozenset[str]) -> None:
+    unknown = sorted(names - EVENTS.keys())
+    _require(not unknown, f"{owner} names unknown events: {', '.join(unknown)}")
 
 
 # --- calendar -----------------------------------------------------------------------------------
@@ -175,15 +195,10 @@ class DemandPlan:
 
 
 class Sort(Enum):
-    """In which order a profile keeps and shows its rows (COSEM class 7 numbers)."""
+    """In which order a profile shows its rows: oldest or newest first (COSEM class 7 numbers)."""
 
     FIFO = 1
     LIFO = 2
-    LARGEST = 3
-    SMALLEST = 4
-
-
-PROFILE_KINDS: Final = frozenset(Kind) - {Kind.TEXT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +215,10 @@ class ProfilePlan:
     period_s: int
     capacity_entries: int
     sort: Sort = Sort.FIFO
-    sort_column: int = 0
 
     def __post_init__(self) -> None:
         _require_period(self.period_s)
         _require_ring(self.name, self.columns, self.capacity_entries)
-        _require(0 <= self.sort_column < len(self.columns), f"{self.name}: no such sort column")
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +280,7 @@ class LogPlan:
 
 @dataclass(frozen=True, slots=True)
 class CounterPlan:
-    """Counts events of these names, of one phase only when `phase` is given."""
+    """Counts events of these names; with a `phase`, only those of it or of the whole meter."""
 
     name: str
     events: frozenset[str]
@@ -281,7 +294,7 @@ class CounterPlan:
 POWER_FAILURES: Final = (
     CounterPlan("power_failures", frozenset({"power_down"})),
     *(
-        CounterPlan(f"power_failures_l{p.value}", frozenset({"phase_lost"}), p)
+        CounterPlan(f"power_failures_l{p.value}", frozenset({"phase_lost", "power_down"}), p)
         for p in (Phase.L1, Phase.L2, Phase.L3)
     ),
 )
@@ -399,22 +412,3 @@ def energy_sources(
     totals = (Source(Kind.ENERGY, m, p) for m in measures for p in phases)
     rated = (Source(Kind.ENERGY, m, tariff=r) for m in measures for r in range(1, rates + 1))
     return (*totals, *rated)
-
-
-def _require_period(period_s: int) -> None:
-    _require(
-        0 < period_s <= SECONDS_PER_DAY and SECONDS_PER_DAY % period_s == 0,
-        f"a period must be a whole part of a day, not {period_s} s",
-    )
-
-
-def _require_ring(name: str, columns: tuple[Source, ...], entries: int) -> None:
-    _require(bool(columns), f"{name} has no columns")
-    _require(0 < entries <= RING_ENTRIES_MAX, f"{name}: entries are 1 to {RING_ENTRIES_MAX}")
-    for source in columns:
-        _require(source.kind in PROFILE_KINDS, f"{name}: a text is no column")
-
-
-def _require_events(owner: str, names: frozenset[str]) -> None:
-    unknown = sorted(names - EVENTS.keys())
-    _require(not unknown, f"{owner} names unknown events: {', '.join(unknown)}")

@@ -1,0 +1,622 @@
+"""The ledger: state plus `step(block)`, exact for any cut of the same intervals into blocks.
+
+A block is gone through in stretches during which nothing discrete changes (supply, rate, offset
+from UTC, thresholds, billing); a stretch is done at once with arrays, and what happens at its end
+cuts the block there. An interval belongs whole to the rate and the period that the meter's clock
+shows at its beginning; a period ends with the first interval that reaches its end.
+
+Time that no block covers counts as time without supply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+
+from blathy.clock import Zone
+from blathy.quantity import Phase, Source
+from blathy.registers.billing import Billing, times_of
+from blathy.registers.block import INSTANT_COLUMNS, Block, Incident
+from blathy.registers.calendar import Calendar, decode_calendar
+from blathy.registers.cells import CellReader, Cells, CellWriter
+from blathy.registers.changes import AuditNote, Changes, Content
+from blathy.registers.demand import Demand
+from blathy.registers.eventlog import EventLog
+from blathy.registers.events import EVENTS
+from blathy.registers.load_profile import LoadProfile, Status, follows
+from blathy.registers.plan import BookPlan, CalendarPlan
+from blathy.registers.ring import Kept, Ring
+from blathy.registers.rtc import Rtc
+from blathy.registers.snapshot import ClockView, Snapshot
+from blathy.registers.span import Span, next_boundary
+from blathy.registers.state import StateError, pack_state, unpack_state
+from blathy.registers.thresholds import Thresholds, Watched
+from blathy.registers.totals import Layout
+
+UNKNOWN: Final = -1
+NEVER: Final = 1 << 62
+BUILT_IN_COUNTERS: Final = ("operating_s", "billing_resets", "clock_settings")
+_IDLE: Final = np.zeros((1, len(INSTANT_COLUMNS)), dtype=np.int64)
+
+
+class RefusedError(Exception):
+    """The books refuse a command; the text says why in one sentence."""
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """A block on its way through the ledger."""
+
+    block: Block
+    supply: list[int]
+    changes_at: list[int]
+    cumulated: Cells
+    watched: Watched | None
+    incidents: list[Incident]
+    told: int = 0
+
+    def time(self, index: int) -> int:
+        """True time at which interval `index` begins."""
+        return self.block.start_utc_s + index * self.block.step_s
+
+    def supply_until(self, index: int) -> int:
+        """The first interval after `index` with another supply, or the end of the block."""
+        at = bisect_right(self.changes_at, index)
+        return self.changes_at[at] if at < len(self.changes_at) else len(self.supply)
+
+
+class Ledger:
+    """One meter's books."""
+
+    def __init__(self, plan: BookPlan, start_utc_s: int, *, drift_ppb: int | None = None) -> None:
+        self.plan = plan
+        self.layout = Layout(plan.rates, plan.pulse_inputs)
+        self.zone = Zone(plan.zone)
+        self.now = start_utc_s
+        self._rtc = Rtc(plan.clock, start_utc_s)
+        if drift_ppb is not None:
+            self._rtc.drift_ppb = drift_ppb
+        self._calendar = Calendar(plan.calendar, self.zone)
+        self._passive: Calendar | None = None
+        self._passive_from = NEVER
+        self._override = 0
+        self._piece = self._calendar.piece_at(start_utc_s)
+        self._vector = np.zeros(self.layout.size, dtype=np.int64)
+        self._instant = _IDLE
+        self._demands = [Demand(d, self.layout, start_utc_s) for d in plan.demands]
+        self._profiles = {p.name: LoadProfile(p, self.layout) for p in plan.profiles}
+        self._billings = {b.name: Billing(b) for b in plan.billings}
+        self._logs = {log.name: EventLog(log) for log in plan.logs}
+        self._thresholds = Thresholds(plan.thresholds)
+        self._counters = dict.fromkeys((*BUILT_IN_COUNTERS, *(c.name for c in plan.counters)), 0)
+        self._powered = True
+        self._down_true_s = start_utc_s
+        self._supply = UNKNOWN
+        self._errors = 0
+        self._clock_set_true_s = 0
+        self._reset_true_s = UNKNOWN
+        self._happened: list[Incident] = []
+        self._changes = Changes()
+        self._deferred_due: dict[str, int] = {}
+        self._bound = 0
+        self._flag_profiles(Status.POWER_DOWN, start_utc_s)
+        self._refresh()
+
+    # --- going through a block ------------------------------------------------------------------
+
+    def step(self, block: Block) -> tuple[Incident, ...]:
+        """Go through the block; return what happened since the last step, in order of time.
+
+        Raise ValueError for a block that begins before the end of the last one.
+        """
+        if block.start_utc_s < self.now:
+            raise ValueError("a block cannot begin before the last one has ended")
+        work = self._take_up(block)
+        if block.start_utc_s > self.now and self._powered:
+            self._power_down(self.now)
+        index = 0
+        while index < len(work.supply):
+            index = self._stretch(work, index)
+        self.now = block.end_utc_s
+        self._rtc.rebase(self.now)
+        happened = tuple(self._happened)
+        self._happened.clear()
+        return happened
+
+    def _take_up(self, block: Block) -> _Work:
+        flows = self.layout.flows(block)
+        cumulated = np.zeros((len(block) + 1, self.layout.flow), dtype=np.int64)
+        np.cumsum(flows, axis=0, out=cumulated[1:])
+        incidents = sorted(block.incidents, key=lambda incident: incident.at_utc_s)
+        outside = [i for i in incidents if not block.start_utc_s <= i.at_utc_s < block.end_utc_s]
+        if outside:
+            raise ValueError(f"the incident {outside[0].name} is outside its block")
+        supply = block.supply.tolist()
+        changes = (np.flatnonzero(np.diff(block.supply)) + 1).tolist() if len(supply) > 1 else []
+        return _Work(block, supply, changes, cumulated, self._thresholds.watch(block), incidents)
+
+    def _stretch(self, work: _Work, index: int) -> int:
+        """Go on from interval `index` as far as nothing changes; return where that is."""
+        at, supply = work.time(index), work.supply[index]
+        last = work.supply_until(index)
+        if supply == 0:
+            if self._powered:
+                self._power_down(at)
+            self._tell_incidents(work, last)
+            return last
+        if not self._powered:
+            self._power_up(at)
+        if supply != self._supply:
+            self._energise(at, supply)
+        last = self._limit(work, index, last)
+        self._run(work, index, last)
+        return last
+
+    def _limit(self, work: _Work, index: int, last: int) -> int:
+        """Cut the stretch where the next discrete thing happens."""
+        if self._rtc.utc_s(work.time(last)) >= self._bound:
+            seconds = self._rtc.true_s_when(self._bound) - work.time(index)
+            last = min(last, index + max(1, -(-seconds // work.block.step_s)))
+        if work.watched is not None:
+            step_s = work.block.step_s
+            last = self._thresholds.first_trigger(work.watched, index, last, step_s)
+        return last
+
+    def _run(self, work: _Work, first: int, last: int) -> None:
+        block, rate = work.block, self.rate
+        flags = int(self._status_flags())
+        offset_s = self._piece.offset_s
+        span = Span(block, first, last, work.cumulated, self._rtc, rate, offset_s, flags, {})
+        for demand in self._demands:
+            demand.run(span)
+        for name, profile in self._profiles.items():
+            rows = profile.run(span, self._vector)
+            if rows is not None:
+                self._keep_rows(name, profile.ring, rows)
+        self._add(span)
+        self._tell_incidents(work, last)
+        if work.watched is not None:
+            for event, phase in self._thresholds.run(work.watched, first, last, block.step_s):
+                self._tell(span.end_true_s, event, phase, 0)
+        if self._rtc.utc_s(span.end_true_s) >= self._bound:
+            self._reach(span.end_true_s)
+
+    def _add(self, span: Span) -> None:
+        flow = span.total_flow()
+        at = self.layout.rate_at(span.rate)
+        self._vector[: self.layout.flow] += flow
+        self._vector[at : at + 8] += flow[:8]
+        self._counters["operating_s"] += span.duration_s
+        self._instant = span.block.instant[span.last - 1 : span.last].copy()
+
+    # --- what happens between stretches -----------------------------------------------------------
+
+    def _reach(self, true_s: int) -> None:
+        """The clock has come to a moment that was waited for: deferred rows, billing, calendar."""
+        utc_s = self._rtc.utc_s(true_s)
+        flags = int(self._status_flags())
+        for name, due in self._deferred_due.items():
+            if due <= utc_s:
+                period_s = self._profiles[name].plan.period_s
+                stamp = due + (utc_s - due) // period_s * period_s
+                merged = int(Status.NOT_VALID) if stamp > due else 0
+                self._write_profile(name, stamp, flags | merged)
+        self._bill_due(true_s, utc_s)
+        self._activate_due(true_s, utc_s)
+        self._refresh(true_s)
+
+    def _bill_due(self, true_s: int, utc_s: int) -> None:
+        due = [b for b in self._billings.values() if b.fires and b.due <= utc_s]
+        for stamp in sorted({b.due for b in due}):
+            ending = [b for b in due if b.due == stamp and follows(stamp, b.last_stamp)]
+            if ending:
+                self._bill(true_s, ending, stamp)
+
+    def _activate_due(self, true_s: int, utc_s: int) -> None:
+        if self._passive is not None and self._passive_from <= utc_s:
+            self._activate(true_s)
+
+    def _activate(self, true_s: int) -> None:
+        assert self._passive is not None
+        self._calendar, self._passive, self._passive_from = self._passive, None, NEVER
+        self._tell(true_s, "calendar_activated", Phase.TOTAL, 0)
+
+    def _refresh(self, true_s: int | None = None) -> None:
+        """Look up what holds from now on, and the next moment at which something is due."""
+        if true_s is None:
+            true_s = self.now if self._powered else self._down_true_s
+        utc_s = self._rtc.utc_s(true_s)
+        was_dst = self._piece.is_dst
+        self._piece = self._calendar.piece_at(utc_s)
+        if self._piece.is_dst is not was_dst:
+            self._tell(true_s, "dst_changed", Phase.TOTAL, int(self._piece.is_dst))
+        offset_s = self._piece.offset_s
+        self._deferred_due = {
+            name: next_boundary(utc_s, offset_s, profile.plan.period_s)
+            for name, profile in self._profiles.items()
+            if profile.deferred
+        }
+        for billing in self._billings.values():
+            billing.look_ahead(self.zone, utc_s)
+        dues = (*self._deferred_due.values(), *(b.due for b in self._billings.values()))
+        self._bound = min(self._piece.end_utc_s, self._passive_from, *dues)
+
+    def _power_down(self, at: int) -> None:
+        self._tell(at, "power_down", Phase.TOTAL, 0)
+        self._rtc.power_down(at)
+        self._thresholds.forget_runs()
+        self._powered = False
+        self._down_true_s = at
+        self._instant = _IDLE
+
+    def _power_up(self, at: int) -> None:
+        before = self._rtc.utc_s(self._down_true_s)
+        off_s = at - self._down_true_s
+        lasted = self._rtc.power_up(at)
+        self._powered = True
+        self._tell(at, "power_up", Phase.TOTAL, off_s)
+        if off_s > self.plan.long_outage_s:
+            self._tell(at, "long_outage", Phase.TOTAL, off_s)
+        if not lasted:
+            self._tell(at, "clock_invalid", Phase.TOTAL, 0)
+        self._pass_demands(at, before)
+        self._pass(at, before, Status.POWER_DOWN)
+
+    def _energise(self, at: int, supply: int) -> None:
+        known = self._supply if self._supply != UNKNOWN else supply
+        for phase in self.plan.phases:
+            bit = 1 << (phase - 1)
+            if (known ^ supply) & bit:
+                name = "phase_returned" if supply & bit else "phase_lost"
+                self._tell(at, name, phase, 0)
+        self._supply = supply
+
+    def _pass(self, true_s: int, before_utc_s: int, mark: Status) -> None:
+        """The clock went from `before_utc_s` to now without measuring: close what ended on the way.
+
+        Each running period gets its one row with what it has; everything else of the gap has none.
+        """
+        utc_s = self._rtc.utc_s(true_s)
+        offset_s, flags = self._piece.offset_s, int(self._status_flags())
+        for name, profile in self._profiles.items():
+            profile.pending |= int(mark)
+            end = next_boundary(before_utc_s, offset_s, profile.plan.period_s)
+            if end <= utc_s and profile.measured:
+                self._write_profile(name, end, flags)
+        self._bill_due(true_s, utc_s)
+        self._activate_due(true_s, utc_s)
+        self._refresh(true_s)
+        self._flag_profiles(mark, utc_s)
+
+    def _pass_demands(self, true_s: int, before_utc_s: int) -> None:
+        utc_s = self._rtc.utc_s(true_s)
+        for demand in self._demands:
+            period_s = demand.plan.period_s
+            end = next_boundary(before_utc_s, self._piece.offset_s, period_s)
+            if end <= utc_s:
+                demand.pass_by(end, (utc_s - end) // period_s + 1, self.rate)
+
+    def _flag_profiles(self, mark: Status, utc_s: int) -> None:
+        """Mark the running period of every profile that did not begin exactly now."""
+        for profile in self._profiles.values():
+            if (utc_s + self._piece.offset_s) % profile.plan.period_s:
+                profile.pending |= int(mark)
+
+    def _write_profile(self, name: str, stamp: int, flags: int) -> None:
+        profile = self._profiles[name]
+        rows = profile.write_row(stamp, flags, self._vector, self._reader())
+        if rows is not None:
+            self._keep_rows(name, profile.ring, rows)
+
+    def _reader(self) -> Callable[[Source], int]:
+        """Reads the books as they stand, for columns that need more than energies."""
+        snapshots: list[Snapshot] = []
+
+        def read(source: Source) -> int:
+            if not snapshots:
+                snapshots.append(self.snapshot())
+            return snapshots[0].value(source)
+
+        return read
+
+    def _bill(self, true_s: int, ending: list[Billing], stamp: int) -> None:
+        books = self.snapshot()
+        flags = int(self._status_flags())
+        for billing in ending:
+            columns = billing.plan.columns
+            values = [books.value(source) for source in columns]
+            times = [books.time_of(source) or 0 for source in times_of(columns)]
+            rows = billing.write_row(stamp, flags, values, times)
+            self._keep_rows(billing.plan.name, billing.ring, rows)
+        if any(b.plan.resets_demand for b in ending):
+            for demand in self._demands:
+                demand.reset()
+            self._counters["billing_resets"] += 1
+            self._tell(true_s, "billing_reset", Phase.TOTAL, 0)
+
+    # --- telling ----------------------------------------------------------------------------------
+
+    def _tell_incidents(self, work: _Work, last: int) -> None:
+        """Log the block's incidents up to the beginning of interval `last`."""
+        end = work.time(last)
+        while work.told < len(work.incidents) and work.incidents[work.told].at_utc_s < end:
+            incident = work.incidents[work.told]
+            self._tell(incident.at_utc_s, incident.name, incident.phase, incident.value)
+            work.told += 1
+
+    def _tell(self, true_s: int, name: str, phase: Phase, value: int) -> None:
+        utc_s = self._rtc.utc_s(true_s)
+        for log in self._logs.values():
+            if log.takes(name):
+                entry = log.add(utc_s, name, phase, value)
+                self._changes.entries.setdefault(log.plan.name, []).append(entry)
+        for counter in self.plan.counters:
+            of_phase = counter.phase is None or phase in {Phase.TOTAL, counter.phase}
+            if of_phase and name in counter.events:
+                self._counters[counter.name] += 1
+        self._happened.append(Incident(true_s, name, phase, value))
+
+    def _keep_rows(self, name: str, ring: Ring, rows: Cells) -> None:
+        kept = Kept(ring.end - len(rows), rows)
+        self._changes.rows.setdefault(name, []).append(kept)
+
+    def _note(self, who: str, what: str, detail: str = "") -> None:
+        note = AuditNote(self._rtc.utc_s(self.now), who, what, detail)
+        self._changes.audit.append(note)
+
+    def take_changes(self) -> Changes:
+        """What was added since the last call, for the store; the ledger starts a new collection."""
+        taken, self._changes = self._changes, Changes()
+        return taken
+
+    # --- commands: each leaves an audit note ------------------------------------------------------
+
+    def set_clock(self, utc_s: int, who: str) -> None:
+        """Make the clock show `utc_s`: a silent shift if it is near, else a setting with events."""
+        self._require_supply()
+        before = self._rtc.utc_s(self.now)
+        near = self._rtc.valid and abs(utc_s - before) < self.plan.clock.shift_limit_s
+        try:
+            Rtc(self.plan.clock, self.now).set(self.now, utc_s)
+        except ValueError as error:
+            raise RefusedError(str(error)) from error
+        self._note(who, "shift clock" if near else "set clock", f"{before} -> {utc_s}")
+        if not near:
+            self._tell(self.now, "clock_adjusted_old", Phase.TOTAL, before)
+        self._rtc.set(self.now, utc_s)
+        self._clock_set_true_s = self.now
+        self._counters["clock_settings"] += not near
+        if not near:
+            self._tell(self.now, "clock_adjusted_new", Phase.TOTAL, utc_s)
+        self._moved(before, utc_s, near=near)
+
+    def shift_clock(self, seconds: int, who: str) -> None:
+        """Move the clock by some seconds."""
+        self.set_clock(self._rtc.utc_s(self.now) + seconds, who)
+
+    def _moved(self, before: int, utc_s: int, *, near: bool) -> None:
+        mark = Status(0) if near else Status.CLOCK_ADJUSTED
+        if utc_s >= before:
+            if near:
+                self._pass_demands(self.now, before)
+            self._pass(self.now, before, mark)
+        else:
+            self._refresh()
+        if not near:
+            for profile in self._profiles.values():
+                profile.pending |= int(mark)
+            for demand in self._demands:
+                demand.restart(utc_s)
+
+    def end_billing_period(self, who: str) -> None:
+        """Write the billing rows and reset the demand now; refused within the lock-out."""
+        self._require_supply()
+        since = self.now - self._reset_true_s
+        if self._reset_true_s != UNKNOWN and since < self.plan.reset_lockout_s:
+            left_s = self.plan.reset_lockout_s - since
+            raise RefusedError(f"the billing period was ended just now; try again in {left_s} s")
+        ending = [b for b in self._billings.values() if b.plan.by_command]
+        if not ending:
+            raise RefusedError("this meter has no billing period to end")
+        self._reset_true_s = self.now
+        self._note(who, "end billing period")
+        self._bill(self.now, ending, self._rtc.utc_s(self.now))
+
+    def stage_calendar(
+        self, calendar: CalendarPlan, who: str, from_utc_s: int | None = None
+    ) -> None:
+        """Load the passive calendar; it becomes active at `from_utc_s` or by command."""
+        beyond = [rate for rate in calendar.rates if not 1 <= rate <= self.plan.rates]
+        if beyond:
+            raise RefusedError(f"the calendar switches to rate {beyond[0]}, which is not there")
+        self._passive = Calendar(calendar, self.zone)
+        self._passive_from = NEVER if from_utc_s is None else from_utc_s
+        self._note(who, "stage calendar", calendar.name.hex())
+        self._tell(self.now, "parameters_changed", Phase.TOTAL, 0)
+        self._activate_due(self.now, self._rtc.utc_s(self.now))
+        self._refresh()
+
+    def activate_calendar(self, who: str) -> None:
+        """Make the passive calendar the active one now."""
+        if self._passive is None:
+            raise RefusedError("there is no passive calendar; load one first")
+        self._note(who, "activate calendar", self._passive.plan.name.hex())
+        self._activate(self.now)
+        self._refresh()
+
+    def override_rate(self, rate: int | None, who: str) -> None:
+        """Let `rate` count whatever the calendar says (tariff input); None: the calendar again."""
+        if rate is not None and not 1 <= rate <= self.plan.rates:
+            raise RefusedError(f"rate {rate} is not there; rates are 1 to {self.plan.rates}")
+        self._override = rate or 0
+        self._note(who, "override rate", str(rate))
+
+    def clear_profile(self, name: str, who: str) -> None:
+        """Forget the rows of a load profile; the registers stay."""
+        if name not in self._profiles:
+            raise RefusedError(f"there is no load profile {name!r}")
+        ring = self._profiles[name].ring
+        ring.clear()
+        self._changes.rows.pop(name, None)
+        self._changes.cleared[name] = ring.end
+        self._note(who, "clear profile", name)
+        self._tell(self.now, "profile_cleared", Phase.TOTAL, 0)
+
+    def clear_log(self, name: str, who: str) -> None:
+        """Forget the entries of a log; the first new one says that it was cleared."""
+        if name not in self._logs:
+            raise RefusedError(f"there is no log {name!r}")
+        self._logs[name].clear()
+        self._changes.entries.pop(name, None)
+        self._changes.cleared[name] = self._logs[name].end
+        self._note(who, "clear log", name)
+        self._tell(self.now, "log_cleared", Phase.TOTAL, 0)
+
+    def add_event(self, name: str, phase: Phase = Phase.TOTAL, value: int = 0) -> None:
+        """Log an event that happened now outside the measurement: access, firmware, breaker."""
+        if name not in EVENTS:
+            raise ValueError(f"{name!r} is no event")
+        self._tell(self.now, name, phase, value)
+
+    def set_errors(self, bits: int) -> None:
+        """The critical errors that stand now; as long as any does, rows are flagged."""
+        self._errors = bits
+
+    def _require_supply(self) -> None:
+        if not self._powered:
+            raise RefusedError("the meter is without supply")
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    @property
+    def rate(self) -> int:
+        """The rate that counts now."""
+        return self._override or self._piece.rate
+
+    @property
+    def powered(self) -> bool:
+        """Whether any phase is energised."""
+        return self._powered
+
+    def _status_flags(self) -> Status:
+        flags = Status.DST if self._piece.is_dst else Status(0)
+        if not self._rtc.valid:
+            flags |= Status.CLOCK_INVALID | Status.NOT_VALID
+        if self._errors:
+            flags |= Status.CRITICAL_ERROR | Status.NOT_VALID
+        return flags
+
+    def snapshot(self) -> Snapshot:
+        """The books as they stand. What a meter shows must come from a snapshot that a store has
+        committed (`store.MeterStore.commit` hands it out), never straight from here."""
+        utc_s = self._rtc.utc_s(self.now)
+        clock = ClockView(
+            utc_s,
+            self.now,
+            self._rtc.valid,
+            self._piece.is_dst,
+            self._piece.offset_s,
+            self._clock_set_true_s,
+        )
+        return Snapshot(
+            self.plan,
+            self.layout,
+            clock,
+            self._status_flags(),
+            self.rate,
+            max(self._supply, 0) if self._powered else 0,
+            self._vector.copy(),
+            self._instant,
+            tuple(demand.view() for demand in self._demands),
+            {name: profile.view() for name, profile in self._profiles.items()},
+            {name: billing.view() for name, billing in self._billings.items()},
+            {name: log.view() for name, log in self._logs.items()},
+            {**self._counters, "active_rate": self.rate, "errors": self._errors},
+            {name: profile.last_row for name, profile in self._profiles.items()},
+            self._calendar.plan,
+            None if self._passive is None else self._passive.plan,
+            None if self._passive_from == NEVER else self._passive_from,
+        )
+
+    # --- state ------------------------------------------------------------------------------------
+
+    def _write(self) -> tuple[Cells, tuple[bytes, ...]]:
+        cells = CellWriter()
+        cells.put(self.now, self._passive_from, self._override, self._powered, self._down_true_s)
+        cells.put(self._supply, self._errors, self._clock_set_true_s, self._reset_true_s)
+        self._rtc.write(cells)
+        cells.put_all(self._vector)
+        cells.put_all(self._instant)
+        cells.put_all(self._counters.values())
+        self._thresholds.write(cells)
+        for demand in self._demands:
+            demand.write(cells)
+        for profile in self._profiles.values():
+            profile.write(cells)
+        for billing in self._billings.values():
+            billing.write(cells)
+        for log in self._logs.values():
+            log.write(cells)
+        passive = b"" if self._passive is None else self._passive.encoded
+        return cells.cells(), (self._calendar.encoded, passive)
+
+    def state_bytes(self) -> bytes:
+        """Everything but the rows and log entries, which the store keeps one by one."""
+        return pack_state(self.plan, *self._write())
+
+    def state_hash(self) -> str:
+        """SHA-256 over the state, which covers every row and entry ever written: the same for the
+        same intervals however they were cut into blocks."""
+        cells, texts = self._write()
+        return hashlib.sha256(cells.astype(">i8").tobytes() + b"\0".join(texts)).hexdigest()
+
+    @classmethod
+    def from_state(cls, plan: BookPlan, state: bytes, content: Content) -> Self:
+        """Go on from a state with the rows and entries that were kept with it.
+
+        Raise StateError if the bytes are damaged, of another plan, or do not fit the content.
+        """
+        cells, texts = unpack_state(plan, state)
+        ledger = cls(plan, 0)
+        try:
+            ledger._read(CellReader(cells), texts, content)
+        except (ValueError, KeyError) as error:
+            raise StateError(f"the state does not fit: {error}") from error
+        return ledger
+
+    def _read(self, cells: CellReader, texts: tuple[bytes, ...], content: Content) -> None:
+        self.now, self._passive_from, self._override = cells.take(), cells.take(), cells.take()
+        self._powered, self._down_true_s = bool(cells.take()), cells.take()
+        self._supply, self._errors = cells.take(), cells.take()
+        self._clock_set_true_s, self._reset_true_s = cells.take(), cells.take()
+        self._rtc.read(cells)
+        self._vector = cells.take_all(len(self._vector))
+        self._instant = cells.take_all(len(INSTANT_COLUMNS)).reshape(1, -1)
+        self._counters = {name: cells.take() for name in self._counters}
+        self._thresholds.read(cells)
+        for demand in self._demands:
+            demand.read(cells)
+        for name, profile in self._profiles.items():
+            profile.read(cells, content.rows.get(name, _nothing(profile.ring)))
+        for name, billing in self._billings.items():
+            billing.read(cells, content.rows.get(name, _nothing(billing.ring)))
+        for name, log in self._logs.items():
+            log.read(cells, content.entries.get(name, ()))
+        if cells.rest:
+            raise ValueError("the state is longer than the plan asks for")
+        self._calendar = Calendar(decode_calendar(texts[0]), self.zone)
+        self._passive = Calendar(decode_calendar(texts[1]), self.zone) if texts[1] else None
+        known_s = self.now if self._powered else self._down_true_s
+        self._piece = self._calendar.piece_at(self._rtc.utc_s(known_s))
+        self._happened.clear()
+        self._changes = Changes()
+        self._refresh()
+
+
+def _nothing(ring: Ring) -> Kept:
+    return Kept(0, np.zeros((0, ring.width), dtype=np.int64))

@@ -1,0 +1,332 @@
+"""Load profiles: a row at every period end, aligned to the clock; gaps are flagged, never filled.
+
+Every row is: time stamp (UTC s of the meter's clock, the end of the period), status, then the
+plan's columns. Energy that was measured before a power cut goes into the row of its own period,
+written when the supply is back; periods that passed without supply have no row. A row that would
+repeat a time (the clock was set back by up to a day) is not written; its energy goes into the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntFlag
+from math import isqrt
+from typing import Final
+
+import numpy as np
+
+from blathy.quantity import Kind, Source
+from blathy.registers.block import INSTANT_COLUMNS
+from blathy.registers.cells import CellReader, Cells, CellWriter
+from blathy.registers.instant import RMS, extreme_of, instant_of
+from blathy.registers.plan import ProfilePlan, Sort
+from blathy.registers.ring import Kept, Ring, RingView
+from blathy.registers.span import Boundaries, Span
+from blathy.registers.totals import Layout, Selection
+
+STAMP, STATUS, FIRST_COLUMN = 0, 1, 2
+SET_BACK_LIMIT_S: Final = 86_400
+"""A clock set back further than this was wrong before: rows are written again from its new time."""
+AGGREGATES: Final = (Kind.MEAN, Kind.MINIMUM, Kind.MAXIMUM)
+DEFERRED: Final = frozenset(
+    {Kind.MAX_DEMAND, Kind.CUMULATIVE_MAX, Kind.DEMAND, Kind.COUNTER, Kind.LAST_DEMAND}
+)
+"""Columns that are read from the books when the row is written, so the block is cut there."""
+_HIGHEST: Final = np.iinfo(np.int64).max
+_LOWEST: Final = np.iinfo(np.int64).min
+_NO_ROWS: Final = np.zeros((0, len(INSTANT_COLUMNS)), dtype=np.int64)
+
+
+class Status(IntFlag):
+    """The status word of a row, bits as the IDIS AMR profile status."""
+
+    CRITICAL_ERROR = 0x01
+    CLOCK_INVALID = 0x02
+    NOT_VALID = 0x04
+    DST = 0x08
+    CLOCK_ADJUSTED = 0x20
+    POWER_DOWN = 0x80
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProfileView:
+    """A load profile or billing profile as it was committed; `rows` come in the plan's order."""
+
+    name: str
+    columns: tuple[Source, ...]
+    ring: RingView
+    period_s: int
+    capacity_entries: int
+    newest_first: bool
+
+    def __len__(self) -> int:
+        return len(self.ring)
+
+    def rows(self, first: int = 0, last: int | None = None) -> Cells:
+        """Rows `first` … `last` - 1 by position (0 is the one shown first), (m, 2 + columns)."""
+        last = len(self) if last is None else min(last, len(self))
+        if self.newest_first:
+            end = self.ring.end
+            return self.ring.rows(end - last, end - first)[::-1]
+        return self.ring.rows(self.ring.first + first, self.ring.first + last)
+
+    def between(self, from_utc_s: int, to_utc_s: int) -> Cells:
+        """Rows whose time stamp is in [from, to], in the plan's order."""
+        rows = self.ring.rows()
+        chosen = rows[(rows[:, STAMP] >= from_utc_s) & (rows[:, STAMP] <= to_utc_s)]
+        return chosen[::-1] if self.newest_first else chosen
+
+    def column(self, source: Source) -> Cells:
+        """All values of a column, in the plan's order; raise ValueError if it is none."""
+        return self.rows()[:, FIRST_COLUMN + self.columns.index(source)]
+
+
+def follows(stamp: int, last_stamp: int) -> bool:
+    """Whether a row of this time may be written after the one of `last_stamp`."""
+    return stamp > last_stamp or stamp < last_stamp - SET_BACK_LIMIT_S
+
+
+def _extremes(span: Span, first: int, last: int) -> tuple[Cells, Cells | None, Cells | None]:
+    """Means, smallest and largest instantaneous values of intervals of the span."""
+    block, low, high = span.block, span.first + first, span.first + last
+    lows = None if block.instant_min is None else block.instant_min[low:high]
+    highs = None if block.instant_max is None else block.instant_max[low:high]
+    return block.instant[low:high], lows, highs
+
+
+def _summand(means: Cells, source: Source) -> Cells:
+    """What is added up for a mean: squares where the mean is a root mean square."""
+    values = instant_of(means, source)
+    return values * values if source.measure in RMS else values
+
+
+class LoadProfile:
+    """One load profile with its running period."""
+
+    __slots__ = (
+        "_at",
+        "_base",
+        "_highs",
+        "_instants",
+        "_lows",
+        "_seconds",
+        "_selection",
+        "_sums",
+        "deferred",
+        "last_row",
+        "pending",
+        "plan",
+        "ring",
+    )
+
+    def __init__(self, plan: ProfilePlan, layout: Layout) -> None:
+        self.plan = plan
+        self.deferred = any(source.kind in DEFERRED for source in plan.columns)
+        self.ring = Ring(FIRST_COLUMN + len(plan.columns), plan.capacity_entries)
+        self.last_row = np.zeros(self.ring.width, dtype=np.int64)
+        self.pending = 0
+        self._at = {
+            kind: [i for i, s in enumerate(plan.columns) if s.kind is kind] for kind in Kind
+        }
+        energies = [*self._at[Kind.ENERGY], *self._at[Kind.DELTA]]
+        self._selection = Selection(layout, tuple(plan.columns[i] for i in energies))
+        self._base = np.zeros(len(self._at[Kind.DELTA]), dtype=np.int64)
+        self._instants = np.zeros(len(self._at[Kind.INSTANT]), dtype=np.int64)
+        for source in plan.columns:
+            if source.kind in {Kind.INSTANT, *AGGREGATES}:
+                instant_of(_NO_ROWS, source)  # refuses what is no instantaneous value
+        self._clear_aggregates()
+
+    def _clear_aggregates(self) -> None:
+        self._seconds = 0
+        self._sums = np.zeros(len(self._at[Kind.MEAN]), dtype=np.int64)
+        self._lows = np.full(len(self._at[Kind.MINIMUM]), _HIGHEST)
+        self._highs = np.full(len(self._at[Kind.MAXIMUM]), _LOWEST)
+
+    # --- a span at once -------------------------------------------------------------------------
+
+    def run(self, span: Span, vector: Cells) -> Cells | None:
+        """Go through a span; `vector` is the registers at its start. Return the rows written.
+
+        Rows with deferred columns are written by `write_row` instead.
+        """
+        ends = span.boundaries(self.plan.period_s)
+        if self.deferred or not len(ends):
+            self._gather(span, 0, span.count)
+            return None
+        ends = self._allowed(ends)
+        if not len(ends):
+            self._gather(span, 0, span.count)
+            return None
+        return self._write_rows(span, vector, ends)
+
+    def _allowed(self, ends: Boundaries) -> Boundaries:
+        if follows(int(ends.stamps[0]), int(self.last_row[STAMP])):
+            return ends
+        keep = ends.stamps > self.last_row[STAMP]
+        return Boundaries(ends.after[keep], ends.stamps[keep], ends.merged[keep])
+
+    def _write_rows(self, span: Span, vector: Cells, ends: Boundaries) -> Cells:
+        rows = np.zeros((len(ends), self.ring.width), dtype=np.int64)
+        rows[:, STAMP] = ends.stamps
+        rows[:, STATUS] = span.flags
+        rows[ends.merged > 1, STATUS] |= int(Status.NOT_VALID)
+        rows[0, STATUS] |= self.pending
+        self._put_energies(rows, self._selection.along(vector, span.flows(ends.after), span.rate))
+        if self._at[Kind.INSTANT]:
+            at_ends = span.block.instant[span.first + ends.after - 1]
+            for place in self._at[Kind.INSTANT]:
+                rows[:, FIRST_COLUMN + place] = instant_of(at_ends, self.plan.columns[place])
+        self._aggregate(span, ends.after, rows)
+        self._put_marks(rows)
+        self._gather(span, int(ends.after[-1]), span.count)
+        self._append(rows)
+        return rows
+
+    def _put_energies(self, rows: Cells, energies: Cells) -> None:
+        registers = len(self._at[Kind.ENERGY])
+        for index, place in enumerate(self._at[Kind.ENERGY]):
+            rows[:, FIRST_COLUMN + place] = energies[:, index]
+        for index, place in enumerate(self._at[Kind.DELTA]):
+            reached = energies[:, registers + index]
+            rows[:, FIRST_COLUMN + place] = np.diff(reached, prepend=self._base[index])
+            self._base[index] = reached[-1]
+
+    def _aggregate(self, span: Span, after: Cells, rows: Cells) -> None:
+        """Means and extremes of every period that ends in the span; the first one began before."""
+        if not any(self._at[kind] for kind in AGGREGATES):
+            self._seconds = 0
+            return
+        starts = np.append(0, after[:-1])
+        seconds = np.diff(after, prepend=0) * span.block.step_s
+        seconds[0] += self._seconds
+        means, lows, highs = _extremes(span, 0, int(after[-1]))
+        for index, place in enumerate(self._at[Kind.MEAN]):
+            source = self.plan.columns[place]
+            sums = np.add.reduceat(_summand(means, source) * span.block.step_s, starts)
+            sums[0] += self._sums[index]
+            mean = sums // seconds
+            if source.measure in RMS:
+                mean = np.array([isqrt(square) for square in mean.tolist()], dtype=np.int64)
+            rows[:, FIRST_COLUMN + place] = mean
+        for index, place in enumerate(self._at[Kind.MINIMUM]):
+            values = extreme_of(means, lows, highs, self.plan.columns[place], highest=False)
+            smallest = np.minimum.reduceat(values, starts)
+            smallest[0] = min(smallest[0], self._lows[index])
+            rows[:, FIRST_COLUMN + place] = smallest
+        for index, place in enumerate(self._at[Kind.MAXIMUM]):
+            values = extreme_of(means, lows, highs, self.plan.columns[place], highest=True)
+            largest = np.maximum.reduceat(values, starts)
+            largest[0] = max(largest[0], self._highs[index])
+            rows[:, FIRST_COLUMN + place] = largest
+        self._clear_aggregates()
+
+    def _put_aggregates(self, row: Cells) -> None:
+        seconds = max(1, self._seconds)
+        for index, place in enumerate(self._at[Kind.MEAN]):
+            mean = int(self._sums[index]) // seconds
+            rms = self.plan.columns[place].measure in RMS
+            row[FIRST_COLUMN + place] = isqrt(mean) if rms else mean
+        for kind, extremes in ((Kind.MINIMUM, self._lows), (Kind.MAXIMUM, self._highs)):
+            for index, place in enumerate(self._at[kind]):
+                row[FIRST_COLUMN + place] = extremes[index] if self._seconds else 0
+        self._clear_aggregates()
+
+    def _put_marks(self, rows: Cells) -> None:
+        for place in self._at[Kind.CLOCK]:
+            rows[:, FIRST_COLUMN + place] = rows[:, STAMP]
+        for place in self._at[Kind.STATUS]:
+            rows[:, FIRST_COLUMN + place] = rows[:, STATUS]
+
+    def _gather(self, span: Span, first: int, last: int) -> None:
+        """Add the intervals `first` … `last` - 1 of the span to the running means and extremes."""
+        if first == last:
+            return
+        block, high = span.block, span.first + last
+        self._seconds += (last - first) * block.step_s
+        if self._at[Kind.INSTANT]:
+            newest = block.instant[high - 1 : high]
+            sources = (self.plan.columns[i] for i in self._at[Kind.INSTANT])
+            self._instants = np.array([instant_of(newest, s)[0] for s in sources], dtype=np.int64)
+        if not any(self._at[kind] for kind in AGGREGATES):
+            return
+        means, lows, highs = _extremes(span, first, last)
+        for index, place in enumerate(self._at[Kind.MEAN]):
+            source = self.plan.columns[place]
+            self._sums[index] += block.step_s * _summand(means, source).sum()
+        for index, place in enumerate(self._at[Kind.MINIMUM]):
+            values = extreme_of(means, lows, highs, self.plan.columns[place], highest=False)
+            self._lows[index] = min(self._lows[index], values.min())
+        for index, place in enumerate(self._at[Kind.MAXIMUM]):
+            values = extreme_of(means, lows, highs, self.plan.columns[place], highest=True)
+            self._highs[index] = max(self._highs[index], values.max())
+
+    @property
+    def measured(self) -> bool:
+        """Whether the running period holds any measured interval."""
+        return self._seconds > 0
+
+    # --- one row now ----------------------------------------------------------------------------
+
+    def write_row(
+        self, stamp: int, flags: int, vector: Cells, read: Callable[[Source], int]
+    ) -> Cells | None:
+        """Write one row from the books as they stand; None if one of this time is there already."""
+        if not follows(stamp, int(self.last_row[STAMP])):
+            return None
+        rows = np.zeros((1, self.ring.width), dtype=np.int64)
+        rows[0, STAMP] = stamp
+        rows[0, STATUS] = flags | self.pending
+        self._put_energies(rows, self._selection.at(vector)[np.newaxis])
+        for index, place in enumerate(self._at[Kind.INSTANT]):
+            rows[0, FIRST_COLUMN + place] = self._instants[index]
+        for place, source in enumerate(self.plan.columns):
+            if source.kind in DEFERRED:
+                rows[0, FIRST_COLUMN + place] = read(source)
+        self._put_aggregates(rows[0])
+        self._put_marks(rows)
+        self._append(rows)
+        return rows
+
+    def _append(self, rows: Cells) -> None:
+        self.ring.append(rows)
+        self.last_row = rows[-1].copy()
+        self.pending = 0
+
+    # --- state ----------------------------------------------------------------------------------
+
+    def view(self) -> ProfileView:
+        plan = self.plan
+        newest_first = plan.sort is Sort.LIFO
+        return ProfileView(
+            plan.name,
+            plan.columns,
+            self.ring.view(),
+            plan.period_s,
+            plan.capacity_entries,
+            newest_first,
+        )
+
+    def write(self, cells: CellWriter) -> None:
+        self.ring.write(cells)
+        cells.put(self.pending, self._seconds)
+        for values in (
+            self.last_row,
+            self._base,
+            self._instants,
+            self._sums,
+            self._lows,
+            self._highs,
+        ):
+            cells.put_all(values)
+
+    def read(self, cells: CellReader, kept: Kept) -> None:
+        self.ring.read(cells, kept)
+        self.pending, self._seconds = cells.take(), cells.take()
+        self.last_row = cells.take_all(len(self.last_row))
+        self._base = cells.take_all(len(self._base))
+        self._instants = cells.take_all(len(self._instants))
+        self._sums = cells.take_all(len(self._sums))
+        self._lows = cells.take_all(len(self._lows))
+        self._highs = cells.take_all(len(self._highs))

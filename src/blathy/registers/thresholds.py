@@ -1,0 +1,110 @@
+"""Thresholds: conditions on instantaneous values that must last before they are an event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blathy.quantity import Phase
+from blathy.registers.block import Block
+from blathy.registers.cells import CellReader, CellWriter
+from blathy.registers.instant import instant_of
+from blathy.registers.plan import ThresholdPlan
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(slots=True, eq=False)
+class Watched:
+    """A block judged against every threshold: past the limit, back within the release; (n, T)."""
+
+    past: Flags
+    back: Flags
+    quiet: bool
+
+
+class Thresholds:
+    """All thresholds of a meter."""
+
+    __slots__ = ("_active", "_limits", "_phase_bits", "_releases", "_runs_s", "_signs", "plans")
+
+    def __init__(self, plans: tuple[ThresholdPlan, ...]) -> None:
+        self.plans = plans
+        self._signs = np.array([1 if p.above else -1 for p in plans], dtype=np.int64)
+        self._limits = np.array([p.limit for p in plans], dtype=np.int64) * self._signs
+        self._releases = np.array([p.release_limit for p in plans], dtype=np.int64) * self._signs
+        self._phase_bits = np.array([_supply_bits(p.source.phase) for p in plans], dtype=np.uint8)
+        self._active = [False] * len(plans)
+        self._runs_s = [0] * len(plans)
+
+    def watch(self, block: Block) -> Watched | None:
+        """Judge a whole block; None if there is nothing to watch."""
+        if not self.plans or not len(block):
+            return None
+        columns = [instant_of(block.instant, plan.source) for plan in self.plans]
+        values = np.stack(columns, axis=1) * self._signs
+        powered = (block.supply[:, np.newaxis] & self._phase_bits) != 0
+        past = (values > self._limits) & powered
+        busy = past.any() or any(self._active) or any(self._runs_s)
+        return Watched(past, (values <= self._releases) & powered, not busy)
+
+    def first_trigger(self, watched: Watched, first: int, last: int, step_s: int) -> int:
+        """After which interval of `first` … `last` - 1 an event comes; `last` if none does."""
+        if watched.quiet:
+            return last
+        return min(self._first(watched, t, first, last, step_s) for t in range(len(self.plans)))
+
+    def _first(self, watched: Watched, t: int, first: int, last: int, step_s: int) -> int:
+        plan, active = self.plans[t], self._active[t]
+        column = (watched.back if active else watched.past)[first:last, t]
+        delay_s = plan.release_delay_s if active else plan.delay_s
+        needed = max(1, -(-(delay_s - self._runs_s[t]) // step_s))
+        breaks = np.flatnonzero(~column)
+        length = int(breaks[0]) if len(breaks) else last - first
+        if length >= needed:
+            return first + needed
+        needed = max(1, -(-delay_s // step_s))
+        starts = breaks + 1
+        lengths = np.diff(np.append(starts, last - first + 1)) - 1
+        long_enough = np.flatnonzero(lengths >= needed)
+        return first + int(starts[long_enough[0]]) + needed if len(long_enough) else last
+
+    def run(self, watched: Watched, first: int, last: int, step_s: int) -> list[tuple[str, Phase]]:
+        """Go to the end of `first` … `last` - 1; return the events that come exactly there."""
+        if watched.quiet:
+            return []
+        events = []
+        for t, plan in enumerate(self.plans):
+            active = self._active[t]
+            column = (watched.back if active else watched.past)[first:last, t]
+            breaks = np.flatnonzero(~column)
+            held = last - first - (int(breaks[-1]) + 1 if len(breaks) else 0)
+            run_s = held * step_s + (0 if len(breaks) else self._runs_s[t])
+            if held and run_s >= (plan.release_delay_s if active else plan.delay_s):
+                self._active[t], run_s = not active, 0
+                events.append((plan.end if active else plan.start, plan.source.phase))
+            self._runs_s[t] = run_s
+        return events
+
+    def forget_runs(self) -> None:
+        """The supply failed: nothing has lasted until now."""
+        self._runs_s = [0] * len(self.plans)
+
+    @property
+    def active(self) -> tuple[bool, ...]:
+        """Which conditions hold now, in the order of the plans."""
+        return tuple(self._active)
+
+    def write(self, cells: CellWriter) -> None:
+        cells.put_all(int(flag) for flag in self._active)
+        cells.put_all(self._runs_s)
+
+    def read(self, cells: CellReader) -> None:
+        self._active = [bool(flag) for flag in cells.take_all(len(self.plans))]
+        self._runs_s = cells.take_all(len(self.plans)).tolist()
+
+
+def _supply_bits(phase: Phase) -> int:
+    return 0b111 if phase is Phase.TOTAL else 1 << (phase - 1)
