@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from blathy import __version__
+from blathy.cli.verbs import load_verbs
 
 app = typer.Typer(
     name="blathy",
@@ -40,6 +41,7 @@ def _options(
 
 def main() -> None:
     """Entry point: one sentence and exit status 2 for every foreseeable error, no traceback."""
+    load_verbs(sys.argv[1:])
     try:
         app()
     except CommandError as error:

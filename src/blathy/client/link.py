@@ -128,6 +128,9 @@ class HdlcLink(Link):
     async def _more(self) -> None:
         if self._down is not None:
             raise self._explain(self._down, "the request")
+        if self._core.deadline() is None:
+            # The last answer is complete and another one is wanted: the server holds it back.
+            self.line.send(self._core.poll(monotonic_now()))
         await self._step()
 
     async def _step(self) -> None:

@@ -619,12 +619,13 @@ class _ServerLink:
 class HdlcServerSettings:
     """How one physical device listens.
 
-    `logical_devices` are the upper addresses that exist, or a function that knows; `lower` is the
-    physical address, None on a point-to-point line where any is taken. `address_size` 0 accepts
+    `logical_devices` are the upper addresses that exist, or a function that knows every address;
+    `lower` is the physical address, None where any is taken: on a point-to-point line, or where the
+    function speaks for a whole bus. `address_size` 0 accepts
     every form, else the standard's rules for that size hold.
     """
 
-    logical_devices: Collection[int] | Callable[[int], bool] = (1,)
+    logical_devices: Collection[int] | Callable[[ServerAddress], bool] = (1,)
     lower: int | None = None
     address_size: int = 0
     clients: Collection[int] | None = None  # None: any client address may connect
@@ -639,7 +640,7 @@ class HdlcServer:
     def __init__(self, settings: HdlcServerSettings | None = None) -> None:
         self.settings = settings or HdlcServerSettings()
         self._decoder = FrameDecoder(self.settings.inter_octet_timeout_ms)
-        self._links: dict[tuple[int, int], _ServerLink] = {}
+        self._links: dict[tuple[int, int, int | None], _ServerLink] = {}
         self._pushes: deque[tuple[int, ServerAddress, bytes]] = deque(maxlen=LINKS_MAX)
         self._out = bytearray()
 
@@ -660,10 +661,11 @@ class HdlcServer:
             events += self._take(frame, now)
         return events
 
-    def send(self, client: int, server: ServerAddress, apdu: bytes) -> bytes:
+    def send(self, client: int, server: ServerAddress, *apdus: bytes) -> bytes:
         """Answer on a link: octets to transmit now; the rest follows as the client polls."""
         entry = self._entry(client, server)
-        entry.link.queue(apdu)
+        for apdu in apdus:
+            entry.link.queue(apdu)
         if entry.token:
             self._hand_back(entry)
         return self.data_to_send()
@@ -722,7 +724,7 @@ class HdlcServer:
                 return []
             entry = self._fresh(client, server, frame)
             return self._take_ui(entry, frame)
-        key = (client, server.upper)
+        key = (client, server.upper, server.lower)
         entry = self._links.get(key) or self._fresh(client, server, frame)
         entry.active_at = now
         if frame.kind is not FrameType.SNRM and frame.destination != entry.link.local:
@@ -744,7 +746,7 @@ class HdlcServer:
             return False
         devices = self.settings.logical_devices
         if not server.all_upper:
-            known = devices(server.upper) if callable(devices) else server.upper in devices
+            known = devices(server) if callable(devices) else server.upper in devices
             if not known:
                 return False
         lower = self.settings.lower
@@ -767,7 +769,7 @@ class HdlcServer:
         return _ServerLink(client, server, link)
 
     def _entry(self, client: int, server: ServerAddress) -> _ServerLink:
-        entry = self._links.get((client, server.upper))
+        entry = self._links.get((client, server.upper, server.lower))
         if entry is None or entry.state is not LinkState.NRM:
             raise LocalProtocolError(f"no HDLC link between client {client} and server {server}")
         return entry
@@ -776,7 +778,7 @@ class HdlcServer:
 
     def _open(self, entry: _ServerLink, frame: Frame) -> list[Event]:
         clients = self.settings.clients
-        key = (entry.client, entry.server.upper)
+        key = (entry.client, entry.server.upper, entry.server.lower)
         full = key not in self._links and len(self._links) >= LINKS_MAX
         if full or (clients is not None and entry.client not in clients):
             entry.state = LinkState.NDM
@@ -1001,6 +1003,15 @@ class HdlcClient:
         """Send an APDU in a UI frame; nobody answers."""
         control = _CONTROL[FrameType.UI]
         return Frame(self._link.remote, self._link.local, control, LLC_COMMAND + apdu).encode()
+
+    def poll(self, now: Instant) -> bytes:
+        """Ask for what the server still holds back: RR with P = 1."""
+        if self._state is not ClientState.CONNECTED:
+            raise LocalProtocolError(f"no server can be polled while {self._state.value}")
+        self._awaiting = True
+        self._polls = 0
+        self._transmit(self._link.frame(FrameType.RR), now)
+        return self.data_to_send()
 
     def permit(self) -> bytes:
         """Let the server send what it holds back: an empty UI with P = 1."""

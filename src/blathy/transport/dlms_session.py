@@ -1,0 +1,314 @@
+"""DLMS on the server's side of a connection: wrapper, HDLC or the IEC 62056-21 sign-on before it.
+
+One port can take all three: the first octets tell (0001 the wrapper, 7E HDLC, anything else a
+sign-on request). Who answers is looked up by the local address of the connection and the server
+address in the frame, so one listener serves a whole town.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+from blathy.clock import Instant
+from blathy.transport.limits import LISTENER, ListenerLimits
+from blathy.transport.listener import ANY_LOOPBACK, TcpListener
+from blathy.transport.session import Endpoint, SessionFactory, Stage, Transmit
+from blathy.wire import hdlc, iec62056_21, wrapper
+from blathy.wire.association_events import ServerEvent
+from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.server import LogicalDevice, ServerAssociation
+
+ASSOCIATIONS_MAX: Final = 8  # client and server pairs on one connection
+
+
+class Framing(Enum):
+    """What a port takes."""
+
+    DETECT = "detect"
+    WRAPPER = "wrapper"
+    HDLC = "hdlc"
+
+
+Lookup = Callable[[Endpoint, int, int | None], LogicalDevice | None]
+"""(connection, server SAP, physical address or None) -> the logical device meant, None for none."""
+
+EventSink = Callable[[Endpoint, LogicalDevice, ServerEvent], None]
+"""Is told what happens to associations: for event logs and for whoever counts failures."""
+
+SignOn = Callable[[Endpoint], "iec62056_21.Iec21Server | None"]
+"""Makes the IEC 62056-21 side of a connection, None where the meter has none."""
+
+
+def _ignore(_endpoint: Endpoint, _device: LogicalDevice, _event: ServerEvent) -> None:
+    pass
+
+
+class DlmsSession:
+    """All associations on one connection."""
+
+    __slots__ = (
+        "_associations", "_endpoint", "_framing", "_hdlc", "_head", "_lookup", "_on_event", "_out",
+        "_sign_on", "_signing", "_transmit", "_wrapper", "closing", "frames",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        transmit: Transmit,
+        lookup: Lookup,
+        *,
+        framing: Framing = Framing.DETECT,
+        on_event: EventSink = _ignore,
+        sign_on: SignOn | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._transmit = transmit
+        self._lookup = lookup
+        self._framing = framing
+        self._on_event = on_event
+        self._sign_on = sign_on
+        self._signing: iec62056_21.Iec21Server | None = None
+        self._wrapper: wrapper.WrapperStream | None = None
+        self._hdlc: hdlc.HdlcServer | None = None
+        self._associations: dict[
+            tuple[int, int, int | None], tuple[LogicalDevice, ServerAssociation]
+        ] = {}
+        self._head = b""
+        self._out = bytearray()
+        self.closing = False
+        self.frames = 0
+        if framing is Framing.WRAPPER:
+            self._wrapper = wrapper.WrapperStream()
+        elif framing is Framing.HDLC:
+            self._hdlc = self._new_hdlc()
+
+    # Session
+
+    @property
+    def stage(self) -> Stage:
+        if any(association.associated for _, association in self._associations.values()):
+            return Stage.ASSOCIATED
+        return Stage.FRAMED if self.frames else Stage.CONNECTED
+
+    def receive(self, data: bytes, now: Instant) -> None:
+        if self.closing:
+            return
+        if self._wrapper is not None:
+            self._receive_packets(data, now)
+        elif self._hdlc is not None:
+            self._receive_frames(data, now)
+        elif self._signing is not None:
+            self._receive_sign_on(data, now)
+        else:
+            self._detect(self._head + data, now)
+
+    def data_to_send(self) -> bytes:
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    def deadline(self) -> Instant | None:
+        times = [
+            core.deadline()
+            for core in (self._wrapper, self._hdlc, self._signing)
+            if core is not None
+        ]
+        times += [association.deadline() for _, association in self._associations.values()]
+        return min((time for time in times if time is not None), default=None)
+
+    def tick(self, now: Instant) -> None:
+        if self._wrapper is not None and self._wrapper.tick(now):
+            self.closing = True
+        if self._signing is not None:
+            self._after_sign_on(self._signing.tick(now), now)
+        if self._hdlc is not None:
+            self._take_events(self._hdlc.tick(now), now)
+        for (client, server, physical), (_, association) in list(self._associations.items()):
+            if apdus := association.tick(now):
+                self._send(client, server, physical, apdus)
+
+    def lost(self) -> None:
+        for device, association in self._associations.values():
+            association.disconnected()
+            self._report(device, association)
+        self._associations.clear()
+
+    def push(self, client: int, server: int, apdu: bytes) -> None:
+        """Send an APDU of the meter's own accord on this connection."""
+        if self._hdlc is not None:
+            self._transmit(self._hdlc.push(client, hdlc.ServerAddress(server), apdu))
+        else:
+            self._transmit(wrapper.encode(server, client, apdu))
+
+    # framing
+
+    def _detect(self, data: bytes, now: Instant) -> None:
+        if len(data) < 2 and data[:1] == b"\0":
+            self._head = data
+            return
+        self._head = b""
+        if data[:1] == b"\x7e":
+            self._hdlc = self._new_hdlc()
+        elif data[:2] == b"\0\x01" or self._sign_on is None:
+            self._wrapper = wrapper.WrapperStream()
+        else:
+            self._signing = self._sign_on(self._endpoint)
+            if self._signing is None:
+                self.closing = True
+                return
+        self.receive(data, now)
+
+    def _receive_packets(self, data: bytes, now: Instant) -> None:
+        assert self._wrapper is not None
+        try:
+            packets = self._wrapper.receive(data, now)
+        except RemoteProtocolError:
+            self.closing = True
+            return
+        for packet in packets:
+            self.frames += 1
+            self._serve(packet.source, packet.destination, None, packet.apdu, now)
+        if self._wrapper.failure is not None:
+            self.closing = True
+
+    def _new_hdlc(self) -> hdlc.HdlcServer:
+        def known(server: hdlc.ServerAddress) -> bool:
+            return self._lookup(self._endpoint, server.upper, server.lower) is not None
+
+        return hdlc.HdlcServer(hdlc.HdlcServerSettings(known))
+
+    def _receive_frames(self, data: bytes, now: Instant) -> None:
+        assert self._hdlc is not None
+        self._take_events(self._hdlc.receive(data, now), now)
+
+    def _take_events(self, events: list[hdlc.Event], now: Instant) -> None:
+        core = self._hdlc
+        assert core is not None
+        self.frames = core.counters.frames
+        self._out += core.data_to_send()
+        for event in events:
+            if isinstance(event, hdlc.Apdu):
+                self._take_apdu(event, now)
+            elif isinstance(event, hdlc.LinkUp | hdlc.LinkDown):
+                self._end(event.client, event.server.upper, event.server.lower)
+                if isinstance(event, hdlc.LinkDown) and self._sign_on and not self._associations:
+                    # The optical port waits for a sign-on again.
+                    self._hdlc = None
+                    return
+
+    def _take_apdu(self, event: hdlc.Apdu, now: Instant) -> None:
+        client, server = event.client, event.server
+        if not event.confirmed:
+            upper = 1 if server.all_upper else server.upper
+            lower = None if server.all_lower else server.lower
+            found = self._association(client, upper, lower)
+            if found is not None:
+                found[1].receive_apdu(event.data, now)  # nobody answers in UI
+                self._report(*found)
+            return
+        self._serve(client, server.upper, server.lower, event.data, now)
+
+    def _receive_sign_on(self, data: bytes, now: Instant) -> None:
+        assert self._signing is not None
+        self._after_sign_on(self._signing.receive(data, now), now)
+
+    def _after_sign_on(self, events: list[iec62056_21.Event], now: Instant) -> None:
+        assert self._signing is not None
+        self._out += self._signing.data_to_send()
+        for event in events:
+            self.frames += isinstance(event, iec62056_21.SignedOn)
+            if isinstance(event, iec62056_21.HandOver):
+                self._signing = None
+                self._hdlc = self._new_hdlc()
+                if event.rest:
+                    self._receive_frames(event.rest, now)
+                return
+
+    # associations
+
+    def _association(
+        self, client: int, server: int, physical: int | None
+    ) -> tuple[LogicalDevice, ServerAssociation] | None:
+        key = (client, server, physical)
+        found = self._associations.get(key)
+        if found is None:
+            device = self._lookup(self._endpoint, server, physical)
+            if device is None or len(self._associations) >= ASSOCIATIONS_MAX:
+                return None
+            found = self._associations[key] = (device, ServerAssociation(device, client))
+        return found
+
+    def _serve(
+        self, client: int, server: int, physical: int | None, octets: bytes, now: Instant
+    ) -> None:
+        found = self._association(client, server, physical)
+        if found is None:
+            return
+        self._send(client, server, physical, found[1].receive_apdu(octets, now))
+        self._report(*found)
+
+    def _send(self, client: int, server: int, physical: int | None, apdus: list[bytes]) -> None:
+        if self._hdlc is None:
+            for apdu in apdus:
+                self._out += wrapper.encode(server, client, apdu)
+            return
+        try:
+            address = hdlc.ServerAddress(server, physical)
+            if apdus:
+                self._out += self._hdlc.send(client, address, *apdus)
+            else:
+                self._out += self._hdlc.acknowledge(client, address)
+        except LocalProtocolError:
+            return  # the link went while the answer was made
+
+    def _report(self, device: LogicalDevice, association: ServerAssociation) -> None:
+        for event in association.take_events():
+            self._on_event(self._endpoint, device, event)
+
+    def _end(self, client: int, server: int, physical: int | None) -> None:
+        found = self._associations.pop((client, server, physical), None)
+        if found is not None:
+            found[1].disconnected()
+            self._report(*found)
+
+
+def dlms_sessions(
+    lookup: Lookup,
+    *,
+    framing: Framing = Framing.DETECT,
+    on_event: EventSink = _ignore,
+    sign_on: SignOn | None = None,
+    knows: Callable[[str], bool] | None = None,
+) -> SessionFactory:
+    """The session factory of a DLMS port; `knows` refuses local addresses without a meter."""
+
+    def make(endpoint: Endpoint, transmit: Transmit) -> DlmsSession | None:
+        if knows is not None and not knows(endpoint.local_ip):
+            return None
+        return DlmsSession(
+            endpoint, transmit, lookup, framing=framing, on_event=on_event, sign_on=sign_on
+        )
+
+    return make
+
+
+async def serve_dlms(
+    lookup: Lookup,
+    host: str = ANY_LOOPBACK,
+    port: int = wrapper.PORT,
+    *,
+    framing: Framing = Framing.DETECT,
+    on_event: EventSink = _ignore,
+    sign_on: SignOn | None = None,
+    knows: Callable[[str], bool] | None = None,
+    limits: ListenerLimits = LISTENER,
+    outside: bool = False,
+) -> tuple[TcpListener, int]:
+    """Listen for DLMS clients; the listener and the port that was bound."""
+    sessions = dlms_sessions(
+        lookup, framing=framing, on_event=on_event, sign_on=sign_on, knows=knows
+    )
+    listener = TcpListener(sessions, limits)
+    return listener, await listener.start(host, port, outside=outside)
