@@ -176,8 +176,10 @@ class LoadProfile:
         self._put_energies(rows, self._selection.along(vector, span.flows(ends.after), span.rate))
         if self._at[Kind.INSTANT]:
             at_ends = span.block.instant[span.first + ends.after - 1]
-            for place in self._at[Kind.INSTANT]:
-                rows[:, FIRST_COLUMN + place] = instant_of(at_ends, self.plan.columns[place])
+            for index, place in enumerate(self._at[Kind.INSTANT]):
+                values = instant_of(at_ends, self.plan.columns[place])
+                rows[:, FIRST_COLUMN + place] = values
+                self._instants[index] = values[-1]
         self._aggregate(span, ends.after, rows)
         self._put_marks(rows)
         self._gather(span, int(ends.after[-1]), span.count)
