@@ -133,11 +133,11 @@ class Database:
 
     async def write(self, change: Change[_T]) -> _T:
         """Run `change` in a transaction; return its result after the commit."""
-        return await asyncio.wrap_future(self._submit(change))
+        return await asyncio.wrap_future(self.submit(change))
 
     def write_now(self, change: Change[_T]) -> _T:
         """As `write`, for callers outside the event loop; blocks until the commit."""
-        return self._submit(change).result()
+        return self.submit(change).result()
 
     async def read(self, query: Change[_T]) -> _T:
         """Run `query` on a reader connection: a consistent snapshot of what is committed."""
@@ -158,7 +158,8 @@ class Database:
         self._readers.shutdown()
         self.engine.dispose()
 
-    def _submit(self, change: Change[_T]) -> Future[_T]:
+    def submit(self, change: Change[_T]) -> Future[_T]:
+        """As `write`, without waiting; raise StoreError when the store cannot keep up."""
         if self._closed:
             raise StoreError("the store is closed")
         future: Future[_T] = Future()

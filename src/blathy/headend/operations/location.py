@@ -8,7 +8,8 @@ from blathy.headend.inventory.registry import Inventory, Point
 
 LOCATED: Final = frozenset(
     (
-        "neutral_fault_start", "power_down", "long_outage", "phase_lost", "sag_start", "swell_start",
+        "neutral_fault_start", "power_down", "long_outage", "phase_lost", "sag_start",
+        "swell_start",
         "undervoltage_start", "overvoltage_start", "voltage_asymmetry_start",
         "phase_sequence_wrong",
     )
