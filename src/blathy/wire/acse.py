@@ -1,8 +1,8 @@
 """ACSE APDUs of COSEM (IEC 62056-5-3, ISO/IEC 15954): AARQ, AARE, RLRQ, RLRE, in BER.
 
 Encoding is canonical. Decoding takes what the standard allows and what meters in the field really
-send: fields in any order, unknown context tags, a release reason as INTEGER or bare, an AARE without
-user-information, octets after the end. The association decides what of it is acceptable.
+send: fields in any order, unknown context tags, a release reason as INTEGER or bare, an AARE
+without user-information, octets after the end. The association decides what of it is acceptable.
 """
 
 from __future__ import annotations
@@ -266,7 +266,9 @@ def decode_aare(apdu: bytes) -> Aare:
     result = _integer_of(fields[0xA2])
     diagnostic = fields.get(0xA3, b"\xa1\x03\x02\x01\x00")
     if len(diagnostic) < 2 or diagnostic[0] not in (0xA1, 0xA2):
-        raise RemoteProtocolError("an AARE whose diagnostic is neither of the user nor the provider")
+        raise RemoteProtocolError(
+            "an AARE whose diagnostic is neither of the user nor the provider"
+        )
     inner = Reader(diagnostic, 1).octets()
     return Aare(
         _context(fields[0xA1]) if 0xA1 in fields else -1,

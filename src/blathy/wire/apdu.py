@@ -1,9 +1,9 @@
 """xDLMS APDUs (IEC 62056-5-3) as values: `decode(octets)` and `.encode()` for each of them.
 
-Logical-name services (GET, SET, ACTION, ACCESS, EventNotification), short-name services (Read, Write,
-UnconfirmedWrite, InformationReport), DataNotification, Initiate, the two error APDUs, general block
-transfer, every ciphered envelope and the gateway prefix. Both sides share this module: what one end
-encodes is what the other decodes.
+Logical-name services (GET, SET, ACTION, ACCESS, EventNotification), short-name services (Read,
+Write, UnconfirmedWrite, InformationReport), DataNotification, Initiate, the two error APDUs,
+general block transfer, every ciphered envelope and the gateway prefix. Both sides share this
+module: what one end encodes is what the other decodes.
 
 A value of an attribute or parameter is its A-XDR octets. `decode` takes any octets and either
 returns an APDU or raises RemoteProtocolError; it allocates nothing by a length that the APDU only
@@ -228,7 +228,7 @@ class ServiceError(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExceptionResponse:
-    """`lowest_counter` comes with an invocation-counter error: the lowest value that is accepted."""
+    """`lowest_counter` comes with an invocation-counter error: the lowest one accepted."""
 
     state: int
     service: int
@@ -1069,7 +1069,7 @@ def decode_initiate_request(r: Reader) -> InitiateRequest:
         key = r.octets()
         if not key:
             raise RemoteProtocolError("a dedicated key of no octets")
-    allowed = r.flag() if r.flag() else True
+    allowed = not r.flag() or r.flag()  # DEFAULT TRUE
     quality = r.i8() if r.flag() else None
     version = r.u8()
     conformance = _conformance(r)
@@ -1079,7 +1079,7 @@ def decode_initiate_request(r: Reader) -> InitiateRequest:
 
 
 def decode_initiate_response(r: Reader) -> InitiateResponse:
-    """The VAA name may be cut short or wrong: meters in the field send it so, and it says nothing."""
+    """The VAA name may be cut short or wrong: some meters send it so, and it says nothing."""
     quality = r.i8() if r.flag() else None
     version = r.u8()
     conformance, size = _conformance(r), r.u16()

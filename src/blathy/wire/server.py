@@ -1,0 +1,891 @@
+"""The server's side of an association (IEC 62056-5-3): from AARQ to RLRE, and everything between.
+
+One `ServerAssociation` stands for one pair (client SAP, server SAP) on one link. It takes whole
+APDUs and returns the APDUs to answer with; it never raises for what a peer sends, never closes
+silently, and a refused APDU changes nothing but the failure count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hmac import compare_digest
+from typing import Final, Protocol
+
+from blathy.clock import Instant
+from blathy.cosem.service import ActionResult, ObjectModel, Requester
+from blathy.obis import Obis
+from blathy.wire import acse, apdu
+from blathy.wire.acse import (
+    AUTHENTICATION_FUNCTIONAL_UNIT,
+    AssociationResult,
+    Context,
+    DiagnosticSource,
+    Mechanism,
+    ProviderDiagnostic,
+    UserDiagnostic,
+)
+from blathy.wire.apdu import (
+    LN_CONFORMANCE,
+    SN_CONFORMANCE,
+    Conformance,
+    InitiateError,
+    ServiceError,
+    StateError,
+    Tag,
+)
+from blathy.wire.association_events import (
+    AuthenticationFailed,
+    ClientAssociated,
+    ClientReleased,
+    SecurityViolation,
+    ServerEvent,
+    State,
+    Step,
+    Violation,
+    after,
+)
+from blathy.wire.block_transfer import BlockExchange
+from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.ln_services import (
+    PDU_TOO_LONG,
+    SERVICE_NOT_SUPPORTED,
+    SILENCE,
+    LogicalNameServices,
+    Terms,
+)
+from blathy.wire.octets import Reader, octet_string
+from blathy.wire.security import (
+    CHALLENGE_OCTETS,
+    Entropy,
+    Envelope,
+    HlsParty,
+    InvocationCounters,
+    KeySet,
+    Opened,
+    Protection,
+    SecurityContext,
+    SecurityError,
+    SecurityPolicy,
+    protection_names,
+)
+from blathy.wire.short_names import ShortNameServices, hls_method_name
+
+CURRENT_ASSOCIATION: Final = Obis(0, 0, 40, 0, 0)
+REPLY_TO_HLS: Final = 1
+ASSOCIATION_LN: Final = 15
+PDU_SIZE_MIN: Final = 12
+PDU_SIZE_UNLIMITED: Final = 0xFFFF
+EVENTS_MAX: Final = 64
+
+
+def _exception(state: StateError, service: ServiceError) -> bytes:
+    return apdu.ExceptionResponse(state, service).encode()
+
+
+NOT_ALLOWED: Final = _exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
+UNKNOWN_SERVICE: Final = _exception(StateError.SERVICE_UNKNOWN, ServiceError.SERVICE_NOT_SUPPORTED)
+MALFORMED: Final = _exception(StateError.SERVICE_UNKNOWN, ServiceError.OTHER_REASON)
+DECIPHERING: Final = _exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.DECIPHERING_ERROR)
+
+
+class AuthenticationGuard(Protocol):
+    """Slows guessing down across connections and restarts; one per meter."""
+
+    def locked(self, client_sap: int, now: Instant) -> bool:
+        """True while this client must wait."""
+
+    def failed(self, client_sap: int, now: Instant) -> None: ...
+
+    def succeeded(self, client_sap: int, now: Instant) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AssociationProfile:
+    """What one client SAP may do and how it has to prove itself.
+
+    `secret`: password (LLS) or HLS secret. `keys` None: no ciphered context. `client_title`: the
+    only system title accepted, where given. `user_ids` None: no user id asked for.
+    `pre_established`: there is no AARQ; the association always stands.
+    """
+
+    client_sap: int
+    mechanism: Mechanism = Mechanism.NONE
+    secret: bytes = b""
+    keys: KeySet | None = None
+    policy: SecurityPolicy = SecurityPolicy.NONE
+    conformance: int = LN_CONFORMANCE
+    association: Obis = CURRENT_ASSOCIATION
+    short_names: bool = False
+    client_title: bytes = b""
+    user_ids: frozenset[int] | None = None
+    challenge_octets: int = 16
+    bare_release: bool = False
+    pre_established: bool = False
+    pre_established_pdu_size: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.policy and self.keys is None:
+            raise ValueError(f"client {self.client_sap}: a security policy needs keys")
+        if self.mechanism in (Mechanism.HLS_GMAC, Mechanism.HLS_ECDSA) and self.keys is None:
+            raise ValueError(f"client {self.client_sap}: {self.mechanism.name} needs keys")
+
+    def __repr__(self) -> str:
+        return (
+            f"AssociationProfile(client_sap={self.client_sap}, {self.mechanism.name}, "
+            f"{self.policy!r})"
+        )
+
+
+@dataclass(slots=True)
+class LogicalDevice:
+    """What all associations of one logical device share.
+
+    `profiles` is looked up at every AARQ and after every request: a profile replaced while an
+    association stands (key transfer) takes effect with the next APDU.
+    """
+
+    profiles: Mapping[int, AssociationProfile]
+    objects: ObjectModel
+    system_title: bytes
+    entropy: Entropy
+    counters: InvocationCounters
+    server_sap: int = 1
+    pdu_size: int = 2048
+    upload_octets_max: int = 1 << 20
+    block_window: int = 8
+    guard: AuthenticationGuard | None = None
+
+
+class _Refusal(Exception):  # noqa: N818 - a way out of the checks of an AARQ, not an error of ours
+    def __init__(
+        self, diagnostic: int, reason: str, *,
+        source: DiagnosticSource = DiagnosticSource.USER, error: InitiateError | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(reason)
+        self.diagnostic = diagnostic
+        self.source = source
+        self.error = error
+
+
+@dataclass(slots=True)
+class _Proposal:
+    """An AARQ that passed its checks."""
+
+    aarq: acse.Aarq
+    context: Context
+    initiate: apdu.InitiateRequest
+    opened: Opened | None
+    conformance: int
+
+
+@dataclass(slots=True)
+class _Challenges:
+    sent: bytes = b""
+    received: bytes = b""
+    dedicated_key: bytes = b""
+
+
+class ServerAssociation:
+    """One client on one link. `take_events()` tells the shell what happened."""
+
+    __slots__ = (
+        "_answer_needs",
+        "_answering_in_blocks",
+        "_blocks",
+        "_challenges",
+        "_client_pdu_size", "_client_title",
+        "_conformance",
+        "_context",
+        "_device",
+        "_events",
+        "_logical_names",
+        "_now",
+        "_profile",
+        "_request_needs",
+        "_requesters",
+        "_security",
+        "_services",
+        "_short",
+        "_state",
+        "client_sap",
+    )  # fmt: skip
+
+    def __init__(self, device: LogicalDevice, client_sap: int) -> None:
+        self._device = device
+        self.client_sap = client_sap
+        self._profile: AssociationProfile | None = None
+        self._state = State.IDLE
+        self._security: SecurityContext | None = None
+        self._context = Context.LN
+        self._client_title = b""
+        self._logical_names = True
+        self._conformance = 0
+        self._client_pdu_size = PDU_SIZE_UNLIMITED
+        self._challenges = _Challenges()
+        self._services: LogicalNameServices | None = None
+        self._short: ShortNameServices | None = None
+        self._blocks: BlockExchange | None = None
+        self._answering_in_blocks = False
+        self._requesters: dict[int, Requester] = {}
+        self._events: list[ServerEvent] = []
+        self._now = Instant(0)
+        self._request_needs = self._answer_needs = 0
+        profile = device.profiles.get(client_sap)
+        if profile is not None and profile.pre_established:
+            self._establish_beforehand(profile)
+
+    # Shell side
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def associated(self) -> bool:
+        return self._state is State.ASSOCIATED
+
+    @property
+    def conformance(self) -> int:
+        """The negotiated conformance block."""
+        return self._conformance
+
+    def take_events(self) -> list[ServerEvent]:
+        events, self._events = self._events, []
+        return events
+
+    def deadline(self) -> Instant | None:
+        """When `tick` has to be called."""
+        return self._blocks.deadline() if self._blocks is not None else None
+
+    def tick(self, now: Instant) -> list[bytes]:
+        """APDUs to send because time has passed."""
+        return self._blocks.tick(now).send if self._blocks is not None else []
+
+    def notify(
+        self, body: bytes, now: Instant, *, long_invoke: int = 0, time: bytes = b"",
+        protection: int | None = None,
+    ) -> list[bytes]:  # fmt: skip
+        """A DataNotification to this client, in unconfirmed blocks where it is too long for one.
+
+        `protection` None: what the security policy asks of responses.
+        """
+        if self._state is not State.ASSOCIATED:
+            raise LocalProtocolError("there is no association to send a notification in")
+        octets = apdu.DataNotification(long_invoke, time, body).encode()
+        needed = self._answer_needs if protection is None else protection
+        if needed:
+            if self._security is None:
+                raise LocalProtocolError("a protected notification needs keys")
+            octets = self._security.protect(octets, needed, Envelope.GENERAL_GLO)
+        if len(octets) <= self._client_pdu_size:
+            return [octets]
+        if not self._conformance & int(Conformance.GENERAL_BLOCK_TRANSFER):
+            raise LocalProtocolError("the notification is too long and blocks are not negotiated")
+        blocks = BlockExchange(0)
+        return blocks.start(octets, self._client_pdu_size, now, confirmed=False)
+
+    def disconnected(self) -> None:
+        """The link is gone; a later request needs a new association."""
+        if self._profile is None or not self._profile.pre_established:
+            self._close()
+
+    def receive_apdu(self, octets: bytes, now: Instant) -> list[bytes]:
+        """Answer one APDU; an empty list where the standard wants silence."""
+        self._now = now
+        if len(octets) > self._device.pdu_size:
+            return [PDU_TOO_LONG]
+        if octets[:1] == b"\xe0":
+            return self._receive_block(octets)
+        answer = self._receive(octets)
+        if not answer:
+            return []
+        if len(answer) > self._client_pdu_size and self._state is State.ASSOCIATED:
+            return self._in_blocks(answer, confirmed=True)
+        return [answer]
+
+    # General block transfer
+
+    def _receive_block(self, octets: bytes) -> list[bytes]:
+        if self._state is not State.ASSOCIATED:
+            return [NOT_ALLOWED]
+        if not self._conformance & int(Conformance.GENERAL_BLOCK_TRANSFER):
+            return [SERVICE_NOT_SUPPORTED]
+        exchange = self._exchange()
+        try:
+            step = exchange.receive(octets, self._now)
+        except RemoteProtocolError:
+            return [MALFORMED]
+        if step.apdu is None:
+            return step.send
+        self._answering_in_blocks = True
+        try:
+            answer = self._receive(step.apdu)
+        finally:
+            self._answering_in_blocks = False
+        if not answer:
+            exchange.reset()
+            return step.send
+        if self._blocks is not exchange:  # the request ended the association
+            return [answer]
+        return step.send + self._in_blocks(answer, confirmed=step.confirmed)
+
+    def _exchange(self) -> BlockExchange:
+        if self._blocks is None:
+            device = self._device
+            self._blocks = BlockExchange(device.block_window, device.upload_octets_max)
+        return self._blocks
+
+    def _in_blocks(self, answer: bytes, *, confirmed: bool) -> list[bytes]:
+        if not self._conformance & int(Conformance.GENERAL_BLOCK_TRANSFER):
+            return [PDU_TOO_LONG]
+        exchange = self._exchange()
+        if not self._answering_in_blocks:
+            exchange.reset()  # the request was plain: our blocks begin a new exchange
+        try:
+            return exchange.start(answer, self._client_pdu_size, self._now, confirmed=confirmed)
+        except RemoteProtocolError:
+            return [PDU_TOO_LONG]
+
+    # Dispatch
+
+    def _receive(self, octets: bytes) -> bytes:
+        tag = octets[0] if octets else -1
+        try:
+            if tag == Tag.AARQ:
+                return self._aarq(octets)
+            if tag == Tag.RLRQ:
+                return self._rlrq(octets)
+            if tag in apdu.CIPHERED_TAGS:
+                return self._ciphered(octets)
+            return self._request(octets, _PLAIN_REQUEST._replace(plain=octets))
+        except SecurityError as error:
+            self._report_security(error)
+            return error.answer
+        except RemoteProtocolError as error:
+            return error.answer or MALFORMED
+
+    def _ciphered(self, octets: bytes) -> bytes:
+        if self._state in (State.IDLE, State.OPENING):
+            return NOT_ALLOWED
+        security = self._security
+        if security is None or not self._context.ciphered:
+            return DECIPHERING
+        opened = security.unprotect(octets)
+        answer = self._request(opened.plain, opened)
+        if opened.broadcast:
+            return SILENCE  # a broadcast is for many; nobody answers
+        return answer
+
+    def _request(self, plain: bytes, opened: Opened) -> bytes:
+        profile, state = self._profile, self._state
+        if state is State.IDLE or profile is None:
+            return self._without_association(plain)
+        if self._request_needs & ~opened.protection:
+            self._violation(Violation.POLICY, "an APDU with less protection than asked for")
+            return NOT_ALLOWED
+        request = apdu.decode(plain)
+        if state is State.AUTHENTICATING:
+            answer = self._third_pass(request, opened)
+        else:
+            answer = self._serve(request, opened)
+        if not answer:
+            return SILENCE
+        protected = self._protect(answer, opened)
+        self._follow_key_change()
+        return protected
+
+    def _without_association(self, plain: bytes) -> bytes:
+        tag = plain[0] if plain else -1
+        if tag in (Tag.READ_REQUEST, Tag.WRITE_REQUEST):
+            service = (
+                apdu.ConfirmedService.READ
+                if tag == Tag.READ_REQUEST
+                else apdu.ConfirmedService.WRITE
+            )
+            return apdu.ConfirmedServiceError(service, apdu.ErrorClass.VDE_STATE, 1).encode()
+        if tag in _NEVER_ANSWERED:
+            return SILENCE
+        return NOT_ALLOWED
+
+    def _serve(self, request: apdu.Apdu, opened: Opened) -> bytes:
+        terms = Terms(
+            self._requester(opened), self._conformance, self._room(opened),
+            self._answering_in_blocks,
+        )  # fmt: skip
+        if self._services is not None:
+            answer = self._services.serve(request, terms)
+        elif self._short is not None:
+            answer = self._short.serve(request, terms)
+        else:
+            answer = None
+        if answer is not None:
+            return answer
+        tag = opened.plain[0]
+        if tag in _NEVER_ANSWERED:
+            return SILENCE
+        return UNKNOWN_SERVICE if tag not in _REQUESTS else SERVICE_NOT_SUPPORTED
+
+    def _requester(self, opened: Opened) -> Requester:
+        protection = opened.protection
+        who = self._requesters.get(protection)
+        if who is None:
+            profile = self._profile
+            assert profile is not None
+            who = Requester(
+                self.client_sap, self._device.server_sap, profile.association,
+                protection_names(protection), self._client_pdu_size,
+            )  # fmt: skip
+            self._requesters[protection] = who
+        return who
+
+    # Protection of answers
+
+    def _answer_protection(self, opened: Opened) -> tuple[int, Envelope]:
+        protection = opened.protection | self._answer_needs
+        envelope = opened.envelope
+        if envelope is Envelope.PLAIN and protection & Protection.BOTH:
+            envelope = Envelope.GLO
+        return protection, envelope
+
+    def _room(self, opened: Opened) -> int:
+        """The longest plain answer that fits one APDU of this client."""
+        if self._security is None:
+            return self._client_pdu_size
+        protection, envelope = self._answer_protection(opened)
+        if not protection:
+            return self._client_pdu_size
+        return self._client_pdu_size - self._security.overhead(envelope, protection)
+
+    def _protect(self, answer: bytes, opened: Opened) -> bytes:
+        security = self._security
+        if security is None or answer[0] == Tag.EXCEPTION_RESPONSE:
+            return answer
+        protection, envelope = self._answer_protection(opened)
+        if not protection:
+            return answer
+        return security.protect(answer, protection, envelope, opened.key_choice)
+
+    def _follow_key_change(self) -> None:
+        profile = self._device.profiles.get(self.client_sap)
+        if profile is None or profile is self._profile or self._security is None:
+            return
+        if profile.keys is not None and profile.keys is not self._security.keys:
+            self._security.rekey(profile.keys)
+
+    # Opening
+
+    def _use(self, profile: AssociationProfile) -> None:
+        self._profile = profile
+        self._request_needs = int(profile.policy.request)
+        self._answer_needs = int(profile.policy.response)
+
+    def _establish_beforehand(self, profile: AssociationProfile) -> None:
+        self._use(profile)
+        self._logical_names = not profile.short_names
+        self._context = Context.of(
+            logical_names=self._logical_names, ciphered=profile.keys is not None
+        )
+        self._client_pdu_size = profile.pre_established_pdu_size
+        self._conformance = int(profile.conformance)
+        if profile.keys is not None:
+            self._security = SecurityContext(
+                self._device.system_title, profile.keys, self._device.counters,
+                self._device.entropy, peer_title=profile.client_title,
+            )  # fmt: skip
+        self._state = State.ASSOCIATED
+        self._start_services()
+
+    def _start_services(self) -> None:
+        device = self._device
+        if self._logical_names:
+            self._services = LogicalNameServices(device.objects, device.upload_octets_max)
+        else:
+            self._short = ShortNameServices(device.objects, device.upload_octets_max)
+
+    def _close(self) -> None:
+        self._state = State.IDLE
+        self._profile = None
+        self._security = None
+        self._services = self._short = None
+        self._blocks = None
+        self._conformance = 0
+        self._client_pdu_size = PDU_SIZE_UNLIMITED
+        self._challenges = _Challenges()
+        self._requesters = {}
+
+    def _aarq(self, octets: bytes) -> bytes:
+        profile = self._device.profiles.get(self.client_sap)
+        if profile is not None and profile.pre_established:
+            return self._refuse(None, _Refusal(UserDiagnostic.NO_REASON, "pre-established"))
+        if self._state is not State.IDLE:
+            self._close()
+        guard = self._device.guard
+        if guard is not None and guard.locked(self.client_sap, self._now):
+            self._violation(Violation.LOCKED, "too many failed authentications; wait")
+            locked = _Refusal(UserDiagnostic.AUTHENTICATION_FAILURE, "locked")
+            return self._refuse(None, locked, AssociationResult.REJECTED_TRANSIENT)
+        aarq: acse.Aarq | None = None
+        try:
+            aarq = acse.decode_aarq(octets)
+            if profile is None:
+                raise _Refusal(UserDiagnostic.NO_REASON, "unknown client")
+            return self._open(profile, aarq)
+        except _Refusal as refusal:
+            self._close()
+            if refusal.diagnostic == UserDiagnostic.AUTHENTICATION_FAILURE:
+                self._authentication_failed(profile, str(refusal))
+            return self._refuse(aarq, refusal)
+        except SecurityError as error:
+            self._close()
+            raise error from None
+        except RemoteProtocolError:
+            self._close()
+            source = DiagnosticSource.PROVIDER
+            return self._refuse(
+                aarq, _Refusal(ProviderDiagnostic.NO_REASON, "syntax", source=source)
+            )
+
+    def _open(self, profile: AssociationProfile, aarq: acse.Aarq) -> bytes:
+        context = _checked_context(profile, aarq)
+        _check_mechanism(profile, aarq)
+        title = self._checked_title(profile, aarq, context)
+        security = None
+        if profile.keys is not None:
+            security = SecurityContext(
+                self._device.system_title, profile.keys, self._device.counters,
+                self._device.entropy, peer_title=title,
+            )  # fmt: skip
+        _check_credentials(profile, aarq)
+        proposal = self._checked_initiate(profile, aarq, context, security)
+        self._use(profile)
+        self._security, self._context, self._client_title = security, context, title
+        self._logical_names = context.logical_names
+        self._conformance = proposal.conformance
+        self._client_pdu_size = proposal.initiate.max_pdu_size or PDU_SIZE_UNLIMITED
+        self._state = after(self._state, Step.OPEN)
+        return self._accept(proposal)
+
+    def _checked_title(
+        self, profile: AssociationProfile, aarq: acse.Aarq, context: Context
+    ) -> bytes:
+        title = aarq.calling_ap_title
+        needed = context.ciphered or profile.mechanism >= Mechanism.HLS_GMAC
+        reason = None
+        if title is None:
+            reason = "no calling-AP-title" if needed else None
+        elif needed and len(title) != 8:
+            reason = f"a calling-AP-title of {len(title)} octets"
+        elif profile.client_title and title != profile.client_title:
+            reason = "another calling-AP-title than registered"
+        elif title == self._device.system_title:
+            reason = "our own system title as calling-AP-title"
+        if reason is not None:
+            self._violation(Violation.SYSTEM_TITLE, reason)
+            raise _Refusal(UserDiagnostic.CALLING_AP_TITLE_NOT_RECOGNIZED, reason)
+        return title or b""
+
+    def _checked_initiate(
+        self, profile: AssociationProfile, aarq: acse.Aarq, context: Context,
+        security: SecurityContext | None,
+    ) -> _Proposal:  # fmt: skip
+        information = aarq.user_information
+        opened: Opened | None = None
+        if information and information[0] in apdu.CIPHERED_TAGS:
+            if security is None or not context.ciphered:
+                raise _Refusal(UserDiagnostic.NO_REASON, "a ciphered Initiate in a plain context")
+            opened = self._deciphered_initiate(security, information)
+            information = opened.plain
+        if not information or information[0] != Tag.INITIATE_REQUEST:
+            raise _Refusal(UserDiagnostic.NO_REASON, "no InitiateRequest")
+        initiate = apdu.decode_initiate_request(Reader(information, 1))
+        protection = opened.protection if opened is not None else 0
+        if ~protection & profile.policy.request:
+            self._violation(Violation.POLICY, "an InitiateRequest below the security policy")
+            raise _Refusal(UserDiagnostic.AUTHENTICATION_FAILURE, "protection below the policy")
+        conformance = _negotiated(profile, context, initiate, protection)
+        return _Proposal(aarq, context, initiate, opened, conformance)
+
+    def _deciphered_initiate(self, security: SecurityContext, information: bytes) -> Opened:
+        try:
+            return security.unprotect(information)
+        except SecurityError as error:
+            if error.kind is ServiceError.INVOCATION_COUNTER_ERROR:
+                raise  # the client learns which counter to use
+            self._report_security(error)
+            raise _Refusal(UserDiagnostic.AUTHENTICATION_FAILURE, str(error)) from error
+
+    def _accept(self, proposal: _Proposal) -> bytes:
+        profile = self._profile
+        assert profile is not None
+        hls = profile.mechanism.is_hls
+        initiate = proposal.initiate
+        if hls:
+            octets = max(profile.challenge_octets, CHALLENGE_OCTETS[profile.mechanism][0])
+            received = proposal.aarq.authentication_value or b""
+            sent = self._device.entropy(octets)
+            self._challenges = _Challenges(sent, received, initiate.dedicated_key)
+            self._state = after(self._state, Step.CHALLENGE)
+        else:
+            self._use_dedicated(initiate.dedicated_key)
+            self._associated()
+        if not initiate.response_allowed:
+            return SILENCE
+        diagnostic = UserDiagnostic.AUTHENTICATION_REQUIRED if hls else UserDiagnostic.NULL
+        titled = proposal.context.ciphered or profile.mechanism >= Mechanism.HLS_GMAC
+        return acse.Aare(
+            proposal.context, AssociationResult.ACCEPTED, DiagnosticSource.USER, diagnostic,
+            self._initiate_response(proposal.opened),
+            responding_ap_title=self._device.system_title if titled else None,
+            responder_requirements=AUTHENTICATION_FUNCTIONAL_UNIT if hls else None,
+            mechanism=profile.mechanism if hls else None,
+            authentication_value=self._challenges.sent if hls else None,
+        ).encode()  # fmt: skip
+
+    def _initiate_response(self, opened: Opened | None) -> bytes:
+        response = apdu.InitiateResponse(
+            self._conformance, self._device.pdu_size,
+            apdu.VAA_NAME_LN if self._logical_names else apdu.VAA_NAME_SN,
+        ).encode()  # fmt: skip
+        if self._security is None or not self._context.ciphered:
+            return response
+        return self._protect(response, opened or _PLAIN_REQUEST)
+
+    def _use_dedicated(self, key: bytes) -> None:
+        if key and self._security is not None:
+            self._security.use_dedicated(key)
+
+    def _associated(self) -> None:
+        profile = self._profile
+        assert profile is not None
+        self._state = after(self._state, Step.ACCEPT)
+        self._start_services()
+        guard = self._device.guard
+        if guard is not None and profile.mechanism is not Mechanism.NONE:
+            guard.succeeded(self.client_sap, self._now)
+        self._event(ClientAssociated(self.client_sap, profile.mechanism))
+
+    def _refuse(
+        self, aarq: acse.Aarq | None, refusal: _Refusal,
+        result: AssociationResult = AssociationResult.REJECTED_PERMANENT,
+    ) -> bytes:  # fmt: skip
+        context = aarq.context if aarq is not None and 1 <= aarq.context <= 4 else int(Context.LN)
+        information = b""
+        if refusal.error is not None:
+            information = apdu.ConfirmedServiceError(
+                apdu.ConfirmedService.INITIATE, apdu.ErrorClass.INITIATE, refusal.error
+            ).encode()
+        return acse.Aare(context, result, refusal.source, refusal.diagnostic, information).encode()
+
+    # HLS, third and fourth pass
+
+    def _third_pass(self, request: apdu.Apdu, opened: Opened) -> bytes:
+        profile = self._profile
+        assert profile is not None
+        if self._context.ciphered and opened.envelope in (Envelope.DED, Envelope.GENERAL_DED):
+            return NOT_ALLOWED
+        if isinstance(request, apdu.ActionRequestNormal) and self._logical_names:
+            places = (profile.association, CURRENT_ASSOCIATION)
+            ref = request.method
+            if ref.class_id == ASSOCIATION_LN and ref.method == REPLY_TO_HLS and ref.obis in places:
+                return self._ln_reply_to_hls(request, opened)
+        elif isinstance(request, apdu.ReadRequest) and not self._logical_names:
+            proof = hls_method_name(request)
+            if proof is not None:
+                return self._sn_reply_to_hls(proof, opened)
+        return NOT_ALLOWED
+
+    def _ln_reply_to_hls(self, request: apdu.ActionRequestNormal, opened: Opened) -> bytes:
+        own = self._checked_proof(request.parameters, opened)
+        if own is None:
+            return apdu.ActionResponseNormal(request.invoke, ActionResult.OTHER_REASON).encode()
+        returned = b"\x09" + octet_string(own)
+        return apdu.ActionResponseNormal(request.invoke, ActionResult.SUCCESS, returned).encode()
+
+    def _sn_reply_to_hls(self, parameters: bytes, opened: Opened) -> bytes:
+        own = self._checked_proof(parameters, opened)
+        if own is None:
+            return apdu.ReadResponse((int(ActionResult.OTHER_REASON),)).encode()
+        return apdu.ReadResponse((b"\x09" + octet_string(own),)).encode()
+
+    def _checked_proof(self, parameters: bytes, opened: Opened) -> bytes | None:
+        """Our own proof where the client's holds; None ends the association."""
+        profile, challenges = self._profile, self._challenges
+        assert profile is not None
+        proof = _octet_string_data(parameters)
+        party = HlsParty(
+            profile.mechanism, profile.secret, self._device.system_title, self._client_title,
+            self._security,
+        )  # fmt: skip
+        if proof is None or not party.check(proof, challenges.sent, challenges.received, opened):
+            self._authentication_failed(profile, "the answer to our challenge is wrong")
+            self._state = after(self._state, Step.REFUSE)
+            self._challenges = _Challenges()
+            return None
+        own = party.prove(challenges.received, challenges.sent)
+        self._use_dedicated(challenges.dedicated_key)
+        self._challenges = _Challenges()
+        self._associated()
+        return own
+
+    # Release
+
+    def _rlrq(self, octets: bytes) -> bytes:
+        rlrq = acse.decode(octets)
+        assert isinstance(rlrq, acse.Rlrq)
+        profile = self._profile
+        if self._state is State.IDLE or profile is None or profile.pre_established:
+            return NOT_ALLOWED
+        information = b""
+        if self._state is State.ASSOCIATED and self._context.ciphered:
+            opened = self._released_by(rlrq.user_information)
+            if opened is None and not profile.bare_release and profile.policy.request:
+                self._violation(Violation.POLICY, "a release below the security policy")
+                return NOT_ALLOWED
+            if opened is not None:
+                information = self._initiate_response(opened)
+        elif rlrq.user_information[:1] == b"\x01":
+            information = self._initiate_response(None)
+        self._close()
+        self._event(ClientReleased(self.client_sap))
+        return acse.Rlre(0, information).encode()
+
+    def _released_by(self, information: bytes) -> Opened | None:
+        """The protected InitiateRequest of a release; None where it proves nothing."""
+        security = self._security
+        if security is None or not information or information[0] not in apdu.CIPHERED_TAGS:
+            return None
+        opened = security.unprotect(information)
+        if opened.envelope in (Envelope.DED, Envelope.GENERAL_DED):
+            return None
+        if opened.plain[0] != Tag.INITIATE_REQUEST or ~opened.protection & Protection.BOTH:
+            return None
+        return opened
+
+    # Events
+
+    def _event(self, event: ServerEvent) -> None:
+        if len(self._events) < EVENTS_MAX:
+            self._events.append(event)
+
+    def _violation(self, kind: Violation, reason: str) -> None:
+        self._event(SecurityViolation(self.client_sap, kind, reason))
+
+    def _report_security(self, error: SecurityError) -> None:
+        replay = error.kind is ServiceError.INVOCATION_COUNTER_ERROR
+        self._violation(Violation.REPLAY if replay else Violation.DECIPHERING, str(error))
+
+    def _authentication_failed(self, profile: AssociationProfile | None, reason: str) -> None:
+        if self._device.guard is not None:
+            self._device.guard.failed(self.client_sap, self._now)
+        mechanism = profile.mechanism if profile is not None else Mechanism.NONE
+        self._event(AuthenticationFailed(self.client_sap, mechanism, reason))
+
+
+_PLAIN_REQUEST: Final = Opened(b"", 0, Envelope.PLAIN)
+_NEVER_ANSWERED: Final = frozenset({
+    Tag.EXCEPTION_RESPONSE, Tag.CONFIRMED_SERVICE_ERROR, Tag.DATA_NOTIFICATION,
+    Tag.DATA_NOTIFICATION_CONFIRM, Tag.EVENT_NOTIFICATION, Tag.INFORMATION_REPORT,
+    Tag.UNCONFIRMED_WRITE, Tag.GET_RESPONSE, Tag.SET_RESPONSE, Tag.ACTION_RESPONSE,
+    Tag.ACCESS_RESPONSE, Tag.READ_RESPONSE, Tag.WRITE_RESPONSE, Tag.INITIATE_RESPONSE,
+})  # fmt: skip
+_REQUESTS: Final = frozenset({
+    Tag.GET_REQUEST, Tag.SET_REQUEST, Tag.ACTION_REQUEST, Tag.ACCESS_REQUEST, Tag.READ_REQUEST,
+    Tag.WRITE_REQUEST,
+})  # fmt: skip
+
+
+def _checked_context(profile: AssociationProfile, aarq: acse.Aarq) -> Context:
+    version = aarq.protocol_version
+    if version is not None and (len(version) < 2 or not version[1] & 0x80):
+        raise _Refusal(
+            ProviderDiagnostic.NO_COMMON_ACSE_VERSION, "ACSE version",
+            source=DiagnosticSource.PROVIDER,
+        )  # fmt: skip
+    wanted = aarq.context
+    supported = 1 <= wanted <= 4
+    if supported:
+        context = Context(wanted)
+        supported = context.logical_names != profile.short_names
+        if context.ciphered:
+            supported = supported and profile.keys is not None
+        else:
+            supported = supported and not profile.policy
+        if supported:
+            return context
+    raise _Refusal(UserDiagnostic.CONTEXT_NOT_SUPPORTED, f"application context {wanted}")
+
+
+def _check_mechanism(profile: AssociationProfile, aarq: acse.Aarq) -> None:
+    offered, wanted = aarq.mechanism, profile.mechanism
+    if (offered or 0) == wanted:
+        return
+    if offered is None:
+        given = aarq.authentication_value is not None
+        diagnostic = (
+            UserDiagnostic.MECHANISM_REQUIRED if given else UserDiagnostic.AUTHENTICATION_REQUIRED
+        )
+        raise _Refusal(diagnostic, "no authentication mechanism")
+    raise _Refusal(UserDiagnostic.MECHANISM_NOT_RECOGNISED, f"mechanism {offered}")
+
+
+def _check_credentials(profile: AssociationProfile, aarq: acse.Aarq) -> None:
+    if profile.user_ids is not None and aarq.calling_ae_invocation_id not in profile.user_ids:
+        raise _Refusal(UserDiagnostic.CALLING_AE_INVOCATION_ID_NOT_RECOGNIZED, "unknown user id")
+    value = aarq.authentication_value or b""
+    if profile.mechanism is Mechanism.LLS and not compare_digest(value, profile.secret):
+        raise _Refusal(UserDiagnostic.AUTHENTICATION_FAILURE, "wrong password")
+    if profile.mechanism.is_hls:
+        shortest, longest = CHALLENGE_OCTETS[profile.mechanism]
+        if not shortest <= len(value) <= longest:
+            reason = f"a challenge of {len(value)} octets"
+            raise _Refusal(UserDiagnostic.AUTHENTICATION_FAILURE, reason)
+
+
+def _negotiated(
+    profile: AssociationProfile, context: Context, initiate: apdu.InitiateRequest, protection: int
+) -> int:
+    if initiate.version < apdu.DLMS_VERSION:
+        raise _initiate_refusal(InitiateError.DLMS_VERSION_TOO_LOW)
+    if 0 < initiate.max_pdu_size < PDU_SIZE_MIN:
+        raise _initiate_refusal(InitiateError.PDU_SIZE_TOO_SHORT)
+    key = initiate.dedicated_key
+    if key:
+        protected = protection & Protection.BOTH == Protection.BOTH
+        length = len(profile.keys.unicast) if profile.keys is not None else 0
+        if not protected or len(key) != length:
+            raise _initiate_refusal(InitiateError.REFUSED_BY_VDE_HANDLER)
+    if not initiate.response_allowed and profile.mechanism.is_hls:
+        raise _initiate_refusal(InitiateError.REFUSED_BY_VDE_HANDLER)
+    allowed = int(LN_CONFORMANCE if context.logical_names else SN_CONFORMANCE)
+    conformance = initiate.conformance & int(profile.conformance) & allowed
+    if not conformance & (_LN_USEFUL if context.logical_names else _SN_USEFUL):
+        raise _initiate_refusal(InitiateError.INCOMPATIBLE_CONFORMANCE)
+    return conformance
+
+
+_LN_USEFUL: Final = int(
+    Conformance.GET | Conformance.SET | Conformance.ACTION | Conformance.ACCESS
+    | Conformance.DATA_NOTIFICATION | Conformance.EVENT_NOTIFICATION
+)  # fmt: skip
+_SN_USEFUL: Final = int(
+    Conformance.READ | Conformance.WRITE | Conformance.UNCONFIRMED_WRITE
+    | Conformance.INFORMATION_REPORT
+)  # fmt: skip
+
+
+def _initiate_refusal(error: InitiateError) -> _Refusal:
+    return _Refusal(UserDiagnostic.NO_REASON, error.name.lower(), error=error)
+
+
+def _octet_string_data(value: bytes) -> bytes | None:
+    """The octets of a Data that is an octet-string, None for any other."""
+    if value[:1] != b"\x09":
+        return None
+    try:
+        reader = Reader(value, 1)
+        octets = reader.octets()
+        reader.done()
+    except RemoteProtocolError:
+        return None
+    return octets
