@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Final
 
 VERBS: Final[dict[str, str]] = {
+    "explain": "blathy.cli.explain",
     "requirements": "blathy.cli.requirements",
 }
 
