@@ -9,6 +9,7 @@ from typing import Final
 VERBS: Final[dict[str, str]] = {
     "explain": "blathy.cli.explain",
     "requirements": "blathy.cli.requirements",
+    "type-test": "blathy.cli.type_test",
 }
 
 

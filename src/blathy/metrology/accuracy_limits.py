@@ -51,6 +51,7 @@ class Limit:
 class AccuracyClass:
     """A class with its limits and its limits of variation under influence quantities.
 
+    With `of_full_scale` the limits are shares of full scale and not of the reading.
     `influence` maps the name of an influence quantity to the limits of variation in percent at
     unity and at half inductive (or half sin φ). `starting_share` is the starting current over the
     reference current.
@@ -65,6 +66,7 @@ class AccuracyClass:
     starting_share: float
     no_load_minutes_form: str  # "2003" or "ist"
     no_load_constant: float
+    of_full_scale: bool = False
 
     def limit_percent(
         self, share: float, factor: Factor, *, single_phase: bool = False
@@ -250,6 +252,27 @@ def accuracy_class(name: str, energy: Energy, *, transformer: bool) -> AccuracyC
             influence, ist, "ist", 240e3,
         )  # fmt: skip
     raise ValueError(f"class {name!r} is not known; known are 0.2S, 0.5S, 1, 2, A, B and C")
+
+
+def full_scale_class(percent: float, energy: Energy) -> AccuracyClass:
+    """An instrument's accuracy as a share of full scale (Un times the rated current), at any
+    load."""
+    factors = (_U, _H, _C)
+    return AccuracyClass(
+        f"{percent:g} % of full scale",
+        energy,
+        "data sheet",
+        True,
+        (
+            Limit(0.0, IMAX, factors, percent),
+            Limit(0.0, IMAX, (_U, _H), percent, single_phase=True),
+        ),
+        {"voltage": (percent, percent), "frequency": (percent, percent)},
+        0.001,
+        "ist",
+        240e3,
+        of_full_scale=True,
+    )
 
 
 def no_load_minutes(

@@ -40,13 +40,14 @@ from blathy.metrology.energy import (
     creep_threshold_w,
 )
 from blathy.metrology.half_cycle import HalfCycleMeter
-from blathy.metrology.sensors import REFERENCE_C, Sensor
+from blathy.metrology.sensors import REFERENCE_C, Calibration, Sensor, calibrate
 
 Floats = NDArray[np.float64]
 SETTLE_S: Final = 1
 MEASURE_S: Final = 2
 TAIL_S: Final = 1
 RECORD_S: Final = SETTLE_S + MEASURE_S + TAIL_S
+NO_LOAD_MINUTES_MAX: Final = 30.0
 UWH_PER_J: Final = 1e6 / 3600.0
 _SHARES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _TEMPERATURES_C: Final = (REFERENCE_C - 30.0, REFERENCE_C + 30.0)
@@ -67,6 +68,7 @@ class TypeTestPlan:
     voltage_sensor: Sensor
     current_sensor: Sensor
     imp_per_kwh: int
+    calibrated: bool = True
     nominal_hz: int = 50
     sample_rate_hz: float = 16_000.0
     starting_a: float = 0.0
@@ -150,8 +152,40 @@ class Bench:
         self.rules = EnergyRules(creep_p_w=creep, creep_q_var=creep)
         self._rng = np.random.default_rng(plan.seed)
 
+        self._readings: dict[Load, Reading] = {}
+        self._constants = self._adjust() if plan.calibrated else None
+
+    def _adjust(self) -> tuple[Calibration, Calibration]:
+        """Adjust the meter as a factory does: constants of both sensors from a quiet reference."""
+        plan = self.plan
+        turns = plan.nominal_hz * np.arange(round(plan.sample_rate_hz)) / plan.sample_rate_hz
+        wave = np.sqrt(2.0) * np.sin(2 * np.pi * turns)
+
+        def constants(
+            sensor: Sensor, name: str, nominal: float, shares: list[float]
+        ) -> Calibration:
+            runs = []
+            for share in shares:
+                true = share * nominal * wave
+                seen = sensor.apply(true, plan.sample_rate_hz, nominal_hz=plan.nominal_hz)
+                runs.append((true, seen))
+            return calibrate(name, nominal, runs, plan.sample_rate_hz, plan.nominal_hz)
+
+        top = plan.i_max_a / plan.i_ref_a
+        shares = [0.05, 0.2, 1.0, *([top] if top > 1.0 else [])]
+        return (
+            constants(plan.voltage_sensor, "U", plan.un_v, [0.8, 1.0, 1.2]),
+            constants(plan.current_sensor, "I", plan.i_ref_a, shares),
+        )
+
     def run(self, load: Load) -> Reading:
-        """Energies over MEASURE_S whole seconds of a steady load."""
+        """Energies over MEASURE_S whole seconds of a steady load; one seen before is remembered."""
+        reading = self._readings.get(load)
+        if reading is None:
+            reading = self._readings[load] = self._measure(load)
+        return reading
+
+    def _measure(self, load: Load) -> Reading:
         true_u, true_i = self.signals(load)
         frames = self.sensed(true_u, true_i, load)
         meter, counter = HalfCycleMeter(self.connection), EnergyCounter(self.connection, self.rules)
@@ -203,18 +237,20 @@ class Bench:
         A sensor works on whole seconds: the steady state of each is what it is told it is.
         """
         plan, warm = self.plan, load.temperature_c
-        channels = []
-        for sensor, rows in ((plan.voltage_sensor, u), (plan.current_sensor, i)):
-            channels += [
-                sensor.apply(
+        channels: list[Floats] = []
+        for kind, sensor, rows in ((0, plan.voltage_sensor, u), (1, plan.current_sensor, i)):
+            for row in rows:
+                seen = sensor.apply(
                     row,
                     plan.sample_rate_hz,
                     nominal_hz=plan.nominal_hz,
                     temperature_c=warm,
                     rng=self._rng,
                 )
-                for row in rows
-            ]
+                if self._constants and seen.any():
+                    constants = self._constants[kind]
+                    seen = constants.correct(seen, plan.sample_rate_hz, plan.nominal_hz)
+                channels.append(seen)
         return np.stack(channels, axis=1)
 
 
@@ -299,10 +335,12 @@ def _factor_text(accuracy: AccuracyClass, factor: Factor) -> str:
     return f"{name} {value:g}" + ("" if value == 1 else " ind" if sign > 0 else " cap")
 
 
-def _error_percent(reading: Reading, energy: Energy) -> float:
-    if energy is Energy.ACTIVE:
-        return (reading.active_u / reading.true_active_u - 1.0) * 100.0
-    return (reading.reactive_u / reading.true_reactive_u - 1.0) * 100.0
+def _error_percent(plan: TypeTestPlan, reading: Reading, accuracy: AccuracyClass) -> float:
+    active = accuracy.energy is Energy.ACTIVE
+    seen = reading.active_u if active else reading.reactive_u
+    true = reading.true_active_u if active else reading.true_reactive_u
+    full_scale = plan.phases * plan.un_v * plan.i_ref_a * MEASURE_S * UWH_PER_J
+    return (seen - true) / (full_scale if accuracy.of_full_scale else true) * 100.0
 
 
 def _load_step(
@@ -316,7 +354,7 @@ def _load_step(
     def step(bench: Bench) -> list[TypeTestPoint]:
         connected = (0, 1, 2) if single is None else (single,)
         load = Load(current_a, _angle_deg(accuracy, factor), connected=connected)
-        error = _error_percent(bench.run(load), accuracy.energy)
+        error = _error_percent(plan, bench.run(load), accuracy)
         group = "balanced load" if single is None else f"load on L{single + 1} only"
         if plan.phases == 1:
             group = "load"
@@ -378,7 +416,7 @@ def _influence_step(plan: TypeTestPlan, accuracy: AccuracyClass, name: str) -> S
             angle = _angle_deg(accuracy, factor)
             for what, load, without in _variations(plan, name):
                 turned = _turned(load, angle), _turned(without, angle)
-                errors = [_error_percent(bench.run(one), accuracy.energy) for one in turned]
+                errors = [_error_percent(plan, bench.run(one), accuracy) for one in turned]
                 variation = errors[0] - errors[1]
                 if name == "temperature_per_k":
                     variation /= abs(load.temperature_c - REFERENCE_C)
@@ -421,6 +459,7 @@ def _no_load(bench: Bench) -> list[TypeTestPoint]:
     minutes = no_load_minutes(
         plan.active, plan.imp_per_kwh, plan.phases, u_test, plan.i_max_a, plan.starting_current_a
     )
+    minutes = min(minutes, NO_LOAD_MINUTES_MAX)
     load = Load(0.0, u_v=u_test, connected=())
     chunk_s = 10
     frames = bench.sensed(*bench.signals(load, chunk_s), load)
