@@ -1,4 +1,4 @@
-"""A client core and a server core with nothing but a list between them, and a meter of a few objects."""
+"""A client core and a server core with nothing but a list between them, and a small meter."""
 
 from __future__ import annotations
 

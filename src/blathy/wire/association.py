@@ -16,6 +16,7 @@ from blathy.wire.association_events import (
     EventReport,
     GetAnswer,
     Notification,
+    NotificationConfirmed,
     Released,
     ReleaseRefused,
     SecurityViolation,
@@ -28,7 +29,9 @@ from blathy.wire.association_events import (
     TransferAborted,
     Violation,
 )
+from blathy.wire.authentication_guard import FailureThrottle
 from blathy.wire.client import ClientAssociation, ClientConfig
+from blathy.wire.push import data_notification
 from blathy.wire.security import (
     CounterStore,
     Envelope,
@@ -68,6 +71,7 @@ __all__ = [
     "Discarded",
     "Envelope",
     "EventReport",
+    "FailureThrottle",
     "GetAnswer",
     "InvocationCounters",
     "KeyChoice",
@@ -75,6 +79,7 @@ __all__ = [
     "LogicalDevice",
     "Mechanism",
     "Notification",
+    "NotificationConfirmed",
     "Protection",
     "ReleaseRefused",
     "Released",
@@ -91,4 +96,5 @@ __all__ = [
     "TransferAborted",
     "Violation",
     "VolatileCounterStore",
+    "data_notification",
 ]

@@ -110,6 +110,7 @@ class Violation(Enum):
     REPLAY = "invocation counter used before"
     POLICY = "protection below the security policy"
     SYSTEM_TITLE = "wrong system title"
+    OWN_KEYS = "a key of ours is missing or used up"
     LOCKED = "too many failures"
 
 
@@ -120,7 +121,21 @@ class SecurityViolation:
     reason: str
 
 
-ServerEvent = ClientAssociated | ClientReleased | AuthenticationFailed | SecurityViolation
+@dataclass(frozen=True, slots=True)
+class NotificationConfirmed:
+    """The client confirmed the DataNotification with this long invoke id."""
+
+    client_sap: int
+    long_invoke: int
+
+
+ServerEvent = (
+    ClientAssociated
+    | ClientReleased
+    | AuthenticationFailed
+    | SecurityViolation
+    | NotificationConfirmed
+)
 
 
 # --- Client -------------------------------------------------------------------------------------

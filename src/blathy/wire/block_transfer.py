@@ -39,33 +39,21 @@ class BlockExchange:
     """One side of one exchange; the same code for client and server.
 
     `window`: how many blocks we take at once. `octets_max`: the longest APDU that we assemble.
+    `initiator`: the client repeats a window that nobody answers; a server waits to be asked again.
     """
 
     __slots__ = (
-        "_acknowledged",
-        "_assembled",
-        "_base",
-        "_complete",
-        "_deadline",
-        "_last_sent",
-        "_needs_answer",
-        "_next",
-        "_octets",
-        "_outgoing",
-        "_own_number",
-        "_peer_window",
-        "_queue",
-        "_received",
-        "_repeats",
-        "_size",
-        "_streamed",
-        "octets_max",
-        "window",
+        "_acknowledged", "_assembled", "_base", "_complete", "_deadline", "_first", "_next",
+        "_octets", "_outgoing", "_own_number", "_peer_window", "_queue", "_received", "_repeats",
+        "_size", "_streamed", "initiator", "octets_max", "window",
     )  # fmt: skip
 
-    def __init__(self, window: int = 8, octets_max: int = 1 << 20) -> None:
+    def __init__(
+        self, window: int = 8, octets_max: int = 1 << 20, *, initiator: bool = True
+    ) -> None:
         self.window = window
         self.octets_max = octets_max
+        self.initiator = initiator
         self._deadline: Instant | None = None
         self.reset()
 
@@ -84,8 +72,7 @@ class BlockExchange:
         self._queue: dict[int, GeneralBlockTransfer] = {}
         self._streamed = 0
         self._complete = False
-        self._needs_answer = False
-        self._last_sent: list[bytes] = []
+        self._first = b""  # the block that began what we received, to know it when it comes again
         self._repeats = 0
         self._deadline = None
 
@@ -134,12 +121,8 @@ class BlockExchange:
         ]
         self._next = until + 1
         self._own_number = max(self._own_number, until)
-        self._wait(now, sent)
-        return sent
-
-    def _wait(self, now: Instant, sent: list[bytes]) -> None:
-        self._last_sent = sent
         self._deadline = Instant(now + ANSWER_TIMEOUT_NS)
+        return sent
 
     # Receiving
 
@@ -149,8 +132,10 @@ class BlockExchange:
         if block.block == 0:
             self.reset()
             return BlockStep([], aborted=True)
-        if block.block == 1 and block.acknowledged == 0 and block.data and self._restarts():
-            self.reset()
+        if block.block == 1 and block.acknowledged == 0 and block.data:
+            if self._restarts(apdu):
+                self.reset()
+            self._first = apdu
         unconfirmed = block.window == 0 and (not block.streaming or block.acknowledged == 0)
         self._take_acknowledgement(block)
         if block.data or block.last:
@@ -163,9 +148,11 @@ class BlockExchange:
             return BlockStep([], payload, confirmed=not unconfirmed)
         return BlockStep(self._answer(block, now, unconfirmed=unconfirmed))
 
-    def _restarts(self) -> bool:
-        """A first block starts anew unless it is the answer to what we are sending."""
-        return not self._outgoing or self._received > 0
+    def _restarts(self, apdu: bytes) -> bool:
+        """A first block starts anew unless it answers what we are sending, or comes again."""
+        if self._outgoing and self._received == 0:
+            return False
+        return apdu != self._first or not (self._outgoing or self._assembled)
 
     def _take_acknowledgement(self, block: GeneralBlockTransfer) -> None:
         if not self._outgoing:
@@ -226,9 +213,8 @@ class BlockExchange:
         acknowledgement = GeneralBlockTransfer(
             True, False, self.window, self._own_number, self._received, b""
         )
-        sent = [acknowledgement.encode()]
-        self._wait(now, sent)
-        return sent
+        self._deadline = Instant(now + ANSWER_TIMEOUT_NS)
+        return [acknowledgement.encode()]
 
     # Time
 
@@ -241,6 +227,10 @@ class BlockExchange:
         if self._deadline is None or now < self._deadline:
             return BlockStep([])
         self._repeats += 1
+        if self._outgoing and not self.initiator:
+            # The last block of an answer is not acknowledged: the peer has it, or asks again.
+            self.reset()
+            return BlockStep([])
         if self._repeats > REPEATS_MAX:
             self.reset()
             return BlockStep([], aborted=True)

@@ -491,6 +491,8 @@ class ClientAssociation:
 
     def _outgoing(self, plain: bytes) -> bytes:
         octets = self._protected(plain)
+        if self._blocks is not None:
+            self._blocks.reset()
         if len(octets) <= self._server_pdu_size:
             return octets
         if not self._negotiated(Conformance.GENERAL_BLOCK_TRANSFER):
@@ -500,7 +502,6 @@ class ClientAssociation:
                 "and agreed to no block transfer"
             )
         exchange = self._exchange()
-        exchange.reset()
         return exchange.start(octets, self._server_pdu_size, self._now)[0]
 
     def _exchange(self) -> BlockExchange:

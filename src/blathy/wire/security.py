@@ -273,11 +273,9 @@ class InvocationCounters:
 
     def lowest(self, title: bytes, key_id: str) -> int:
         """The lowest number that this originator may still use under this key."""
-        at = (title, key_id)
-        lowest = self._lowest.get(at)
-        if lowest is None:
-            lowest = self._lowest[at] = self._store.lowest(_name("receive", title, key_id))
-        return lowest
+        # Not remembered here: anybody may claim any title, and memory must not grow by claims.
+        lowest = self._lowest.get((title, key_id))
+        return self._store.lowest(_name("receive", title, key_id)) if lowest is None else lowest
 
     def accept(self, title: bytes, key_id: str, counter: int) -> None:
         """Call after the tag verified: this number and all below are spent."""
@@ -536,7 +534,7 @@ class SecurityContext:
         self._dedicated: GcmKey | None = None
         self._dedicated_next = 1
         self._dedicated_lowest = 0
-        self._derived_in: GcmKey | None = None
+        self._derived_in: tuple[KeyChoice, GcmKey] | None = None
         self._derived_out: tuple[KeyChoice, GcmKey] | None = None
         self.keys = keys
         self._load()
@@ -816,7 +814,7 @@ class SecurityContext:
         plain, counter, proved = self._verified(key, content, title, lowest, None, header.encode())
         self.counters.accept(title, key.key_id, counter)
         if choice not in (KeyChoice.IDENTIFIED, KeyChoice.BROADCAST):
-            self._derived_in = key
+            self._derived_in = (choice, key)
         broadcast = choice is KeyChoice.BROADCAST
         return Opened(
             plain, proved, Envelope.GENERAL_CIPHERING, counter, lowest, broadcast, title, choice
@@ -829,7 +827,7 @@ class SecurityContext:
         if info is None:
             if self._derived_in is None:
                 raise _refused("the APDU names no key and none was agreed before")
-            return self._derived_in, KeyChoice.WRAPPED
+            return self._derived_in[1], self._derived_in[0]
         if isinstance(info, IdentifiedKey):
             key = {0: self._unicast, 1: self._broadcast}.get(info.key_id)
             if key is None:

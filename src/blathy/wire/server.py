@@ -38,6 +38,7 @@ from blathy.wire.association_events import (
     AuthenticationFailed,
     ClientAssociated,
     ClientReleased,
+    NotificationConfirmed,
     SecurityViolation,
     ServerEvent,
     State,
@@ -55,6 +56,7 @@ from blathy.wire.ln_services import (
     Terms,
 )
 from blathy.wire.octets import Reader, octet_string
+from blathy.wire.push import data_notification
 from blathy.wire.security import (
     CHALLENGE_OCTETS,
     Entropy,
@@ -272,18 +274,16 @@ class ServerAssociation:
         """
         if self._state is not State.ASSOCIATED:
             raise LocalProtocolError("there is no association to send a notification in")
-        octets = apdu.DataNotification(long_invoke, time, body).encode()
-        needed = self._answer_needs if protection is None else protection
-        if needed:
-            if self._security is None:
-                raise LocalProtocolError("a protected notification needs keys")
-            octets = self._security.protect(octets, needed, Envelope.GENERAL_GLO)
-        if len(octets) <= self._client_pdu_size:
-            return [octets]
-        if not self._conformance & int(Conformance.GENERAL_BLOCK_TRANSFER):
-            raise LocalProtocolError("the notification is too long and blocks are not negotiated")
-        blocks = BlockExchange(0)
-        return blocks.start(octets, self._client_pdu_size, now, confirmed=False)
+        return data_notification(
+            body,
+            long_invoke=long_invoke,
+            time=time,
+            security=self._security,
+            protection=self._answer_needs if protection is None else protection,
+            pdu_size=self._client_pdu_size,
+            blocks=self._conformance & int(Conformance.GENERAL_BLOCK_TRANSFER) != 0,
+            now=now,
+        )
 
     def disconnected(self) -> None:
         """The link is gone; a later request needs a new association."""
@@ -293,10 +293,12 @@ class ServerAssociation:
     def receive_apdu(self, octets: bytes, now: Instant) -> list[bytes]:
         """Answer one APDU; an empty list where the standard wants silence."""
         self._now = now
-        if len(octets) > self._device.pdu_size:
+        if len(octets) > self._device.pdu_size and self._state is State.ASSOCIATED:
             return [PDU_TOO_LONG]
         if octets[:1] == b"\xe0":
             return self._receive_block(octets)
+        if self._blocks is not None:
+            self._blocks.reset()  # a request outside of blocks ends the transfer that was running
         answer = self._receive(octets)
         if not answer:
             return []
@@ -333,15 +335,15 @@ class ServerAssociation:
     def _exchange(self) -> BlockExchange:
         if self._blocks is None:
             device = self._device
-            self._blocks = BlockExchange(device.block_window, device.upload_octets_max)
+            self._blocks = BlockExchange(
+                device.block_window, device.upload_octets_max, initiator=False
+            )
         return self._blocks
 
     def _in_blocks(self, answer: bytes, *, confirmed: bool) -> list[bytes]:
         if not self._conformance & int(Conformance.GENERAL_BLOCK_TRANSFER):
             return [PDU_TOO_LONG]
         exchange = self._exchange()
-        if not self._answering_in_blocks:
-            exchange.reset()  # the request was plain: our blocks begin a new exchange
         try:
             return exchange.start(answer, self._client_pdu_size, self._now, confirmed=confirmed)
         except RemoteProtocolError:
@@ -364,6 +366,10 @@ class ServerAssociation:
             return error.answer
         except RemoteProtocolError as error:
             return error.answer or MALFORMED
+        except LocalProtocolError as error:
+            # A key or counter of ours is missing or used up: the client must hear of it.
+            self._violation(Violation.OWN_KEYS, str(error))
+            return NOT_ALLOWED
 
     def _ciphered(self, octets: bytes) -> bytes:
         if self._state in (State.IDLE, State.OPENING):
@@ -421,6 +427,8 @@ class ServerAssociation:
             answer = None
         if answer is not None:
             return answer
+        if isinstance(request, apdu.DataNotificationConfirm):
+            self._event(NotificationConfirmed(self.client_sap, request.long_invoke))
         tag = opened.plain[0]
         if tag in _NEVER_ANSWERED:
             return SILENCE
