@@ -1,0 +1,273 @@
+/** The control centre's answers, as docs/api.md promises them. Missing is null, never 0. */
+
+export type Role = 'viewer' | 'manager' | 'installer' | 'admin';
+export interface Session {
+  user: string;
+  role: Role;
+  csrf: string;
+}
+export interface Site {
+  name: string;
+  timezone: string;
+  version: string;
+  started_at: string;
+  now: string;
+  simulated: boolean;
+  demo_login?: { user: string; password: string } | null;
+}
+export interface Named {
+  id: string;
+  name: string;
+}
+export type PointState = string;
+export interface FeederNow extends Named {
+  points: number;
+  load_w: number | null;
+  export_w: number | null;
+  energy_today_wh: number | null;
+  alarms: number;
+}
+export interface Station extends Named {
+  feeders: FeederNow[];
+}
+export interface DayRatio {
+  day: string;
+  ratio: number | null;
+}
+export interface Overview {
+  now: string;
+  load_w: number | null;
+  export_w: number | null;
+  meters: { total: number; reachable: number; silent: number };
+  completeness: {
+    expected: number;
+    received: number;
+    ratio: number | null;
+    days: DayRatio[];
+  };
+  stations: Station[];
+  events: MeterEvent[];
+  jobs: Job[];
+}
+export type Severity = 'info' | 'warning' | 'alarm';
+export interface MeterEvent {
+  id: string | number;
+  at: string;
+  received_at: string | null;
+  point: Named;
+  name: string;
+  text: string;
+  severity: Severity;
+  group: string | null;
+  code: number | string | null;
+  phase: number | null;
+  value?: number | string | null;
+  location?: { station?: Named | null; feeder?: Named | null; text: string } | null;
+}
+export interface Page<T> {
+  items: T[];
+  total: number;
+  page?: number;
+  size?: number;
+}
+export interface RegisterValue {
+  obis?: string;
+  value: string | number | null;
+  unit?: string | null;
+}
+export interface PointRow extends Named {
+  address: string | null;
+  kind: string | null;
+  medium: string;
+  station: Named | null;
+  feeder: Named | null;
+  serial: string | null;
+  model: string | null;
+  model_name: string | null;
+  state: PointState;
+  last_answer_at: string | null;
+  power_w: number | null;
+  energy_today_wh: number | null;
+  alarms: number;
+  completeness: number | null;
+  last_error: LastError | null;
+  register?: RegisterValue | null;
+}
+export interface LastError {
+  kind: string;
+  text: string;
+  at: string;
+}
+export interface Channel {
+  id: string;
+  name: string;
+  obis: string | null;
+  unit: string;
+  step_s: number;
+  kind: string;
+}
+export interface MeterIdentity {
+  serial: string | null;
+  model: string | null;
+  model_name: string | null;
+  manufacturer: string | null;
+  host: string | null;
+  port: number | null;
+  client: number | null;
+  firmware: string | null;
+  system_title: string | null;
+  installed_at: string | null;
+  phases: number | null;
+  rated: string | Record<string, unknown> | null;
+}
+export interface Point extends Named {
+  address: string | null;
+  kind: string | null;
+  medium: string;
+  station: Named | null;
+  feeder: Named | null;
+  timezone: string;
+  meter: MeterIdentity;
+  state: PointState;
+  last_answer_at: string | null;
+  last_error: LastError | null;
+  channels: Channel[];
+  capabilities: string[];
+  parent?: string | null;
+}
+export interface LiveValue {
+  obis: string | null;
+  name: string;
+  phase: number | null;
+  quantity: string;
+  value: number | null;
+  unit: string;
+}
+export interface Live {
+  at: string;
+  values: LiveValue[];
+  point?: string;
+}
+export interface RegisterRow {
+  obis: string;
+  name: string;
+  value: string | null;
+  unit: string | null;
+  tariff: number | string | null;
+  digits: number | null;
+  at?: string | null;
+}
+export interface Registers {
+  at: string;
+  rows: RegisterRow[];
+}
+export interface Display {
+  at: string;
+  mode: string;
+  code: string | null;
+  value: string | null;
+  unit: string | null;
+  digits: number | null;
+  decimals: number | null;
+  annunciators: { id: string; label: string; on: boolean }[];
+  leds: { id: string; label: string; state: string }[];
+  buttons: Button[];
+  list: { name: string; index: number; length: number } | null;
+}
+export interface Button {
+  id: string;
+  label: string;
+}
+export type Quality = 'valid' | 'estimated' | 'edited' | 'suspect' | 'missing';
+export interface Slot {
+  start: string;
+  end: string;
+  value: number | null;
+  min: number | null;
+  max: number | null;
+  quality: Quality;
+  source: string | null;
+}
+export interface Profile {
+  channel: string;
+  name: string;
+  unit: string;
+  timezone: string;
+  resolution: string;
+  step_s: number | null;
+  slots: Slot[];
+  register: { first: number | null; last: number | null } | null;
+  sum: number | null;
+}
+export type JobState = 'queued' | 'running' | 'done' | 'failed' | 'cancelled';
+export interface Job {
+  id: string | number;
+  kind: string;
+  title: string;
+  state: JobState;
+  progress: { done: number; total: number } | null;
+  started_at: string | null;
+  ended_at: string | null;
+  message: string | null;
+  result: unknown;
+}
+export type Command = 'disconnect' | 'release' | 'connect' | 'set-clock' | 'relay';
+export interface Confirmation {
+  confirm: string;
+  place: string;
+  consequence: string;
+  expires_at: string;
+}
+export interface BalanceSlot {
+  start: string;
+  end?: string;
+  metered_wh: number | null;
+  feeder_wh: number | null;
+  loss_wh: number | null;
+  complete: boolean;
+}
+export interface Balance {
+  feeder: Named;
+  resolution?: string;
+  slots: BalanceSlot[];
+}
+export interface Schedule {
+  group: string;
+  task: string;
+  every_s: number;
+  last_run_at: string | null;
+  next_run_at: string | null;
+  ok: number;
+  failed: number;
+  duration_s: number | null;
+}
+export interface Collection {
+  schedules: Schedule[];
+  outcomes: Record<string, number>;
+  completeness: Overview['completeness'];
+  silent: PointRow[];
+}
+export interface User {
+  name: string;
+  role: Role;
+  enabled: boolean;
+  created_at: string | null;
+  last_login_at: string | null;
+  point?: string | null;
+}
+export interface AuditEntry {
+  id: number;
+  at: string;
+  user: string | null;
+  action: string;
+  target: string | null;
+  outcome: string | null;
+  detail: unknown;
+}
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  remedy?: string | null;
+}

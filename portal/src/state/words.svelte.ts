@@ -1,0 +1,76 @@
+/** Text, numbers and times in the chosen language. Reading them in markup follows the language. */
+import { ApiError } from '../api/client';
+import { DASH, count, decimal, percent, quantity, type Quantity } from '../format/number';
+import * as time from '../format/time';
+import type { MessageKey } from '../messages/en';
+import { now } from './now.svelte';
+import { settings } from './settings.svelte';
+
+type Values = Record<string, string | number>;
+
+function isKey(key: string): key is MessageKey {
+  return key in settings.messages;
+}
+
+export function t(key: MessageKey, values: Values = {}): string {
+  return settings.messages[key].replace(/\{(\w+)\}/g, (whole, name: string) =>
+    name in values ? String(values[name]) : whole,
+  );
+}
+
+/** The message for a word of the API (a state, a kind), or the word itself where it is new. */
+export function word(prefix: string, value: string | null | undefined): string {
+  if (!value) return DASH;
+  const key = `${prefix}.${value}`;
+  return isKey(key) ? t(key) : value.replace(/[_-]/g, ' ');
+}
+
+/** One or many: `key.one` for 1, else `key.other`. */
+export function plural(key: string, n: number, values: Values = {}): string {
+  const form = `${key}.${n === 1 ? 'one' : 'other'}`;
+  return isKey(form) ? t(form, { n: num(n), ...values }) : form;
+}
+
+export function num(value: number | null | undefined): string {
+  return count(value, settings.locale);
+}
+export function fixed(value: number, decimals: number): string {
+  return decimal(value, decimals, settings.locale);
+}
+export function share(ratio: number | null | undefined, decimals = 1): string {
+  return percent(ratio, settings.locale, decimals);
+}
+export function qty(value: number | null | undefined, unit: string): Quantity {
+  return quantity(value, unit, settings.locale);
+}
+export function ago(at: string | null | undefined): string {
+  if (!at) return t('age.never');
+  const { key, n } = time.age(Date.parse(at), now.ms);
+  return t(key, { n });
+}
+export const at = {
+  clock: (ms: number, zone: string) => time.clock(ms, zone, settings.locale),
+  clockSeconds: (ms: number, zone: string) => time.clockSeconds(ms, zone, settings.locale),
+  day: (ms: number, zone: string) => time.day(ms, zone, settings.locale),
+  shortDay: (ms: number, zone: string) => time.shortDay(ms, zone, settings.locale),
+  month: (ms: number, zone: string) => time.month(ms, zone, settings.locale),
+  dayAndClock: (ms: number, zone: string) => time.dayAndClock(ms, zone, settings.locale),
+  exact: (ms: number, zone: string) => time.exact(ms, zone, settings.locale),
+  zone: (ms: number, zone: string) => time.zoneName(ms, zone, settings.locale),
+};
+
+export interface Fault {
+  detail: string;
+  remedy: string | null;
+  status: number;
+}
+
+/** What to show for anything that was thrown while asking the control centre. */
+export function faultOf(cause: unknown): Fault {
+  if (cause instanceof ApiError) {
+    const detail = isKey(cause.message) ? t(cause.message) : cause.message;
+    const remedy = cause.remedy && isKey(cause.remedy) ? t(cause.remedy) : cause.remedy;
+    return { detail, remedy, status: cause.status };
+  }
+  return { detail: t('error.unexpected'), remedy: t('error.unexpected.remedy'), status: -1 };
+}
