@@ -90,8 +90,8 @@ class Column:
     def to_list(self) -> list[Any]:
         """Python values (int, float, str, bytes, tuple of Data); None where a value is missing."""
         if self.values.ndim == 2:
-            raw, width = self.values.tobytes(), self.values.shape[1]
-            listed: list[Any] = [raw[i : i + width] for i in range(0, len(raw), width)]
+            raw, (count, width) = self.values.tobytes(), self.values.shape
+            listed: list[Any] = [raw[i * width : i * width + width] for i in range(count)]
         else:
             listed = self.values.tolist()
         if self.missing is not None:
@@ -436,8 +436,8 @@ for _kind in _LENGTHED:
 def _next_values(octets: Octets) -> Positions:
     """For every octet: where the value would end that began there.
 
-    The map has two more places: one past the end leads to itself (all octets used up exactly),
-    and the last one stands for "no simple value" and leads to itself too.
+    The map has two more places: one past the end (all octets used up, no value begins there), and
+    the last one, which stands for "no simple value" and leads to itself.
     """
     size = len(octets)
     place = np.arange(size + 2, dtype=np.int32)
@@ -448,6 +448,7 @@ def _next_values(octets: Octets) -> Positions:
         length = octets[strings + 1].astype(np.int32)
         width = np.where(octets[strings] == DataType.BIT_STRING, (length + 7) >> 3, length)
         ends[strings] = np.where(length < 0x80, strings + 2 + width, _FAR)
+    ends[size] = size + 1
     return np.minimum(ends, size + 1, out=ends)
 
 
@@ -613,7 +614,7 @@ def _from_data(column: list[Data]) -> _Raw:
     if kind in OCTET_TYPES and len(widths) == 1:
         blank = bytes(widths.pop())
         joined = b"".join(blank if data.value is None else data.value for data in column)
-        return _Raw(kind, np.frombuffer(joined, np.uint8).reshape(-1, len(blank)), masked)
+        return _Raw(kind, np.frombuffer(joined, np.uint8).reshape(len(column), len(blank)), masked)
     objects = np.empty(len(column), object)
     containers = {DataType.ARRAY, DataType.STRUCTURE, DataType.COMPACT_ARRAY}
     for row, data in enumerate(column):

@@ -23,7 +23,8 @@ DST_BEGIN_MONTH: Final = 0xFE
 SECOND_LAST_DAY: Final = 0xFD
 LAST_DAY: Final = 0xFE
 NO_DEVIATION: Final = 0x8000
-DEVIATION_RANGE_MIN: Final = range(-720, 841)
+DEVIATION_RANGE_MIN: Final = range(-840, 841)
+"""The standard says -720 to 840, which leaves the summer of New Zealand (-780) out."""
 
 
 class CosemTimeError(AxdrError):
@@ -300,7 +301,7 @@ class CosemDateTime:
         if self.deviation_min is not None:
             sign = -1 if TimeQuirk.REVERSED_DEVIATION in quirks else 1
             if self.deviation_min not in DEVIATION_RANGE_MIN:
-                msg = f"the deviation is {self.deviation_min} min; it must be -720 to 840"
+                msg = f"the deviation is {self.deviation_min} min; it must be -840 to 840"
                 raise CosemTimeError(msg)
             return UtcS(epoch_s + sign * 60 * self.deviation_min)
         if zone is None:

@@ -131,9 +131,9 @@ _DISTORTIONS: Final[dict[int, str]] = {
 }
 _ANGLES: Final[dict[int, str]] = {0: "U1", 1: "U2", 2: "U3", 4: "I1", 5: "I2", 6: "I3", 7: "I0"}
 _LOSSES: Final[dict[int, str]] = {
-    3: "line and load losses, active",
+    3: "on-load losses, active",
     6: "no-load losses, active",
-    12: "line and load losses, reactive",
+    12: "on-load losses, reactive",
     15: "no-load losses, reactive",
     19: "volt-squared hours",
     20: "ampere-squared hours",

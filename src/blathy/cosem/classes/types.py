@@ -22,7 +22,7 @@ from blathy.cosem.axdr import AxdrError, Data, DataType
 from blathy.cosem.classes import enumerations
 from blathy.cosem.cosem_time import CosemDate, CosemDateTime, CosemTime
 from blathy.obis import Obis
-from blathy.quantity import Unit
+from blathy.quantity import SYMBOL, Unit
 
 
 class TypeTextError(ValueError):
@@ -109,9 +109,11 @@ class Enumerated(Type):
 
     def plain(self, data: Data) -> Any:
         try:
-            return self.members(data.value).name.lower()
+            member = self.members(data.value)
         except ValueError:
             return plain(data)
+        name = member.name.lower()
+        return SYMBOL.get(member) or name if isinstance(member, Unit) else name
 
 
 @dataclass(frozen=True, slots=True)
