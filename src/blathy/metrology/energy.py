@@ -238,17 +238,34 @@ def _block_cycles(connection: Connection, rules: EnergyRules) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _clear_second(second, phases):
-    second[:] = 0.0
+def _clear_second(second: Any, phases: Any) -> Any:
+    for j in range(len(second)):
+        second[j] = 0.0
     for p in range(phases):
         second[SECOND_PHASE_COLUMNS * p + S_UMIN] = np.inf
 
 
 @njit(cache=True, nogil=True)
 def _count_rows(
-    rows, phases, rate, block, window, creep_p, creep_q, netting, apparent,
-    total, remainder, counted, q_last, second, place, energy, sums, final,
-):  # fmt: skip
+    rows: Any,
+    phases: Any,
+    rate: Any,
+    block: Any,
+    window: Any,
+    creep_p: Any,
+    creep_q: Any,
+    netting: Any,
+    apparent: Any,
+    total: Any,
+    remainder: Any,
+    counted: Any,
+    q_last: Any,
+    second: Any,
+    place: Any,
+    energy: Any,
+    sums: Any,
+    final: Any,
+) -> Any:
     """Whole blocks first; at the end of a record what remains. Returns (rows used, seconds)."""
     at = 0
     done = 0
@@ -284,13 +301,15 @@ def _count_rows(
 
 
 @njit(cache=True, nogil=True)
-def _begins_cycle(rows, n):
+def _begins_cycle(rows: Any, n: Any) -> Any:
     flags = int(rows[n, C_FLAGS])
     return flags & sync.UPWARD != 0 and flags & sync.PARTIAL == 0
 
 
 @njit(cache=True, nogil=True)
-def _judge_creep(rows, first, last, phases, rate, creep_p, creep_q, quiet):
+def _judge_creep(
+    rows: Any, first: Any, last: Any, phases: Any, rate: Any, creep_p: Any, creep_q: Any, quiet: Any
+) -> Any:
     time_s = (rows[last - 1, C_END] - rows[first, C_START]) / rate
     for p in range(phases):
         at = C_PHASES + PHASE_COLUMNS * p
@@ -307,9 +326,25 @@ def _judge_creep(rows, first, last, phases, rate, creep_p, creep_q, quiet):
 
 @njit(cache=True, nogil=True)
 def _count_window(
-    rows, first, first_whole, last, phases, rate, quiet, netting, apparent,
-    total, remainder, counted, q_last, second, place, energy, sums, done,
-):  # fmt: skip
+    rows: Any,
+    first: Any,
+    first_whole: Any,
+    last: Any,
+    phases: Any,
+    rate: Any,
+    quiet: Any,
+    netting: Any,
+    apparent: Any,
+    total: Any,
+    remainder: Any,
+    counted: Any,
+    q_last: Any,
+    second: Any,
+    place: Any,
+    energy: Any,
+    sums: Any,
+    done: Any,
+) -> Any:
     """P, Q1 and S of one window, into the registers and the running second."""
     begin, end = rows[first, C_START], rows[last - 1, C_END]
     time_s = (end - begin) / rate
@@ -348,7 +383,7 @@ def _count_window(
             if int(rows[n, C_FLAGS]) & sync.PARTIAL == 0:
                 span += rows[n, C_END] - rows[n, C_START]
         extra[T_CYCLES] = 0.5 * whole * (end - begin) / span if span > 0.0 else 0.0
-    extra[T_FLAGS] = flags
+    extra[T_FLAGS] = flags & ~sync.UPWARD
     joules = np.zeros((4, MEASURES))
     _spread_measures(part, extra, phases, netting, joules)
     return _divide(
@@ -358,7 +393,16 @@ def _count_window(
 
 
 @njit(cache=True, nogil=True)
-def _reactive(rows, first_whole, last, phases, rate, q_last, part, time_s):
+def _reactive(
+    rows: Any,
+    first_whole: Any,
+    last: Any,
+    phases: Any,
+    rate: Any,
+    q_last: Any,
+    part: Any,
+    time_s: Any,
+) -> Any:
     """Q1 x time of each phase from the whole cycles of the window; without one, the last Q1."""
     whole = (last - first_whole) // 2 * 2
     n_last = first_whole + whole
@@ -380,7 +424,7 @@ def _reactive(rows, first_whole, last, phases, rate, q_last, part, time_s):
 
 
 @njit(cache=True, nogil=True)
-def _total_apparent(part, extra, phases, apparent):
+def _total_apparent(part: Any, extra: Any, phases: Any, apparent: Any) -> Any:
     """Apparent energy of the system over the window, in VAs."""
     arithmetic = 0.0
     for p in range(phases):
@@ -406,7 +450,7 @@ def _total_apparent(part, extra, phases, apparent):
 
 
 @njit(cache=True, nogil=True)
-def _quadrants(p, q, s, out):
+def _quadrants(p: Any, q: Any, s: Any, out: Any) -> Any:
     out[A_IMPORT] = max(p, 0.0)
     out[A_EXPORT] = max(-p, 0.0)
     importing = p >= 0.0
@@ -418,7 +462,7 @@ def _quadrants(p, q, s, out):
 
 
 @njit(cache=True, nogil=True)
-def _spread_measures(part, extra, phases, netting, joules):
+def _spread_measures(part: Any, extra: Any, phases: Any, netting: Any, joules: Any) -> Any:
     for p in range(phases):
         _quadrants(part[p, S_P], part[p, S_Q], part[p, S_S], joules[1 + p])
     if netting == 0:
@@ -431,9 +475,21 @@ def _spread_measures(part, extra, phases, netting, joules):
 
 @njit(cache=True, nogil=True)
 def _divide(
-    begin_s, time_s, part, extra, joules, phases, total, remainder, counted, second, place,
-    energy, sums, done,
-):  # fmt: skip
+    begin_s: Any,
+    time_s: Any,
+    part: Any,
+    extra: Any,
+    joules: Any,
+    phases: Any,
+    total: Any,
+    remainder: Any,
+    counted: Any,
+    second: Any,
+    place: Any,
+    energy: Any,
+    sums: Any,
+    done: Any,
+) -> Any:
     """Put a window into the second it lies in, or in proportion to time into two or more."""
     left = 1.0
     at = begin_s
@@ -459,7 +515,7 @@ def _divide(
 
 
 @njit(cache=True, nogil=True)
-def _into_second(part, extra, phases, share, second):
+def _into_second(part: Any, extra: Any, phases: Any, share: Any, second: Any) -> Any:
     for p in range(phases):
         at = SECOND_PHASE_COLUMNS * p
         for j in range(S_UMIN):
@@ -476,10 +532,15 @@ def _into_second(part, extra, phases, share, second):
 
 
 @njit(cache=True, nogil=True)
-def _close_second(phases, counted, second, place, energy, sums, done):
-    sums[done, :] = second
-    energy[done, :, :] = counted
-    counted[:, :] = 0
+def _close_second(
+    phases: Any, counted: Any, second: Any, place: Any, energy: Any, sums: Any, done: Any
+) -> Any:
+    for j in range(len(second)):
+        sums[done, j] = second[j]
+    for row in range(4):
+        for j in range(MEASURES):
+            energy[done, row, j] = counted[row, j]
+            counted[row, j] = 0
     _clear_second(second, phases)
     place[1] += 1.0
     return done + 1

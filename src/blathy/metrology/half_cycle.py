@@ -276,7 +276,17 @@ def edge_weights() -> FloatArray:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _ingest(frames, scale, limit, mode, phases, samples, reference, quality, ints):
+def _ingest(
+    frames: Any,
+    scale: Any,
+    limit: Any,
+    mode: Any,
+    phases: Any,
+    samples: Any,
+    reference: Any,
+    quality: Any,
+    ints: Any,
+) -> Any:
     """Scale, untangle and check a slice; write the reference of the synchronisation."""
     count = frames.shape[0]
     at = ints[I_TOTAL] - ints[I_BASE]
@@ -285,14 +295,16 @@ def _ingest(frames, scale, limit, mode, phases, samples, reference, quality, int
         row = channel
         if mode == 1:  # u12 u32 i1 i3 [in]: leave room for the second phase
             row = (0, 2, 3, 5, 6)[channel]
-        bad = 0
-        factor = scale[channel]
+        factor = np.float32(scale[channel])
+        level = np.float32(limit) * abs(factor)
+        line = samples[row]
         for n in range(count):
-            x = np.float64(frames[n, channel])
-            samples[row, at + n] = np.float32(x * factor)
-            bad += 0 if abs(x) < limit else 1
+            line[at + n] = np.float32(frames[n, channel]) * factor
+        bad = 0
+        for n in range(at, at + count):
+            bad += 0 if abs(line[n]) < level else 1
         if bad:
-            _mark_bad(frames, channel, limit, samples[row], quality, at)
+            _mark_bad(level, line, quality, at, count)
     if mode == 1:
         _star_point(samples, at, count)
     _write_reference(samples, reference, phases, mode, at, count)
@@ -300,18 +312,17 @@ def _ingest(frames, scale, limit, mode, phases, samples, reference, quality, int
 
 
 @njit(cache=True, nogil=True)
-def _mark_bad(frames, channel, limit, row, quality, at):
-    for n in range(frames.shape[0]):
-        x = np.float64(frames[n, channel])
-        if not np.isfinite(x):
-            row[at + n] = 0.0
-            quality[(at + n) // TICK] |= INVALID
-        elif abs(x) >= limit:
-            quality[(at + n) // TICK] |= SATURATED
+def _mark_bad(level: Any, line: Any, quality: Any, at: Any, count: Any) -> Any:
+    for n in range(at, at + count):
+        if not np.isfinite(line[n]):
+            line[n] = 0.0
+            quality[n // TICK] |= INVALID
+        elif abs(line[n]) >= level:
+            quality[n // TICK] |= SATURATED
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _star_point(samples, at, count):
+def _star_point(samples: Any, at: Any, count: Any) -> Any:
     for n in range(at, at + count):
         u12, u32 = samples[0, n], samples[2, n]
         u2 = -(u12 + u32) / np.float32(3.0)
@@ -322,11 +333,14 @@ def _star_point(samples, at, count):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _write_reference(samples, reference, phases, mode, at, count):
+def _write_reference(
+    samples: Any, reference: Any, phases: Any, mode: Any, at: Any, count: Any
+) -> Any:
     third = np.float32(1.0 / 3.0)
     root = np.float32(1.0 / np.sqrt(3.0))
     if phases == 1:
-        reference[0, at : at + count] = samples[0, at : at + count]
+        for n in range(at, at + count):
+            reference[0, n] = samples[0, n]
     elif mode == 2:
         for n in range(at, at + count):
             reference[0, n] = np.float32(0.5) * (samples[0, n] - samples[1, n])
@@ -343,7 +357,7 @@ def _write_reference(samples, reference, phases, mode, at, count):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _sum_pair(u, i, s, c, first, last, out, at):
+def _sum_pair(u: Any, i: Any, s: Any, c: Any, first: Any, last: Any, out: Any, at: Any) -> Any:
     """Σ of u², i², ui, u·s, u·c, i·s, i·c, u, i over [first, last) into out[at:at + 9]."""
     i2 = p = us = uc = is_ = ic = u0 = i0 = 0.0
     for n in range(first, last):
@@ -368,7 +382,7 @@ def _sum_pair(u, i, s, c, first, last, out, at):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _sum_squares(u, first, last):
+def _sum_squares(u: Any, first: Any, last: Any) -> Any:
     u2 = 0.0
     for n in range(first, last):
         x = np.float64(u[n])
@@ -377,7 +391,7 @@ def _sum_squares(u, first, last):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _sum_cross(samples, phases, first, last, out, at):
+def _sum_cross(samples: Any, phases: Any, first: Any, last: Any, out: Any, at: Any) -> Any:
     x12 = x23 = x31 = n2 = m2 = r2 = 0.0
     if phases == 3:
         for n in range(first, last):
@@ -411,7 +425,7 @@ def _sum_cross(samples, phases, first, last, out, at):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _lerp_weights(weights, fraction, out):
+def _lerp_weights(weights: Any, fraction: Any, out: Any) -> Any:
     place = fraction * FRACTIONS
     row = min(int(place), FRACTIONS - 1)
     part = place - row
@@ -420,7 +434,7 @@ def _lerp_weights(weights, fraction, out):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _edge_squares(u, m, w):
+def _edge_squares(u: Any, m: Any, w: Any) -> Any:
     total = 0.0
     for k in range(TAPS):
         x = np.float64(u[m - TAPS // 2 + k])
@@ -429,7 +443,7 @@ def _edge_squares(u, m, w):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _edge_all(samples, oscillator, phases, m, w, out):
+def _edge_all(samples: Any, oscillator: Any, phases: Any, m: Any, w: Any, out: Any) -> Any:
     """The correction of every product at one boundary."""
     base = m - TAPS // 2
     for p in range(phases):
@@ -463,29 +477,52 @@ def _edge_all(samples, oscillator, phases, m, w, out):
     at = 9 * phases
     for j in range(CROSS_COLUMNS):
         out[at + j] = 0.0
-    neutral = samples.shape[0] > 2 * phases
-    for k in range(TAPS):
-        n = base + k
-        i = 0.0
-        for p in range(phases):
-            i += np.float64(samples[phases + p, n])
-        if phases >= 2:
-            a = np.float64(samples[0, n])
-            b = np.float64(samples[1, n])
-            out[at] += w[k] * a * b
-            out[at + 3] += w[k] * i * i
-            if phases == 3:
-                c = np.float64(samples[2, n])
-                out[at + 1] += w[k] * b * c
-                out[at + 2] += w[k] * c * a
-        if neutral:
-            y = np.float64(samples[2 * phases, n])
+    if phases >= 2:
+        _edge_cross(samples, phases, base, w, out, at)
+    if samples.shape[0] > 2 * phases:
+        for k in range(TAPS):
+            y = np.float64(samples[2 * phases, base + k])
+            i = y
+            for p in range(phases):
+                i += np.float64(samples[phases + p, base + k])
             out[at + 4] += w[k] * y * y
-            out[at + 5] += w[k] * (i + y) * (i + y)
+            out[at + 5] += w[k] * i * i
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _edge_cross(samples: Any, phases: Any, base: Any, w: Any, out: Any, at: Any) -> Any:
+    x12 = x23 = x31 = n2 = 0.0
+    if phases == 3:
+        for k in range(TAPS):
+            a = np.float64(samples[0, base + k])
+            b = np.float64(samples[1, base + k])
+            c = np.float64(samples[2, base + k])
+            i = np.float64(samples[3, base + k]) + np.float64(samples[4, base + k])
+            i += np.float64(samples[5, base + k])
+            x12 += w[k] * a * b
+            x23 += w[k] * b * c
+            x31 += w[k] * c * a
+            n2 += w[k] * i * i
+    else:
+        for k in range(TAPS):
+            i = np.float64(samples[2, base + k]) + np.float64(samples[3, base + k])
+            x12 += w[k] * np.float64(samples[0, base + k]) * np.float64(samples[1, base + k])
+            n2 += w[k] * i * i
+    out[at] = x12
+    out[at + 1] = x23
+    out[at + 2] = x31
+    out[at + 3] = n2
 
 
 @njit(cache=True, nogil=True)
-def _flags_between(quality, first, last):
+def _clear(row: Any) -> Any:
+    # Loops instead of slice assignment: numba compiles those in a tenth of the time.
+    for j in range(len(row)):
+        row[j] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _flags_between(quality: Any, first: Any, last: Any) -> Any:
     flags = 0
     for tick in range(first // TICK, (last + TICK - 1) // TICK):
         flags |= quality[tick]
@@ -494,8 +531,19 @@ def _flags_between(quality, first, last):
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _sum_row(
-    samples, oscillator, quality, weights, phases, dt, base, times, sums, row, partial_start, final
-):
+    samples: Any,
+    oscillator: Any,
+    quality: Any,
+    weights: Any,
+    phases: Any,
+    dt: Any,
+    base: Any,
+    times: Any,
+    sums: Any,
+    row: Any,
+    partial_start: Any,
+    final: Any,
+) -> Any:
     """One half cycle between times[0] and times[3]; sums[0] holds the correction at its start."""
     w = np.empty(TAPS)
     last_w = np.empty(TAPS)
@@ -505,7 +553,7 @@ def _sum_row(
     spans = np.empty(9)
     cross = np.empty(CROSS_COLUMNS)
     if final:
-        sums[1, :] = 0.0
+        _clear(sums[1])
     else:
         _lerp_weights(weights, times[3] + 0.5 - (m[3] + base), last_w)
         _edge_all(samples, oscillator, phases, m[3], last_w, sums[1])
@@ -541,14 +589,26 @@ def _sum_row(
         row[at + j] = dt * (cross[j] + sums[1, 9 * phases + j] - sums[0, 9 * phases + j])
     if phases == 1:
         row[at + 3] = row[C_PHASES + I2]
-    sums[0, :] = sums[1, :]
+    for j in range(sums.shape[1]):
+        sums[0, j] = sums[1, j]
     return _flags_between(quality, m[0], m[3]) | (PARTIAL if whole else 0)
 
 
 @njit(cache=True, nogil=True)
 def _sum_half_cycles(
-    samples, oscillator, quality, edges, sums, weights, phases, dt, ints, floats, rows, final
-):
+    samples: Any,
+    oscillator: Any,
+    quality: Any,
+    edges: Any,
+    sums: Any,
+    weights: Any,
+    phases: Any,
+    dt: Any,
+    ints: Any,
+    floats: Any,
+    rows: Any,
+    final: Any,
+) -> Any:
     """All half cycles whose end has been passed by the phase; the used edges are dropped."""
     if ints[I_STARTED] == 0:
         return 0
@@ -563,7 +623,7 @@ def _sum_half_cycles(
         if first < count and edges[0, first] < ready:
             times[0] = times[1] = times[2] = floats[sync.F_START]
             times[3] = edges[0, first]
-            sums[0, :] = 0.0
+            _clear(sums[0])
             flags = _sum_row(
                 samples, oscillator, quality, weights, phases, dt, base, times, sums,
                 rows[0], True, False,
@@ -590,7 +650,7 @@ def _sum_half_cycles(
         times[0] = times[1] = times[2] = floats[sync.F_START]
         times[3] = ints[I_TOTAL] - 0.5
         if ints[I_OPENED] == 0:
-            sums[0, :] = 0.0
+            _clear(sums[0])
         flags = _sum_row(
             samples, oscillator, quality, weights, phases, dt, base, times, sums,
             rows[n_rows], ints[I_OPENED] == 0, True,
@@ -599,7 +659,9 @@ def _sum_half_cycles(
         floats[sync.F_START] = times[3]
         n_rows += 1
     if done:
-        edges[:, : count - done] = edges[:, done:count].copy()
+        for j in range(count - done):
+            edges[0, j] = edges[0, done + j]
+            edges[1, j] = edges[1, done + j]
         ints[I_EDGES] -= done
         ints[I_FIRST6] += done
     return n_rows

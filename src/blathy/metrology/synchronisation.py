@@ -16,7 +16,7 @@ so that the window's look-ahead cannot smear the cycles before the dip either.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
@@ -82,7 +82,7 @@ def design_window(connection: Connection) -> tuple[NDArray[np.float64], NDArray[
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _four_sums(a, b, kernel_c, kernel_s, start):
+def _four_sums(a: Any, b: Any, kernel_c: Any, kernel_s: Any, start: Any) -> Any:
     ac = as_ = bc = bs = 0.0
     for n in range(len(kernel_c)):
         x = np.float64(a[start + n])
@@ -95,7 +95,7 @@ def _four_sums(a, b, kernel_c, kernel_s, start):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _two_sums(a, kernel_c, kernel_s, start):
+def _two_sums(a: Any, kernel_c: Any, kernel_s: Any, start: Any) -> Any:
     ac = as_ = 0.0
     for n in range(len(kernel_c)):
         x = np.float64(a[start + n])
@@ -105,14 +105,22 @@ def _two_sums(a, kernel_c, kernel_s, start):
 
 
 @njit(cache=True, nogil=True)
-def _wrap(angle):
+def _wrap(angle: Any) -> Any:
     return angle - 2.0 * np.pi * np.floor(angle / (2.0 * np.pi) + 0.5)
 
 
 @njit(cache=True, nogil=True)
 def measure_steps(
-    reference, kernel_c, kernel_s, step, omega_nominal, floor_v, advance_max, ints, ring
-):
+    reference: Any,
+    kernel_c: Any,
+    kernel_s: Any,
+    step: Any,
+    omega_nominal: Any,
+    floor_v: Any,
+    advance_max: Any,
+    ints: Any,
+    ring: Any,
+) -> Any:
     """Demodulate every step whose window is complete; judge whether it is consistent.
 
     `ring` rows: amplitude, phase, phase advance against nominal, consistent (0/1).
@@ -152,7 +160,7 @@ def measure_steps(
 
 
 @njit(cache=True, nogil=True)
-def _follow_rotation(ints, forward, backward):
+def _follow_rotation(ints: Any, forward: Any, backward: Any) -> Any:
     """Change the sequence that is followed only when the other is clearly stronger for a while."""
     mine, other = (forward, backward) if ints[I_ROTATION] > 0 else (backward, forward)
     if ints[I_STEPS] == 0:
@@ -167,7 +175,7 @@ def _follow_rotation(ints, forward, backward):
 
 
 @njit(cache=True, nogil=True)
-def _is_good(ring, k, steps):
+def _is_good(ring: Any, k: Any, steps: Any) -> Any:
     for j in range(max(0, k - LOOK_BEHIND), min(k + LOOK_AHEAD + 1, steps)):
         if ring[3, j % RING] == 0.0:
             return False
@@ -175,7 +183,9 @@ def _is_good(ring, k, steps):
 
 
 @njit(cache=True, nogil=True)
-def _start(ints, floats, ring, step, half, omega_nominal, final):
+def _start(
+    ints: Any, floats: Any, ring: Any, step: Any, half: Any, omega_nominal: Any, final: Any
+) -> Any:
     """Lock on the first good step, or run free; the phase at sample 0 follows by extrapolation."""
     steps = ints[I_STEPS]
     lock = -1
@@ -202,7 +212,7 @@ def _start(ints, floats, ring, step, half, omega_nominal, final):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _fill_oscillator(oscillator, first, count, theta, omega):
+def _fill_oscillator(oscillator: Any, first: Any, count: Any, theta: Any, omega: Any) -> Any:
     """sin and cos of theta + omega n, eight lanes turning together."""
     lanes_s = np.empty(8)
     lanes_c = np.empty(8)
@@ -229,7 +239,9 @@ def _fill_oscillator(oscillator, first, count, theta, omega):
 
 
 @njit(cache=True, nogil=True)
-def _advance_to(ints, floats, oscillator, edges, at, advance, coasting):
+def _advance_to(
+    ints: Any, floats: Any, oscillator: Any, edges: Any, at: Any, advance: Any, coasting: Any
+) -> Any:
     """Extend the phase linearly to sample `at`; write its oscillator and its sixth-cycle edges."""
     span = at - floats[F_TIME]
     omega = advance / span
@@ -255,8 +267,18 @@ def _advance_to(ints, floats, oscillator, edges, at, advance, coasting):
 
 @njit(cache=True, nogil=True)
 def track(
-    ints, floats, ring, step, half, omega_nominal, floor_v, advance_max, oscillator, edges, final
-):
+    ints: Any,
+    floats: Any,
+    ring: Any,
+    step: Any,
+    half: Any,
+    omega_nominal: Any,
+    floor_v: Any,
+    advance_max: Any,
+    oscillator: Any,
+    edges: Any,
+    final: Any,
+) -> Any:
     """Decide the phase at every step that has its look-ahead; coast where it is not good."""
     if ints[I_STARTED] == 0 and not _start(ints, floats, ring, step, half, omega_nominal, final):
         return
