@@ -13,6 +13,7 @@ from blathy.clock import Zone
 from blathy.registers.block import INSTANT_INDEX, PHASES
 from blathy.sources.happenings import QUIET, GridSupply, Rates
 from blathy.sources.load_shapes import load_shape
+from blathy.sources.measured import MeasuredSource
 from blathy.sources.synthetic import Charger, FeederSource, LoadSpec, Machines, SyntheticSource
 from blathy.sources.waveform import WaveformSynthesizer
 
@@ -136,3 +137,44 @@ def test_waveforms_carry_the_power_of_their_interval() -> None:
 def test_a_step_that_does_not_fit_the_minute_is_refused() -> None:
     with pytest.raises(ValueError, match="does not fit the minute"):
         house().block(START, 1, 7)
+
+
+def test_a_measured_second_equals_the_second_that_was_drawn() -> None:
+    quiet = SyntheticSource(HOUSE, 1, 5, supply=GridSupply(1, 1, 1, rates=QUIET))
+    source = MeasuredSource(quiet)
+    start = START + 9 * 3600
+    drawn, seen = quiet.block(start, 20, 1), source.block(start, 20, 1)
+    assert seen.start_utc_s == start
+    total, want = int(seen.energy_u[:, 0, 0].sum()), int(drawn.energy_u[:, 0, 0].sum())
+    assert total == pytest.approx(want, rel=2e-3)
+    volts = seen.instant[:, INSTANT_INDEX[("u_mv", PHASES[1])]]
+    assert volts == pytest.approx(drawn.instant[:, INSTANT_INDEX[("u_mv", PHASES[1])]], rel=1e-3)
+
+
+def test_the_cut_of_live_requests_does_not_change_what_is_measured() -> None:
+    def run(cuts: list[int]) -> np.ndarray:
+        source = MeasuredSource(house())
+        at, parts = START, []
+        for n in cuts:
+            parts.append(source.block(at, n, 1).energy_u)
+            at += n
+        return np.concatenate(parts)
+
+    assert (run([12]) == run([1, 4, 2, 5])).all()
+
+
+@pytest.mark.requirement("MPTA-01", "K-03")
+def test_a_sag_drawn_into_the_samples_is_found_by_the_engine() -> None:
+    rates = Rates(outage=0, sag=40, swell=0, cover=0, magnet=0, overcurrent=0, reversed_current=0)
+    grid = GridSupply(1, 2, 3, rates=rates)
+    sag = next(i for i in grid.incidents(DAY) if i.name == "sag_start")
+    source = MeasuredSource(SyntheticSource(HOUSE, 1, 5, supply=grid))
+    block = source.block(sag.at_utc_s - 3, 8, 1)
+    found = {i.name: i for i in block.incidents}
+    assert found["sag_start"].at_utc_s in {sag.at_utc_s, sag.at_utc_s + 1}
+    assert found["sag_end"].value == pytest.approx(sag.value, rel=0.02)
+
+
+def test_the_past_is_answered_by_the_model() -> None:
+    source = MeasuredSource(house())
+    assert (source.block(START, 96, 900).energy_u == house().block(START, 96, 900).energy_u).all()

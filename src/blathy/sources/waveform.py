@@ -13,11 +13,25 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from blathy.quantity import Phase
 from blathy.registers.block import INSTANT_INDEX, PHASES, Block
 from blathy.sources.appliances import ORDERS
 
 U_HARMONICS: Final = ((5, 0.012, 170.0), (7, 0.008, 40.0), (11, 0.004, 200.0))
 """Order, ratio to the fundamental, angle in degrees: a usual low-voltage background."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dip:
+    """A voltage that leaves its value for part of a second: `phase` TOTAL means all phases.
+
+    `begin` and `end` are shares of the second, `residual_v` the rms voltage between them.
+    """
+
+    phase: Phase
+    begin: float
+    end: float
+    residual_v: float
 
 
 @dataclass(slots=True)
@@ -31,7 +45,7 @@ class WaveformSynthesizer:
     phases: int = 3
     _angle_turns: float = 0.0
 
-    def second(self, block: Block, row: int = 0) -> NDArray[np.float32]:
+    def second(self, block: Block, row: int = 0, dips: tuple[Dip, ...] = ()) -> NDArray[np.float32]:
         """One second of samples, (channels, sample_rate_hz), for the interval `row` of `block`.
 
         P and Q per phase are carried by the fundamental exactly; the current's distortion follows
@@ -54,6 +68,9 @@ class WaveformSynthesizer:
             for order, ratio, degrees in U_HARMONICS:
                 u = u + ratio * np.sin(order * theta + np.radians(degrees))
             samples[k] = np.sqrt(2.0) * fundamental * u
+            for dip in dips:
+                if dip.phase in {Phase.TOTAL, phase}:
+                    samples[k, int(dip.begin * n) : int(dip.end * n)] *= dip.residual_v / volts
             samples[self.phases + k] = self._current(instant, phase, fundamental, theta)
         return samples
 
