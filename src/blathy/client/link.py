@@ -38,14 +38,14 @@ class Link(ABC):
     def send(self, apdu: bytes) -> None:
         """Send one APDU."""
 
-    async def receive(self) -> bytes:
-        """The next APDU; TimedOut when none comes in time."""
+    async def receive(self, timeout_s: float | None = None) -> bytes:
+        """The next APDU; TimedOut when none comes within `timeout_s` (else the link's own)."""
         while not self.apdus:
-            await self._more()
+            await self._more(self.timeout_s if timeout_s is None else timeout_s)
         return self.apdus.popleft()
 
     @abstractmethod
-    async def _more(self) -> None:
+    async def _more(self, timeout_s: float) -> None:
         """Wait for octets and put the APDUs that they complete into `apdus`."""
 
     async def close(self) -> None:
@@ -70,8 +70,8 @@ class WrapperLink(Link):
         except LocalProtocolError as error:
             raise Refused(str(error), "give a smaller request or use block transfer") from error
 
-    async def _more(self) -> None:
-        data = await self.line.receive(self.timeout_s)
+    async def _more(self, timeout_s: float) -> None:
+        data = await self.line.receive(timeout_s)
         try:
             if self.line.datagrams:
                 packets = [wrapper.decode_datagram(data)]
@@ -117,7 +117,7 @@ class HdlcLink(Link):
         while not self._up:
             if self._down is not None:
                 raise self._explain(self._down, "SNRM")
-            await self._step()
+            await self._step(self.timeout_s)
 
     def send(self, apdu: bytes) -> None:
         try:
@@ -125,18 +125,18 @@ class HdlcLink(Link):
         except LocalProtocolError as error:
             raise Garbled(f"{self.line.name}: {error}", "open the link again") from error
 
-    async def _more(self) -> None:
+    async def _more(self, timeout_s: float) -> None:
         if self._down is not None:
             raise self._explain(self._down, "the request")
         if self._core.deadline() is None:
             # The last answer is complete and another one is wanted: the server holds it back.
             self.line.send(self._core.poll(monotonic_now()))
-        await self._step()
+        await self._step(timeout_s)
 
-    async def _step(self) -> None:
+    async def _step(self, timeout_s: float) -> None:
         now = monotonic_now()
         deadline = self._core.deadline()
-        wait_s = self.timeout_s
+        wait_s = timeout_s
         if deadline is not None:
             wait_s = max(0.0, (deadline - now) / NANOSECONDS_PER_S)
         try:
@@ -230,7 +230,7 @@ class HdlcLink(Link):
                 self.line.send(self._core.disconnect(monotonic_now()))
                 self._down = None
                 while self._down is None:
-                    await self._step()
+                    await self._step(self.timeout_s)
             except MeterError:
                 pass  # the meter ends the link by its own time-out
         await super().close()

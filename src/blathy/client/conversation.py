@@ -1,0 +1,309 @@
+"""One association over one link: requests go out, answers come back, pushes are kept aside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from blathy.client.address import MeterAddress
+from blathy.client.link import Link, WrapperLink
+from blathy.clock import NANOSECONDS_PER_S
+from blathy.cosem.service import AttributeRef, MethodRef
+from blathy.transport.errors import Garbled, MeterError, Refused, TimedOut, Untrusted
+from blathy.transport.line import monotonic_now
+from blathy.wire import apdu
+from blathy.wire.acse import DiagnosticSource, Mechanism, UserDiagnostic
+from blathy.wire.association_events import (
+    ActionAnswer,
+    Associated,
+    AssociationRefused,
+    ClientEvent,
+    Discarded,
+    EventReport,
+    GetAnswer,
+    Notification,
+    Released,
+    ReleaseRefused,
+    Send,
+    ServiceRefused,
+    SetAnswer,
+    TransferAborted,
+)
+from blathy.wire.client import ClientAssociation, ClientConfig
+from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.security import (
+    CounterStore,
+    Envelope,
+    InvocationCounters,
+    Protection,
+    SecurityError,
+)
+
+PUSHES_MAX: Final = 256
+RELEASE_TIMEOUT_S: Final = 2.0
+_COUNTER_ERROR: Final = apdu.ServiceError.INVOCATION_COUNTER_ERROR
+_DECIPHERING_ERROR: Final = apdu.ServiceError.DECIPHERING_ERROR
+
+_SHARED: WeakKeyDictionary[object, InvocationCounters] = WeakKeyDictionary()
+
+
+def counters_of(store: CounterStore) -> InvocationCounters:
+    """The one counter object of a store: two of them would hand numbers out of order."""
+    found = _SHARED.get(store)
+    if found is None:
+        found = _SHARED[store] = InvocationCounters(store)
+    return found
+
+
+def config_of(address: MeterAddress) -> ClientConfig:
+    """The association that an address asks for."""
+    ciphered = bool(address.keys.unicast) and (
+        address.protection != Protection.NONE or address.mechanism is Mechanism.HLS_GMAC
+    )
+    envelope = Envelope.GENERAL_GLO if address.general else Envelope.GLO
+    if address.dedicated:
+        envelope = Envelope.GENERAL_DED if address.general else Envelope.DED
+    return ClientConfig(
+        mechanism=address.mechanism,
+        secret=address.password,
+        title=address.title,
+        keys=address.keys if ciphered or address.keys.signing else None,
+        protection=address.protection,
+        envelope=envelope,
+        dedicated_key=address.dedicated,
+        short_names=address.short_names,
+        pdu_size=address.pdu_size,
+        server_title=address.meter_title,
+        user_id=address.user_id,
+        verify_tags=bool(address.keys.authentication),
+        protected_release=True,
+    )
+
+
+_ASSOCIATION_REMEDIES: Final = {
+    UserDiagnostic.NO_REASON: "check client address, password and keys",
+    UserDiagnostic.CONTEXT_NOT_SUPPORTED: "try protect=none or protect=both, or sn=1",
+    UserDiagnostic.CALLING_AP_TITLE_NOT_RECOGNIZED: "set title= to the one the meter knows",
+    UserDiagnostic.CALLING_AE_INVOCATION_ID_NOT_RECOGNIZED: "set user= to a user of the meter",
+    UserDiagnostic.MECHANISM_NOT_RECOGNISED: "try another auth=, e.g. none, lls or hls5",
+    UserDiagnostic.MECHANISM_REQUIRED: "set auth=, e.g. lls or hls5",
+    UserDiagnostic.AUTHENTICATION_FAILURE: "check the password or the keys",
+    UserDiagnostic.AUTHENTICATION_REQUIRED: "set auth=, e.g. lls or hls5",
+}
+
+
+def explain_refusal(refusal: AssociationRefused, address: MeterAddress) -> MeterError:
+    """The outcome and the remedy of a refused association."""
+    place = address.place
+    text = f"{place} refuses the association of client {address.client}: {refusal.reason}"
+    if refusal.lowest_counter is not None:
+        return Untrusted(text, f"set ic={refusal.lowest_counter} if you trust this meter")
+    if refusal.result == 0:
+        return Untrusted(text, "check the keys, and that this is the meter you mean")
+    by_user = refusal.source == DiagnosticSource.USER
+    diagnostic = refusal.diagnostic if by_user else -1
+    remedy = next(
+        (text for code, text in _ASSOCIATION_REMEDIES.items() if code == diagnostic),
+        "check client=, auth= and the keys",
+    )
+    if diagnostic == UserDiagnostic.AUTHENTICATION_FAILURE:
+        return Untrusted(text, remedy)
+    return Refused(text, remedy)
+
+
+def explain_service(refused: ServiceRefused, place: str) -> MeterError:
+    """The outcome of an exception-response or confirmed-service-error."""
+    if refused.service == _COUNTER_ERROR:
+        return Untrusted(
+            f"{place} refuses our invocation counter",
+            f"set ic={refused.lowest_counter}" if refused.lowest_counter else "raise ic=",
+        )
+    if refused.service == _DECIPHERING_ERROR:
+        return Untrusted(f"{place} can't decipher our request", "check ek=, ak= and title=")
+    return Refused(f"{place} refuses the service: {refused.reason}", "try fewer items at once")
+
+
+class Conversation:
+    """Requests and answers, one at a time, in order."""
+
+    def __init__(
+        self,
+        link: Link,
+        address: MeterAddress,
+        counters: CounterStore | None,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._link = link
+        self._address = address
+        self._turn = asyncio.Lock()
+        self.pushes: deque[Notification | EventReport] = deque(maxlen=PUSHES_MAX)
+        self.server_pdu_size = 1024  # until the meter says its own
+        config = config_of(address)
+        shared = None
+        if config.keys is not None:
+            if counters is None:
+                raise Refused(
+                    "keys need invocation counters that survive",
+                    "give counters=FileCounterStore(PATH)",
+                )
+            shared = counters_of(counters)
+        try:
+            self.association = ClientAssociation(config, entropy, shared)
+        except (LocalProtocolError, ValueError) as error:
+            raise Refused(str(error), "give ek= and ak=") from error
+        if address.counter and config.keys is not None:
+            self.association.follow_counter(address.counter)
+
+    @property
+    def place(self) -> str:
+        return self._address.place
+
+    async def open(self) -> Associated:
+        """Associate; a counter that the meter reports as too low is followed once, upwards."""
+        event = await self._associate()
+        if isinstance(event, AssociationRefused) and event.lowest_counter is not None:
+            try:
+                self.association.follow_counter(event.lowest_counter)
+            except LocalProtocolError as error:
+                raise Untrusted(f"{self.place}: {error}", "check the meter") from error
+            event = await self._associate()
+        if isinstance(event, AssociationRefused):
+            raise explain_refusal(event, self._address)
+        if not isinstance(event, Associated):
+            raise Garbled(f"{self.place} answers the association with {type(event).__name__}")
+        self.server_pdu_size = event.server_pdu_size
+        return event
+
+    async def _associate(self) -> ClientEvent:
+        try:
+            request = self.association.associate()
+        except LocalProtocolError as error:
+            raise Refused(str(error), "transfer a new key") from error
+        return await self._exchange(request)
+
+    async def get(self, *attributes: AttributeRef) -> tuple[apdu.GetResult, ...]:
+        """GET; a result each, A-XDR octets or a data-access-result."""
+        answer = await self._request(lambda: self.association.get(*attributes))
+        return self._results(answer, GetAnswer, len(attributes))
+
+    async def read(self, *variables: apdu.VariableAccess) -> tuple[apdu.GetResult, ...]:
+        """Read by short names."""
+        answer = await self._request(lambda: self.association.read(*variables))
+        return self._results(answer, GetAnswer, len(variables))
+
+    async def set(self, *writes: tuple[AttributeRef, bytes]) -> tuple[int, ...]:
+        """SET; a data-access-result each."""
+        answer = await self._request(lambda: self.association.set(*writes))
+        if not isinstance(answer, SetAnswer) or len(answer.results) != len(writes):
+            raise self._odd(answer)
+        return answer.results
+
+    async def write(self, *writes: tuple[apdu.VariableAccess, bytes]) -> tuple[int, ...]:
+        """Write by short names."""
+        answer = await self._request(lambda: self.association.write(*writes))
+        if not isinstance(answer, SetAnswer) or len(answer.results) != len(writes):
+            raise self._odd(answer)
+        return answer.results
+
+    async def action(self, ref: MethodRef, parameters: bytes) -> tuple[int, apdu.ReturnValue]:
+        """ACTION; its result and what it returned."""
+        answer = await self._request(lambda: self.association.action((ref, parameters)))
+        if not isinstance(answer, ActionAnswer) or len(answer.results) != 1:
+            raise self._odd(answer)
+        return answer.results[0]
+
+    def _results(
+        self, answer: ClientEvent, kind: type[GetAnswer], count: int
+    ) -> tuple[apdu.GetResult, ...]:
+        if not isinstance(answer, kind) or len(answer.results) != count:
+            raise self._odd(answer)
+        return answer.results
+
+    def _odd(self, answer: ClientEvent) -> MeterError:
+        if isinstance(answer, ServiceRefused):
+            return explain_service(answer, self.place)
+        if isinstance(answer, TransferAborted):
+            return Garbled(f"{self.place}: {answer.reason}", "try again with a smaller selection")
+        return Garbled(f"{self.place} gives an answer that does not fit the request")
+
+    async def _request(self, build: Callable[[], bytes]) -> ClientEvent:
+        async with self._turn:
+            try:
+                octets = build()
+            except LocalProtocolError as error:
+                raise Refused(f"{self.place}: {error}") from error
+            return await self._exchange(octets)
+
+    async def _exchange(self, octets: bytes, timeout_s: float | None = None) -> ClientEvent:
+        """Send a request and wait for the event that answers it."""
+        association, link = self.association, self._link
+        try:
+            link.send(octets)
+            while True:
+                data = await self._next_apdu(timeout_s)
+                for event in association.receive_apdu(data, monotonic_now()):
+                    if isinstance(event, Send):
+                        link.send(event.apdu)
+                    elif isinstance(event, Notification | EventReport):
+                        self.pushes.append(event)
+                    elif not isinstance(event, Discarded):
+                        return event
+        except SecurityError as error:
+            association.cancel()
+            raise Untrusted(f"{self.place}: {error}", "check ek=, ak= and the meter") from error
+        except RemoteProtocolError as error:
+            association.cancel()
+            raise Garbled(f"{self.place}: {error}", "see it with `blathy record`") from error
+        except LocalProtocolError as error:
+            association.cancel()
+            raise Refused(f"{self.place}: {error}") from error
+        except (MeterError, asyncio.CancelledError):
+            association.cancel()
+            raise
+
+    async def _next_apdu(self, timeout_s: float | None) -> bytes:
+        association, link = self.association, self._link
+        while True:
+            deadline = association.deadline()
+            if deadline is None:
+                return await link.receive(timeout_s)
+            wait_s = max(0.0, (deadline - monotonic_now()) / NANOSECONDS_PER_S)
+            try:
+                return await link.receive(min(wait_s, timeout_s or link.timeout_s))
+            except TimedOut:
+                for event in association.tick(monotonic_now()):
+                    if isinstance(event, Send):
+                        link.send(event.apdu)
+                    elif isinstance(event, TransferAborted):
+                        raise
+
+    async def next_push(self, timeout_s: float) -> Notification | EventReport:
+        """The next notification on this connection; TimedOut when none comes."""
+        async with self._turn:
+            while not self.pushes:
+                data = await self._link.receive(timeout_s)
+                try:
+                    events = self.association.receive_apdu(data, monotonic_now())
+                except RemoteProtocolError as error:
+                    raise Garbled(f"{self.place}: {error}") from error
+                for event in events:
+                    if isinstance(event, Notification | EventReport):
+                        self.pushes.append(event)
+                    elif isinstance(event, Send):
+                        self._link.send(event.apdu)
+            return self.pushes.popleft()
+
+    async def close(self) -> None:
+        """Release the association where the link does not do it, then the link."""
+        try:
+            if self.association.associated and isinstance(self._link, WrapperLink):
+                event = await self._exchange(self.association.release(), RELEASE_TIMEOUT_S)
+                assert isinstance(event, Released | ReleaseRefused | ServiceRefused)
+        except (MeterError, LocalProtocolError, AssertionError):
+            pass  # closing the connection releases it as well
+        finally:
+            await self._link.close()

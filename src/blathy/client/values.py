@@ -1,0 +1,190 @@
+"""What a client hands out: values with units, tables, and the errors that belong to one object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from blathy.clock import Zone
+from blathy.cosem import axdr
+from blathy.cosem.axdr import Data, DataType
+from blathy.cosem.columns import Column, Profile, ProfileTimes
+from blathy.cosem.cosem_time import CosemDateTime
+from blathy.cosem.objectlist import ScalerUnit
+from blathy.cosem.service import ActionResult, AttributeRef, DataAccessResult
+from blathy.obis import Obis
+from blathy.quantity import SYMBOL, Quantity
+from blathy.transport.errors import Refused
+
+Value = Quantity | CosemDateTime | Data | int | float | str | bytes | bool | tuple[Any, ...] | None
+"""What an attribute holds: a quantity where it has a unit, a time, else the plain value."""
+
+_RESULT_TEXTS: Final = {
+    DataAccessResult.READ_WRITE_DENIED: (
+        "read and write are denied",
+        "this client has no right to it; use another client= and its password or keys",
+    ),
+    DataAccessResult.OBJECT_UNDEFINED: (
+        "there is no such object",
+        "see what there is with `blathy objects`",
+    ),
+    DataAccessResult.OBJECT_CLASS_INCONSISTENT: (
+        "the object is of another class",
+        "see what there is with `blathy objects`",
+    ),
+    DataAccessResult.OBJECT_UNAVAILABLE: ("the object is not available now", "try again later"),
+    DataAccessResult.TYPE_UNMATCHED: ("the type does not match", "write the type it has"),
+    DataAccessResult.SCOPE_OF_ACCESS_VIOLATED: (
+        "the access is out of scope",
+        "use more protection (protect=both) or another client=",
+    ),
+    DataAccessResult.TEMPORARY_FAILURE: ("it fails for the moment", "try again later"),
+    DataAccessResult.HARDWARE_FAULT: ("the meter reports a hardware fault", "look at the meter"),
+}
+
+
+class ObjectRefused(Refused):
+    """The meter is there and refuses this one attribute or method."""
+
+    def __init__(self, what: str, result: int) -> None:
+        text, remedy = _RESULT_TEXTS.get(
+            DataAccessResult(result) if result in _KNOWN else DataAccessResult.OTHER_REASON,
+            (_result_name(result), ""),
+        )
+        super().__init__(f"{what}: {text}", remedy)
+        self.result = result
+
+
+_KNOWN: Final = frozenset(DataAccessResult)
+
+
+def _result_name(result: int) -> str:
+    for kind in (DataAccessResult, ActionResult):
+        if result in frozenset(kind):
+            return kind(result).name.lower().replace("_", " ")
+    return f"result {result}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One attribute that was asked for: its value, or why there is none."""
+
+    ref: AttributeRef
+    value: Value = None
+    error: ObjectRefused | None = None
+    raw: bytes = b""
+
+    @property
+    def obis(self) -> Obis:
+        return self.ref.obis
+
+    def get(self) -> Value:
+        """The value; raise the error that came instead of it."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def plain_value(data: Data) -> Value:
+    """A Python value: numbers, text, bytes, times; tuples for arrays and structures."""
+    kind, value = data.type, data.value
+    if kind in {DataType.ARRAY, DataType.STRUCTURE}:
+        return tuple(plain_value(element) for element in value)
+    if kind is DataType.COMPACT_ARRAY:
+        return tuple(plain_value(element) for element in value.elements)
+    if kind is DataType.DATE_TIME:
+        return _date_time(value)
+    found: Value = value
+    return found
+
+
+def _date_time(raw: bytes) -> Value:
+    try:
+        return CosemDateTime.of(raw)
+    except ValueError:
+        return raw
+
+
+def typed_value(ref: AttributeRef, raw: bytes, unit: ScalerUnit | None) -> Value:
+    """The value of an attribute's octets: with its unit, or as a time for clocks.
+
+    Raise ValueError for octets that are no A-XDR data.
+    """
+    data = axdr.decode(raw)
+    if unit is not None and data.type in axdr.NUMERIC_FORMATS:
+        return unit.quantity(data)
+    if data.type is DataType.OCTET_STRING and len(data.value) == 12 and _is_time(ref):
+        return _date_time(data.value)
+    return plain_value(data)
+
+
+def _is_time(ref: AttributeRef) -> bool:
+    if ref.class_id == 8:
+        return ref.attribute == 2
+    if ref.class_id == 4:
+        return ref.attribute == 5
+    return ref.class_id == 5 and ref.attribute in {6, 7}
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileReading:
+    """A profile as it was read: columns, the unit of each, and the capture period in seconds.
+
+    `period_s` is 0 for profiles that capture on events. Values in the columns are the integers of
+    the meter; `quantity` and `scaled` apply scaler and unit.
+    """
+
+    obis: Obis
+    profile: Profile
+    units: tuple[ScalerUnit | None, ...]
+    period_s: int
+    zone: Zone | None = None
+
+    def __len__(self) -> int:
+        return len(self.profile)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.profile.columns
+
+    @property
+    def times(self) -> ProfileTimes:
+        """The UTC second of every row; those of null-data are reconstructed and marked."""
+        return self.profile.times(self.zone, self.period_s or None)
+
+    def quantity(self, row: int, column: int) -> Quantity | None:
+        """One cell with its unit; None where it is missing or no number."""
+        found = self.profile.columns[column]
+        unit = self.units[column]
+        if unit is None or found.values.dtype.kind not in "iu":
+            return None
+        if found.missing is not None and found.missing[row]:
+            return None
+        return Quantity(int(found.values[row]), unit.scaler, unit.unit)
+
+    def scaled(self, column: int) -> np.ndarray[Any, Any]:
+        """A column in its unit, as floats; NaN where a value is missing."""
+        found = self.profile.columns[column]
+        unit = self.units[column]
+        values = found.values.astype(np.float64)
+        if unit is not None and unit.scaler:
+            values = values * 10.0**unit.scaler if unit.scaler > 0 else values / 10.0**-unit.scaler
+        if found.missing is not None:
+            values[found.missing] = np.nan
+        return values
+
+    def headings(self) -> list[str]:
+        """OBIS code and unit of every column."""
+        names = []
+        for column, unit in zip(self.profile.columns, self.units, strict=True):
+            symbol = SYMBOL[unit.unit] if unit is not None else ""
+            scaler = f"10^{unit.scaler} " if unit is not None and unit.scaler and symbol else ""
+            names.append(f"{column.capture.obis}" + (f" [{scaler}{symbol}]" if symbol else ""))
+        return names
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Rows of Python values as the meter sent them, None where one is missing."""
+        return self.profile.rows()
