@@ -297,14 +297,16 @@ def _ingest(
             row = (0, 2, 3, 5, 6)[channel]
         factor = np.float32(scale[channel])
         level = np.float32(limit) * abs(factor)
-        line = samples[row]
+        # Views, here and below: an index that starts at 0 is what the compiler can vectorise.
+        line = samples[row, at : at + count]
+        column = frames[:, channel]
         for n in range(count):
-            line[at + n] = np.float32(frames[n, channel]) * factor
+            line[n] = np.float32(column[n]) * factor
         bad = 0
-        for n in range(at, at + count):
+        for n in range(count):
             bad += 0 if abs(line[n]) < level else 1
         if bad:
-            _mark_bad(level, line, quality, at, count)
+            _mark_bad(level, line, quality, at)
     if mode == 1:
         _star_point(samples, at, count)
     _write_reference(samples, reference, phases, mode, at, count)
@@ -312,13 +314,13 @@ def _ingest(
 
 
 @njit(cache=True, nogil=True)
-def _mark_bad(level: Any, line: Any, quality: Any, at: Any, count: Any) -> Any:
-    for n in range(at, at + count):
+def _mark_bad(level: Any, line: Any, quality: Any, at: Any) -> Any:
+    for n in range(len(line)):
         if not np.isfinite(line[n]):
             line[n] = 0.0
-            quality[n // TICK] |= INVALID
+            quality[(at + n) // TICK] |= INVALID
         elif abs(line[n]) >= level:
-            quality[n // TICK] |= SATURATED
+            quality[(at + n) // TICK] |= SATURATED
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -338,29 +340,38 @@ def _write_reference(
 ) -> Any:
     third = np.float32(1.0 / 3.0)
     root = np.float32(1.0 / np.sqrt(3.0))
+    a = samples[0, at : at + count]
+    alpha = reference[0, at : at + count]
     if phases == 1:
-        for n in range(at, at + count):
-            reference[0, n] = samples[0, n]
-    elif mode == 2:
-        for n in range(at, at + count):
-            reference[0, n] = np.float32(0.5) * (samples[0, n] - samples[1, n])
-            reference[1, n] = np.float32(0.0)
+        for n in range(count):
+            alpha[n] = a[n]
+        return
+    b = samples[1, at : at + count]
+    beta = reference[1, at : at + count]
+    if mode == 2:
+        for n in range(count):
+            alpha[n] = np.float32(0.5) * (a[n] - b[n])
+            beta[n] = np.float32(0.0)
     elif phases == 2:
-        for n in range(at, at + count):
-            reference[0, n] = (np.float32(2.0) * samples[0, n] - samples[1, n]) * third
-            reference[1, n] = samples[1, n] * root
+        for n in range(count):
+            alpha[n] = (np.float32(2.0) * a[n] - b[n]) * third
+            beta[n] = b[n] * root
     else:
-        for n in range(at, at + count):
-            u23 = samples[1, n] + samples[2, n]
-            reference[0, n] = (np.float32(2.0) * samples[0, n] - u23) * third
-            reference[1, n] = (samples[1, n] - samples[2, n]) * root
+        c = samples[2, at : at + count]
+        for n in range(count):
+            alpha[n] = (np.float32(2.0) * a[n] - (b[n] + c[n])) * third
+            beta[n] = (b[n] - c[n]) * root
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _sum_pair(u: Any, i: Any, s: Any, c: Any, first: Any, last: Any, out: Any, at: Any) -> Any:
     """Σ of u², i², ui, u·s, u·c, i·s, i·c, u, i over [first, last) into out[at:at + 9]."""
     i2 = p = us = uc = is_ = ic = u0 = i0 = 0.0
-    for n in range(first, last):
+    u = u[first:last]
+    i = i[first:last]
+    s = s[first:last]
+    c = c[first:last]
+    for n in range(len(u)):
         x = np.float64(u[n])
         y = np.float64(i[n])
         i2 += y * y
@@ -384,7 +395,8 @@ def _sum_pair(u: Any, i: Any, s: Any, c: Any, first: Any, last: Any, out: Any, a
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _sum_squares(u: Any, first: Any, last: Any) -> Any:
     u2 = 0.0
-    for n in range(first, last):
+    u = u[first:last]
+    for n in range(len(u)):
         x = np.float64(u[n])
         u2 += x * x
     return u2
@@ -393,20 +405,25 @@ def _sum_squares(u: Any, first: Any, last: Any) -> Any:
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _sum_cross(samples: Any, phases: Any, first: Any, last: Any, out: Any, at: Any) -> Any:
     x12 = x23 = x31 = n2 = m2 = r2 = 0.0
+    count = last - first
     if phases == 3:
-        for n in range(first, last):
-            a = np.float64(samples[0, n])
-            b = np.float64(samples[1, n])
-            c = np.float64(samples[2, n])
-            i = np.float64(samples[3, n]) + np.float64(samples[4, n]) + np.float64(samples[5, n])
+        u1, u2, u3 = samples[0, first:last], samples[1, first:last], samples[2, first:last]
+        i1, i2, i3 = samples[3, first:last], samples[4, first:last], samples[5, first:last]
+        for n in range(count):
+            a = np.float64(u1[n])
+            b = np.float64(u2[n])
+            c = np.float64(u3[n])
+            i = np.float64(i1[n]) + np.float64(i2[n]) + np.float64(i3[n])
             x12 += a * b
             x23 += b * c
             x31 += c * a
             n2 += i * i
     elif phases == 2:
-        for n in range(first, last):
-            x12 += np.float64(samples[0, n]) * np.float64(samples[1, n])
-            i = np.float64(samples[2, n]) + np.float64(samples[3, n])
+        u1, u2 = samples[0, first:last], samples[1, first:last]
+        i1, i2 = samples[2, first:last], samples[3, first:last]
+        for n in range(count):
+            x12 += np.float64(u1[n]) * np.float64(u2[n])
+            i = np.float64(i1[n]) + np.float64(i2[n])
             n2 += i * i
     if samples.shape[0] > 2 * phases:
         for n in range(first, last):
@@ -436,8 +453,9 @@ def _lerp_weights(weights: Any, fraction: Any, out: Any) -> Any:
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _edge_squares(u: Any, m: Any, w: Any) -> Any:
     total = 0.0
+    u = u[m - TAPS // 2 : m + TAPS // 2]
     for k in range(TAPS):
-        x = np.float64(u[m - TAPS // 2 + k])
+        x = np.float64(u[k])
         total += w[k] * x * x
     return total
 
@@ -446,15 +464,19 @@ def _edge_squares(u: Any, m: Any, w: Any) -> Any:
 def _edge_all(samples: Any, oscillator: Any, phases: Any, m: Any, w: Any, out: Any) -> Any:
     """The correction of every product at one boundary."""
     base = m - TAPS // 2
+    sine = oscillator[0, base : base + TAPS]
+    cosine = oscillator[1, base : base + TAPS]
     for p in range(phases):
+        u = samples[p, base : base + TAPS]
+        i = samples[phases + p, base : base + TAPS]
         u2 = i2 = pw = us = uc = is_ = ic = u0 = i0 = 0.0
         for k in range(TAPS):
-            x = np.float64(samples[p, base + k])
-            y = np.float64(samples[phases + p, base + k])
+            x = np.float64(u[k])
+            y = np.float64(i[k])
             wx = w[k] * x
             wy = w[k] * y
-            s = oscillator[0, base + k]
-            c = oscillator[1, base + k]
+            s = sine[k]
+            c = cosine[k]
             u2 += wx * x
             i2 += wy * y
             pw += wx * y
@@ -492,13 +514,15 @@ def _edge_all(samples: Any, oscillator: Any, phases: Any, m: Any, w: Any, out: A
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _edge_cross(samples: Any, phases: Any, base: Any, w: Any, out: Any, at: Any) -> Any:
     x12 = x23 = x31 = n2 = 0.0
+    end = base + TAPS
     if phases == 3:
+        u1, u2, u3 = samples[0, base:end], samples[1, base:end], samples[2, base:end]
+        i1, i2, i3 = samples[3, base:end], samples[4, base:end], samples[5, base:end]
         for k in range(TAPS):
-            a = np.float64(samples[0, base + k])
-            b = np.float64(samples[1, base + k])
-            c = np.float64(samples[2, base + k])
-            i = np.float64(samples[3, base + k]) + np.float64(samples[4, base + k])
-            i += np.float64(samples[5, base + k])
+            a = np.float64(u1[k])
+            b = np.float64(u2[k])
+            c = np.float64(u3[k])
+            i = np.float64(i1[k]) + np.float64(i2[k]) + np.float64(i3[k])
             x12 += w[k] * a * b
             x23 += w[k] * b * c
             x31 += w[k] * c * a

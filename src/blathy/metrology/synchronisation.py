@@ -84,9 +84,11 @@ def design_window(connection: Connection) -> tuple[NDArray[np.float64], NDArray[
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _four_sums(a: Any, b: Any, kernel_c: Any, kernel_s: Any, start: Any) -> Any:
     ac = as_ = bc = bs = 0.0
+    a = a[start : start + len(kernel_c)]
+    b = b[start : start + len(kernel_c)]
     for n in range(len(kernel_c)):
-        x = np.float64(a[start + n])
-        y = np.float64(b[start + n])
+        x = np.float64(a[n])
+        y = np.float64(b[n])
         ac += x * kernel_c[n]
         as_ += x * kernel_s[n]
         bc += y * kernel_c[n]
@@ -97,8 +99,9 @@ def _four_sums(a: Any, b: Any, kernel_c: Any, kernel_s: Any, start: Any) -> Any:
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _two_sums(a: Any, kernel_c: Any, kernel_s: Any, start: Any) -> Any:
     ac = as_ = 0.0
+    a = a[start : start + len(kernel_c)]
     for n in range(len(kernel_c)):
-        x = np.float64(a[start + n])
+        x = np.float64(a[n])
         ac += x * kernel_c[n]
         as_ += x * kernel_s[n]
     return ac, as_
@@ -224,18 +227,19 @@ def _fill_oscillator(oscillator: Any, first: Any, count: Any, theta: Any, omega:
         s, c = s * dc + c * ds, c * dc - s * ds
     d8s, d8c = np.sin(8.0 * omega), np.cos(8.0 * omega)
     whole = count // 8
+    sine = oscillator[0, first : first + count]
+    cosine = oscillator[1, first : first + count]
     for block in range(whole):
-        at = first + 8 * block
         for lane in range(8):
             s = lanes_s[lane]
             c = lanes_c[lane]
-            oscillator[0, at + lane] = s
-            oscillator[1, at + lane] = c
+            sine[8 * block + lane] = s
+            cosine[8 * block + lane] = c
             lanes_s[lane] = s * d8c + c * d8s
             lanes_c[lane] = c * d8c - s * d8s
     for lane in range(count - 8 * whole):
-        oscillator[0, first + 8 * whole + lane] = lanes_s[lane]
-        oscillator[1, first + 8 * whole + lane] = lanes_c[lane]
+        sine[8 * whole + lane] = lanes_s[lane]
+        cosine[8 * whole + lane] = lanes_c[lane]
 
 
 @njit(cache=True, nogil=True)
