@@ -322,6 +322,8 @@ class ClientAssociation:
         envelope = config.envelope
         if envelope in (Envelope.DED, Envelope.GENERAL_DED, Envelope.PLAIN):
             envelope = Envelope.GLO
+        elif envelope is Envelope.GENERAL_CIPHERING and not self._security.peer_title:
+            envelope = Envelope.GLO  # key agreement needs the title that only the AARE tells
         return self._security.protect(request, protection, envelope, config.key_choice)
 
     def release(self) -> bytes:

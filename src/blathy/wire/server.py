@@ -302,9 +302,9 @@ class ServerAssociation:
         answer = self._receive(octets)
         if not answer:
             return []
-        if len(answer) > self._client_pdu_size and self._state is State.ASSOCIATED:
-            return self._in_blocks(answer, confirmed=True)
-        return [answer]
+        if len(answer) <= self._client_pdu_size or answer[0] in (Tag.AARE, Tag.RLRE):
+            return [answer]
+        return self._in_blocks(answer, confirmed=True)
 
     # General block transfer
 

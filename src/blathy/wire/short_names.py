@@ -31,6 +31,7 @@ FIRST_METHOD_OFFSET: Final[dict[int, int]] = {
     66: 0x48, 67: 0x80, 70: 0x20, 72: 0x60, 112: 0x58, 113: 0x68,
 }  # fmt: skip
 """Class -> offset of its method 1; the following methods stand 8 further each."""
+SPAN_MAX: Final = 0x100  # no class has more than 32 attributes and methods together
 ASSOCIATION_SN_BASE: Final = 0xFA00
 REPLY_TO_HLS_NAME: Final = ASSOCIATION_SN_BASE + 0x58
 _BLOCK_OVERHEAD: Final = 9  # 0C 01 02, last, block number, and a length of three octets
@@ -73,6 +74,8 @@ class ShortNameMap:
         base = self._bases[at - 1]
         class_id, obis = self._objects[base]
         offset = name - base
+        if offset >= SPAN_MAX:
+            return None
         first = FIRST_METHOD_OFFSET.get(class_id)
         if first is not None and offset >= first:
             return MethodRef(class_id, obis, (offset - first) // 8 + 1)
