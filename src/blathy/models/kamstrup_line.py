@@ -71,7 +71,7 @@ def identity_rows() -> tuple[Row, ...]:
             unit=Unit.HOUR,
         ),
         counter("1-1:0.1.0", "billing_periods", "debiting stops", DataType.U32, class_id=3),
-        counter("1-1:0.128.1", "pulse_input_1", "pulse input", DataType.U32, class_id=3),
+        counter("1-1:0.128.1", "pulses_1", "pulse input", DataType.U32, class_id=3),
         counter("1-1:97.97.0", "error_register", "meter status", DataType.U32),
         counter("0-0:96.11.0", "last_event", "last event code", group=Group.LOG),
         counter("0-0:96.10.1", "profile_status_load", "load profile quality", DataType.U32),

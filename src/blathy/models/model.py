@@ -162,7 +162,8 @@ class Row:
 
     @property
     def tariff(self) -> int:
-        return self.source.tariff
+        """The rate; an angle uses the same field for the pair it is between."""
+        return 0 if self.source.measure is Measure.ANGLE else self.source.tariff
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +353,7 @@ class Association:
     level: Level
     obis: Obis
     mechanisms: tuple[Mechanism, ...]
+    """The first is in force unless another one of them is ordered."""
     ciphering: Ciphering = Ciphering.NEVER
     pre_established: bool = False
     needs_open_seal: bool = False
@@ -717,7 +719,7 @@ def _validate(model: Model) -> None:
         if row.source.phase not in present:
             msg = f"{model.key}: {row.obis} needs {row.source.phase.name}, which is not there"
             raise ModelError(msg)
-        if row.source.tariff > model.tariffs.rates:
+        if row.tariff > model.tariffs.rates:
             msg = f"{model.key}: {row.obis} is of rate {row.source.tariff}, above its rates"
             raise ModelError(msg)
     _validate_profiles(model)

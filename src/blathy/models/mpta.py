@@ -66,8 +66,8 @@ IDENTITY_ROWS: Final = (
     counter("0-0:96.7.0", "power_failures", "power failures"),
     counter("0-0:97.97.0", "error_register", "error register", DataType.U32),
     counter("0-0:96.11.0", "last_event", "last event code", group=Group.LOG),
-    counter("1-1:82.8.0", "pulse_input_1", "pulse input 1", DataType.U32, class_id=3),
-    counter("1-2:82.8.0", "pulse_input_2", "pulse input 2", DataType.U32, class_id=3),
+    counter("1-1:82.8.0", "pulses_1", "pulse input 1", DataType.U32, class_id=3),
+    counter("1-2:82.8.0", "pulses_2", "pulse input 2", DataType.U32, class_id=3),
 )
 
 

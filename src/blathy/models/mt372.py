@@ -84,8 +84,8 @@ ROWS: Final = (
     *per_phase(Measure.I, THREE_PHASES, DataType.U16, -2),
     *per_phase(Measure.PF, (Phase.TOTAL, *THREE_PHASES), DataType.I16, -3),
     *per_phase(Measure.F, (Phase.TOTAL,), DataType.U16, -2, assumed=True),
-    counter("1-1:82.8.0", "pulse_input_1", "pulse input P1", DataType.U32, class_id=3),
-    counter("1-2:82.8.0", "pulse_input_2", "pulse input P2", DataType.U32, class_id=3),
+    counter("1-1:82.8.0", "pulses_1", "pulse input P1", DataType.U32, class_id=3),
+    counter("1-2:82.8.0", "pulses_2", "pulse input P2", DataType.U32, class_id=3),
     *demands(ENERGY, 4, DataType.U32, 0),
 )
 
@@ -285,7 +285,7 @@ MT372: Final = Model(
         ),
         Port("mbus", "mbus", ("mbus-master",), 2400, 2400, "up to four meters", assumed=True),
     ),
-    associations=associations(),
+    associations=associations(hls=False),
     access=ACCESS_STANDARD,
     facilities=(
         *COMMON_FACILITIES,

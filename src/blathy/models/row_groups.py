@@ -104,15 +104,16 @@ def obis_of(source: Source, b: int = 0) -> Obis:
     if source.measure is Measure.THD_I:
         return Obis(1, b, 11 + 20 * source.phase, d, 124)
     if source.measure is Measure.ANGLE:
-        return Obis(1, b, 81, d, _angle_e(source.phase))
+        return Obis(1, b, 81, d, _angle_e(source))
     if source.measure is Measure.I_N:
         return Obis(1, b, 91, d, 0)
     return Obis(1, b, source.measure.value + 20 * source.phase, d, source.tariff)
 
 
-def _angle_e(phase: Phase) -> int:
-    """Current of the phase against the voltage of L1: E = 10 x reference + subject."""
-    return 4 + max(phase - 1, 0)
+def _angle_e(source: Source) -> int:
+    """E = 10 x reference + subject: U2 and U3 against U1, or a phase's current against its
+    voltage."""
+    return source.tariff or {Phase.L1: 4, Phase.L2: 15, Phase.L3: 26}[source.phase]
 
 
 def title_of(source: Source) -> str:
@@ -125,7 +126,9 @@ def title_of(source: Source) -> str:
     text = KIND_NAME.get(source.kind, "") + name
     if source.phase is not Phase.TOTAL:
         text += f" {source.phase.name}"
-    if source.tariff:
+    if source.measure is Measure.ANGLE and source.tariff:
+        text = f"voltage angle U{source.tariff // 10 + 1} to U1"
+    elif source.tariff:
         text += f", rate {source.tariff}"
     return text
 
@@ -412,10 +415,11 @@ def associations(
 ) -> tuple[Association, ...]:
     """The usual clients: public 16, a reader, the installer 3 and management 1.
 
-    With `hls` the privileged clients may also prove themselves by HLS with GMAC and cipher.
+    With `hls` the privileged clients prove themselves by HLS with GMAC, else by password; the
+    other way can be ordered.
     """
-    strong = (Mechanism.LLS, Mechanism.HLS_GMAC) if hls else (Mechanism.LLS,)
-    cipher = Ciphering.ALLOWED if hls else Ciphering.NEVER
+    strong = (Mechanism.HLS_GMAC, Mechanism.LLS) if hls else (Mechanism.LLS, Mechanism.HLS_GMAC)
+    cipher = Ciphering.ALLOWED
     result = [
         Association(16, Level.PUBLIC, o("0-0:40.0.1"), (Mechanism.NONE,)),
         Association(reader, Level.READER, o("0-0:40.0.2"), strong, cipher),
@@ -441,8 +445,8 @@ def associations(
             127,
             Level.MANUFACTURER,
             o("0-0:40.0.7"),
-            (Mechanism.HLS_GMAC,) if hls else (Mechanism.LLS,),
-            Ciphering.REQUIRED if hls else Ciphering.NEVER,
+            (Mechanism.HLS_GMAC,),
+            Ciphering.REQUIRED,
             needs_open_seal=True,
         )
     )

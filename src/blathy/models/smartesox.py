@@ -56,6 +56,7 @@ from blathy.models.row_groups import (
     parameter,
     per_phase,
     powers,
+    row,
     text,
     timed,
 )
@@ -155,8 +156,8 @@ ROWS: Final = (
         counter(f"0-0:96.10.{n}", f"profile_status_{key}", f"status of profile {n}", DataType.U16)
         for n, key in enumerate(("load", "hourly", "rms", "fast"), 1)
     ),
-    counter("1-1:82.8.0", "pulse_input_1", "pulse input 1", DataType.U32, class_id=3),
-    counter("1-2:82.8.0", "pulse_input_2", "pulse input 2", DataType.U32, class_id=3),
+    counter("1-1:82.8.0", "pulses_1", "pulse input 1", DataType.U32, class_id=3),
+    counter("1-2:82.8.0", "pulses_2", "pulse input 2", DataType.U32, class_id=3),
     *energies(ENERGY, 6, DataType.U64, -2),
     *losses(DataType.U64, -2),
     *powers((*DEMANDS, Measure.E_IMPORT, Measure.E_EXPORT), DataType.U32, -1),
@@ -167,6 +168,10 @@ ROWS: Final = (
     *per_phase(Measure.PF, (Phase.TOTAL, *THREE_PHASES), DataType.I16, -3),
     *per_phase(Measure.F, (Phase.TOTAL,), DataType.U16, -3),
     *per_phase(Measure.ANGLE, THREE_PHASES, DataType.I16, -1, assumed=True),
+    *(
+        row(Source(Kind.INSTANT, Measure.ANGLE, tariff=pair), DataType.I16, -1, assumed=True)
+        for pair in (10, 20)
+    ),
     *per_phase(Measure.THD_U, THREE_PHASES, DataType.U16, -2),
     *per_phase(Measure.THD_I, THREE_PHASES, DataType.U16, -2),
     counter(

@@ -1,0 +1,62 @@
+"""Invocation counters that survive: sent ones reserved ahead, received ones kept as floors.
+
+Reserving is durable before the first number is used. A received floor is written ahead in steps:
+after a power cut the meter may refuse a few numbers that the client has not used yet, never accept
+one that it has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from blathy.meter.meter import Meter
+
+AHEAD: Final = 64
+_RECEIVE: Final = b"ic:receive:"
+
+
+class MeterCounterStore:
+    """`wire.security.CounterStore` on the keeper and the settings of a meter."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._floors: dict[str, int] = {}
+        self._written: dict[str, int] = {}
+
+    def reserve(self, name: str, count: int) -> int:
+        return self._meter.keeper.reserve(name, count) + 1
+
+    def advance(self, name: str, at_least: int) -> None:
+        following = self._meter.keeper.reserve(name, 1) + 2
+        if at_least > following:
+            self._meter.keeper.reserve(name, at_least - following)
+
+    def lowest(self, name: str) -> int:
+        if name not in self._floors:
+            raw = self._meter.settings.get(_RECEIVE + name.encode())
+            floor = 0 if raw is None else int.from_bytes(raw, "big")
+            self._floors[name] = self._written[name] = floor
+        return self._floors[name]
+
+    def accept(self, name: str, lowest: int) -> None:
+        self._floors[name] = max(self.lowest(name), lowest)
+        if self._floors[name] > self._written[name]:
+            self._write(name, self._floors[name] + AHEAD)
+            self._meter.flush()
+
+    def _write(self, name: str, floor: int) -> None:
+        self._written[name] = floor
+        self._meter.save_setting(_RECEIVE + name.encode(), floor.to_bytes(8, "big"))
+
+    def highest_received(self) -> int:
+        """The largest number that any client has used."""
+        prefix = len(_RECEIVE)
+        names = [key[prefix:].decode() for key in self._meter.settings if key.startswith(_RECEIVE)]
+        return max((self.lowest(name) - 1 for name in names), default=0)
+
+    def settle(self) -> None:
+        """Write the floors exactly: called when the meter is switched off in order."""
+        for name, floor in self._floors.items():
+            if self._written[name] != floor:
+                self._write(name, floor)

@@ -1,0 +1,648 @@
+"""One running meter: source -> books -> keeper -> objects.
+
+Everything that a port, the display or a pulse shows comes from `books`, the snapshot that the
+keeper committed last. Time does not pass by itself: whoever owns the meter steps it with blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from blathy.clock import Zone
+from blathy.cosem import axdr
+from blathy.cosem.axdr import Data
+from blathy.cosem.cosem_time import ClockStatus, CosemDateTime, CosemTimeError
+from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
+from blathy.meter.counters import MeterCounterStore
+from blathy.meter.face import Face, face_data
+from blathy.meter.identity import MeterIdentity, identity_of
+from blathy.meter.image_transfer import BLOCK_BYTES, ImageStore
+from blathy.meter.keeping import (
+    IMAGE_PART,
+    SETTINGS_PART,
+    Keeper,
+    VolatileKeeper,
+    pack_settings,
+    unpack_settings,
+)
+from blathy.meter.plan import MeterOptions, plan_of
+from blathy.meter.pushing import Pusher, PushMessage
+from blathy.meter.schedule import due_scripts
+from blathy.meter.supply import LimitRule, Supply
+from blathy.meter.supply_objects import limiter_number
+from blathy.meter.switches import Switch
+from blathy.meter.tree import MeterObjects, tree_of
+from blathy.models.model import Association, Ciphering, Level, Mechanism, Model
+from blathy.obis import Obis
+from blathy.quantity import Phase
+from blathy.registers.block import Block, Incident
+from blathy.registers.ledger import Ledger, RefusedError
+from blathy.registers.load_profile import STAMP, ProfileView
+from blathy.registers.plan import CalendarPlan
+from blathy.registers.snapshot import Snapshot
+from blathy.sources.source import IntervalSource
+from blathy.store.store import StorageError
+from blathy.wire.acse import Mechanism as WireMechanism
+from blathy.wire.apdu import LN_CONFORMANCE
+from blathy.wire.association_events import (
+    AuthenticationFailed,
+    SecurityViolation,
+    ServerEvent,
+    Violation,
+)
+from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.security import (
+    Entropy,
+    InvocationCounters,
+    KeySet,
+    SecurityPolicy,
+    unwrap_key,
+)
+from blathy.wire.server import AssociationProfile, LogicalDevice
+
+IMAGE_PREFIX: Final = b"image:"
+_SUPPLY: Final = b"supply"
+_POLICY: Final = b"policy"
+CATCH_UP_INTERVALS: Final = 86_400
+"""Most intervals of one block while catching up: a day of seconds."""
+_VIOLATION_EVENTS: Final = {
+    Violation.DECIPHERING: "decryption_failed",
+    Violation.REPLAY: "replay_detected",
+}
+
+
+@dataclass(slots=True)
+class Modem:
+    """What the communication module reports (class 47)."""
+
+    operator: str = ""
+    registration: int = 1
+    packet_service: int = 1
+    signal_dbm: int = -77
+    cell_id: int = 0
+    location_id: int = 0
+    country_code: int = 0
+    network_code: int = 0
+    channel: int = 0
+    in_call: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MbusCommand:
+    """What an M-Bus port has to do for a client object."""
+
+    client: Obis
+    name: str
+    octets: bytes
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What the meter wants its ports to do."""
+
+    pushes: list[PushMessage] = field(default_factory=list)
+    mbus: list[MbusCommand] = field(default_factory=list)
+    call_home: bool = False
+    wants_time: bool = False
+
+
+class Meter:
+    """A meter of a model, with its identity, its books and everything that was set in it."""
+
+    def __init__(
+        self,
+        model: Model,
+        identity: MeterIdentity,
+        *,
+        start_utc_s: int,
+        entropy: Entropy,
+        options: MeterOptions | None = None,
+        keeper: Keeper | None = None,
+        drift_ppb: int | None = None,
+    ) -> None:
+        self.model = model
+        self.identity = identity
+        self.options = options or MeterOptions()
+        self.zone = Zone(self.options.zone)
+        self.tree = tree_of(model, self.options)
+        self.keeper: Keeper = keeper or VolatileKeeper()
+        self.settings: dict[bytes, bytes] = {}
+        self.faults: set[str] = set()
+        self.analysis: dict[str, int] = {}
+        self.modem = Modem()
+        self.outbox = Outbox()
+        self.seal_open = False
+        self.client_title = b""
+        self.catch_up: Callable[[], None] | None = None
+        """Called before a port reads: whoever steps meters lazily brings this one up to now."""
+        self.on_event: Callable[[Incident], None] | None = None
+        self._dirty = False
+        self._orders: dict[str, tuple[int, bool]] = {}
+        self.ledger = self._open(start_utc_s, drift_ppb)
+        self.supply = Supply(model)
+        if _SUPPLY in self.settings:
+            self.supply.read(self.settings[_SUPPLY])
+        blocks = {f.values.get(2) for f in model.facilities if f.class_id == 18}
+        size = next((b for b in blocks if isinstance(b, int)), BLOCK_BYTES)
+        self.image = ImageStore(self, size)
+        self.counter_store = MeterCounterStore(self)
+        self.counters = InvocationCounters(self.counter_store)
+        self.objects = MeterObjects(self)
+        self.face = Face(model)
+        self._pusher = Pusher(self)
+        self._profiles: dict[int, AssociationProfile] = {}
+        self._entropy = entropy
+        self.limits_changed()
+        self._renew_profiles()
+        self._stage()
+        self.keeper.commit()
+
+    def _open(self, start_utc_s: int, drift_ppb: int | None) -> Ledger:
+        plan = plan_of(self.model, self.options)
+        found = self.keeper.load(plan)
+        if found is None:
+            return Ledger(plan, start_utc_s, drift_ppb=drift_ppb)
+        ledger, parts = found
+        for part in (SETTINGS_PART, IMAGE_PART):
+            self.settings.update(unpack_settings(parts.get(part, b"")))
+        return ledger
+
+    # --- what is committed ------------------------------------------------------------------------
+
+    @property
+    def books(self) -> Snapshot:
+        """The committed books."""
+        committed = self.keeper.committed
+        assert committed is not None
+        return committed
+
+    def clock_utc_s(self) -> int:
+        """What the meter's clock shows, as UTC."""
+        return self.books.clock.utc_s
+
+    def clock_raw(self) -> bytes:
+        """The clock as twelve octets with deviation and status."""
+        status = 0 if self.books.clock.valid else int(ClockStatus.INVALID)
+        return CosemDateTime.from_utc(self.clock_utc_s(), self.zone, status).raw()
+
+    def clock_offset_s(self) -> int:
+        """Seconds that the meter's clock is ahead of true time, as last committed."""
+        committed = self.keeper.committed
+        return 0 if committed is None else committed.clock.utc_s - committed.clock.true_s
+
+    @property
+    def prepaid(self) -> bool:
+        """Whether energy is bought in advance."""
+        return b"prepaid" in self.settings
+
+    def text(self, name: str) -> bytes:
+        """A named text: serial number, firmware, active tariff ..."""
+        override = self.settings.get(b"text:" + name.encode())
+        if override is not None:
+            return override
+        if name == "active_tariff":
+            return f"{self.books.rate:04d}".encode()
+        identity = self.identity
+        texts = {
+            "ldn": identity.ldn,
+            "serial": identity.serial_text.encode(),
+            "firmware": self.model.identity.firmware.encode(),
+            "type_text": self.model.identity.type_text.encode(),
+            "gs1": f"5706567{identity.serial % 10**9:09d}".encode(),
+        }
+        return texts[name]
+
+    def in_order(self, view: ProfileView) -> bool:
+        """Whether the rows of a load profile are in order of time, so that they can be bisected."""
+        ring = view.ring
+        checked, ordered = self._orders.get(view.name, (ring.first, True))
+        if checked < ring.end:
+            stamps = ring.rows(max(ring.first, checked - 1), ring.end)[:, STAMP]
+            ordered = ordered and bool((stamps[1:] >= stamps[:-1]).all())
+            self._orders[view.name] = (ring.end, ordered)
+        return ordered
+
+    # --- going on ---------------------------------------------------------------------------------
+
+    def step(self, block: Block) -> tuple[Incident, ...]:
+        """Measure a block of intervals; what happened, in order of time.
+
+        The books are staged, not yet committed: call `commit`, or let the store commit all meters.
+        """
+        happened: list[Incident] = []
+        before = self.ledger.now
+        while len(block):
+            count = self.supply.intervals_until_decision(block)
+            part = block.cut(0, count)
+            happened += self.ledger.step(self.supply.gate(part))
+            if event := self.supply.pass_block(part):
+                self.ledger.add_event(event)
+                self._keep_supply()
+            block = block.cut(count, len(block))
+        self._run_schedules(before)
+        self._stage()
+        self._alarms(happened)
+        return tuple(happened)
+
+    def advance(self, source: IntervalSource, until_utc_s: int, step_s: int = 60) -> int:
+        """Catch up from a source to `until_utc_s`; the number of intervals. Commits at the end."""
+        count = 0
+        while (left := (until_utc_s - self.ledger.now) // step_s) > 0:
+            n = min(left, CATCH_UP_INTERVALS)
+            self.step(source.block(self.ledger.now, n, step_s))
+            count += n
+        self.commit()
+        return count
+
+    def _run_schedules(self, before_true_s: int) -> None:
+        for action in due_scripts(self, before_true_s):
+            try:
+                action()
+            except AccessError:
+                self.record("device_error")
+
+    # --- keeping ----------------------------------------------------------------------------------
+
+    def save_setting(self, key: bytes, value: bytes) -> None:
+        """Remember a setting; durable after the next `flush` or commit."""
+        self.settings[key] = value
+        self._dirty = True
+
+    def drop_settings(self, prefix: bytes) -> None:
+        for key in [key for key in self.settings if key.startswith(prefix)]:
+            del self.settings[key]
+        self._dirty = True
+
+    def flush(self) -> None:
+        """Make durable what was set or recorded; AccessError where the store fails."""
+        if not self._dirty:
+            return
+        self._stage()
+        try:
+            self.commit()
+        except StorageError as error:
+            raise AccessError(DataAccessResult.TEMPORARY_FAILURE, str(error)) from error
+
+    def commit(self) -> None:
+        """Commit what was staged; raise StorageError where nothing became durable."""
+        self.keeper.commit()
+
+    def _stage(self) -> None:
+        image = {k: v for k, v in self.settings.items() if k.startswith(IMAGE_PREFIX)}
+        rest = {k: v for k, v in self.settings.items() if not k.startswith(IMAGE_PREFIX)}
+        self.keeper.stage(
+            self.ledger, {SETTINGS_PART: pack_settings(rest), IMAGE_PART: pack_settings(image)}
+        )
+        self._dirty = False
+
+    def switch_off(self) -> None:
+        """End in order: everything that is only in memory becomes durable."""
+        self.counter_store.settle()
+        self._stage()
+        self.commit()
+
+    def record(self, name: str, phase: Phase = Phase.TOTAL, value: int = 0) -> None:
+        """Log an event of the meter itself."""
+        self.ledger.add_event(name, phase, value)
+        self._dirty = True
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def _command(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except RefusedError as error:
+            raise AccessError(ActionResult.TEMPORARY_FAILURE, str(error)) from error
+        self._dirty = True
+
+    def set_clock(self, utc_s: int) -> None:
+        """Make the clock show `utc_s`."""
+        self._command(lambda: self.ledger.set_clock(utc_s, "port"))
+
+    def end_billing(self) -> None:
+        """End the billing period now; refused within the lock-out time."""
+        self._command(lambda: self.ledger.end_billing_period("port"))
+
+    def activate_calendar(self, calendar: CalendarPlan) -> None:
+        """Make this the active calendar."""
+
+        def act() -> None:
+            self.ledger.stage_calendar(calendar, "port")
+            self.ledger.activate_calendar("port")
+
+        self._command(act)
+
+    def clear_profile(self, name: str) -> None:
+        """Forget the rows of a load profile."""
+        self._command(lambda: self.ledger.clear_profile(name, "port"))
+
+    def clear_log(self, name: str) -> None:
+        """Forget the entries of an event log."""
+        self._command(lambda: self.ledger.clear_log(name, "port"))
+
+    def parameter_changed(self, name: str) -> None:
+        """A parameter has a new value: renew what depends on it."""
+        if name.startswith("disconnect"):
+            self.limits_changed()
+
+    def request_time(self) -> None:
+        """Ask the port for the time of day (NTP)."""
+        self.outbox.wants_time = True
+
+    def request_call_home(self) -> None:
+        """Ask the port to connect to the centre."""
+        self.outbox.call_home = True
+
+    def mbus_command(self, client: Obis, name: str, octets: bytes) -> None:
+        """Ask the M-Bus port to do something for a client object."""
+        self.outbox.mbus.append(MbusCommand(client, name, octets))
+        del self.outbox.mbus[:-64]
+
+    def push(self, setup: Obis) -> None:
+        """Send what a push setup lists."""
+        self.outbox.pushes.append(self._pusher.message(setup))
+        del self.outbox.pushes[:-64]
+
+    def press(self, button: str, how: str) -> None:
+        """A button was pressed: `how` is short or long."""
+        if self.model.breaker is not None and how == "long":
+            self._button_on_breaker()
+        self.face.press(button, how, self.books.clock.true_s)
+
+    # --- contacts ---------------------------------------------------------------------------------
+
+    def switch(self, obis: Obis) -> Switch:
+        return self.supply.switches[obis]
+
+    def _keep_supply(self) -> None:
+        self.save_setting(_SUPPLY, self.supply.to_bytes())
+
+    def _change(self, obis: Obis, following: Switch, event: str) -> None:
+        if self.supply.change(obis, following):
+            self._keep_supply()
+            self.record(event)
+
+    def _is_breaker(self, obis: Obis) -> bool:
+        return self.model.breaker is not None and self.model.breaker.obis == obis
+
+    def remote_disconnect(self, obis: Obis) -> None:
+        event = "breaker_opened_remotely" if self._is_breaker(obis) else "relay_off"
+        self._change(obis, self.switch(obis).remote_off(), event)
+
+    def remote_reconnect(self, obis: Obis) -> None:
+        following = self.switch(obis).remote_on()
+        if not self._is_breaker(obis):
+            event = "relay_on"
+        else:
+            event = "breaker_closed_remotely" if following.closed else "breaker_released"
+        self._change(obis, following, event)
+
+    def _button_on_breaker(self) -> None:
+        assert self.model.breaker is not None
+        obis = self.model.breaker.obis
+        switch = self.switch(obis)
+        if switch.closed:
+            self._change(obis, switch.manual_off(), "breaker_opened_locally")
+        else:
+            self._change(obis, switch.manual_on(), "breaker_closed_locally")
+
+    def set_switch_mode(self, obis: Obis, mode: int) -> None:
+        self.supply.change(obis, Switch(mode, self.switch(obis).state))
+        self._keep_supply()
+
+    def emergency_limit_holds(self) -> bool:
+        """Whether the emergency profile of the limiter is active now."""
+        breaker = self.model.breaker
+        if breaker is None or breaker.limiter_obis is None:
+            return False
+        raw = self.settings.get(bytes(breaker.limiter_obis) + b"\x08")
+        if raw is None:
+            return False
+        number, begin, duration = axdr.decode(raw).value
+        allowed = self.settings.get(bytes(breaker.limiter_obis) + b"\x09")
+        groups = {0} if allowed is None else {int(g.value) for g in axdr.decode(allowed).value}
+        try:
+            start = int(CosemDateTime.of(bytes(begin.value)).utc(self.zone))
+        except CosemTimeError:
+            return False
+        now = self.ledger.now + self.clock_offset_s()
+        return int(number.value) in groups and start <= now < start + int(duration.value)
+
+    def active_limit_w(self) -> int:
+        """threshold_active of the limiter in watts."""
+        breaker = self.model.breaker
+        if breaker is None or breaker.limiter_obis is None:
+            return 0
+        if self.emergency_limit_holds():
+            return limiter_number(self, breaker.limiter_obis, 5, breaker.limit_w // 4)
+        return limiter_number(self, breaker.limiter_obis, 4, breaker.limit_w)
+
+    def limits_changed(self) -> None:
+        """Take up the limiter's thresholds and durations."""
+        breaker = self.model.breaker
+        if breaker is None or breaker.limiter_obis is None:
+            return
+        self.supply.rule = LimitRule(
+            self.active_limit_w(),
+            limiter_number(self, breaker.limiter_obis, 6, 60),
+            limiter_number(self, breaker.limiter_obis, 7, 60),
+        )
+
+    # --- alarms -----------------------------------------------------------------------------------
+
+    def alarm_bits(self, number: int) -> int:
+        raw = self.settings.get(b"alarm:" + bytes((number,)))
+        return 0 if raw is None else int.from_bytes(raw, "big")
+
+    def keep_alarm_bits(self, number: int, bits: int) -> None:
+        """Clear an alarm register except for the bits that are to remain."""
+        kept = self.alarm_bits(number) & bits
+        self.save_setting(b"alarm:" + bytes((number,)), kept.to_bytes(4, "big"))
+
+    def alarm_filter(self, number: int) -> int:
+        """Which bits of an alarm register send a message."""
+        name = f"alarm_filter_{number}"
+        parameter = next((p for p in self.model.parameters if p.name == name), None)
+        if parameter is None:
+            return 0
+        raw = self.settings.get(bytes(parameter.obis) + b"\x02")
+        if raw is None:
+            return 0xFFFF_FFFF if self.options.alarms else int(parameter.default)
+        return int(axdr.decode(raw).value)
+
+    def _alarms(self, happened: list[Incident]) -> None:
+        for incident in happened:
+            self._alarm(incident)
+
+    def _alarm(self, incident: Incident) -> None:
+        if self.on_event is not None:
+            self.on_event(incident)
+        place = self.model.alarms.get(incident.name)
+        if place is None:
+            return
+        number, bit = place
+        if incident.phase is not Phase.TOTAL and self.tree.phase_alarms(incident.name):
+            bit += incident.phase - 1
+        bits = self.alarm_bits(number) | 1 << bit
+        self.save_setting(b"alarm:" + bytes((number,)), bits.to_bytes(4, "big"))
+        if self.alarm_filter(number) >> bit & 1:
+            setup = next((f.obis for f in self.model.facilities if f.class_id == 40), None)
+            if setup is not None:
+                self.outbox.pushes.append(self._pusher.message(setup))
+                del self.outbox.pushes[:-64]
+
+    # --- security ---------------------------------------------------------------------------------
+
+    def mechanism_of(self, association: Association) -> Mechanism:
+        """How a client of this association proves itself."""
+        ordered = dict(self.options.mechanisms).get(association.level)
+        return ordered if ordered in association.mechanisms else association.mechanisms[0]
+
+    @property
+    def policy(self) -> SecurityPolicy:
+        raw = self.settings.get(_POLICY)
+        return SecurityPolicy(0 if raw is None else raw[0])
+
+    def raise_policy(self, policy: int) -> None:
+        """Ask for at least this protection from now on (from the next association on)."""
+        self.save_setting(_POLICY, bytes((policy,)))
+        self._renew_profiles()
+
+    def key(self, name: str) -> bytes:
+        """A key in force: unicast, broadcast, authentication or master."""
+        override = self.settings.get(b"key:" + name.encode())
+        if override is not None:
+            return override
+        identity = self.identity
+        return {
+            "unicast": identity.encryption_key,
+            "broadcast": identity.broadcast_key,
+            "authentication": identity.authentication_key,
+            "master": identity.master_key,
+        }[name]
+
+    def change_keys(self, wrapped: Mapping[str, bytes]) -> None:
+        """Take new keys that come wrapped under the master key: all of them or none."""
+        master = self.key("master")
+        try:
+            fresh = {name: unwrap_key(master, octets) for name, octets in wrapped.items()}
+        except (LocalProtocolError, RemoteProtocolError, ValueError) as error:
+            raise AccessError(ActionResult.OTHER_REASON, "the key does not unwrap") from error
+        if any(len(key) != len(master) for key in fresh.values()):
+            raise AccessError(ActionResult.OTHER_REASON, "the key has another length")
+        for name, key in fresh.items():
+            self.save_setting(b"key:" + name.encode(), key)
+        self._renew_profiles()
+
+    def secret_of(self, association: Association) -> bytes:
+        """Password or HLS secret of an association."""
+        override = self.settings.get(b"secret:" + bytes((association.client_sap,)))
+        if override is not None:
+            return override
+        if self.mechanism_of(association) is Mechanism.LLS:
+            return self.identity.passwords.get(association.level, b"")
+        return self.identity.hls_secrets.get(association.level, b"")
+
+    def change_secret(self, association: Association, secret: bytes) -> None:
+        self.save_setting(b"secret:" + bytes((association.client_sap,)), secret)
+        self._renew_profiles()
+
+    def key_set(self) -> KeySet:
+        return KeySet(
+            0,
+            unicast=self.key("unicast"),
+            authentication=self.key("authentication"),
+            broadcast=self.key("broadcast"),
+            master=self.key("master"),
+        )
+
+    def _renew_profiles(self) -> None:
+        keys = self.key_set()
+        wanted = {a.client_sap: self._profile(a, keys) for a in self._open_associations()}
+        for sap in set(self._profiles) - set(wanted):
+            del self._profiles[sap]
+        self._profiles.update(wanted)
+
+    def _open_associations(self) -> Iterable[Association]:
+        return (a for a in self.model.associations if self.seal_open or not a.needs_open_seal)
+
+    def _profile(self, association: Association, keys: KeySet) -> AssociationProfile:
+        public = association.level is Level.PUBLIC
+        policy = SecurityPolicy.NONE if public else self.policy
+        if association.ciphering is Ciphering.REQUIRED:
+            policy |= SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED
+        ciphered = association.ciphering is not Ciphering.NEVER
+        return AssociationProfile(
+            association.client_sap,
+            WireMechanism(int(self.mechanism_of(association))),
+            b"" if public else self.secret_of(association),
+            keys if ciphered else None,
+            policy if ciphered else SecurityPolicy.NONE,
+            LN_CONFORMANCE,
+            association.obis,
+            pre_established=association.pre_established,
+        )
+
+    def open_seal(self, is_open: bool) -> None:
+        """The utility's seal: only while it is open the maker's test access exists."""
+        self.seal_open = is_open
+        self._renew_profiles()
+
+    def received_counter(self) -> int:
+        """The highest invocation counter received."""
+        return self.counter_store.highest_received()
+
+    def logical_device(self, pdu_size: int = 2048) -> LogicalDevice:
+        """What the associations of this meter share; made once per meter."""
+        return LogicalDevice(
+            self._profiles,
+            self.objects,
+            self.identity.system_title,
+            self._entropy,
+            self.counters,
+            pdu_size=pdu_size,
+        )
+
+    def associations_event(self, event: ServerEvent) -> None:
+        """Log what happened to an association: failed proofs, refused and replayed messages."""
+        if isinstance(event, AuthenticationFailed):
+            self.record("authentication_failed", value=event.client_sap)
+        elif isinstance(event, SecurityViolation):
+            name = _VIOLATION_EVENTS.get(event.kind, "access_refused")
+            self.record(name, value=event.client_sap)
+
+    # --- face -------------------------------------------------------------------------------------
+
+    def face_data(self) -> Data:
+        """The display mirror: list, code, value, unit, symbols, lights."""
+        return face_data(self)
+
+
+def new_meter(
+    model: Model,
+    serial: int,
+    seed: str,
+    *,
+    start_utc_s: int,
+    entropy: Entropy,
+    options: MeterOptions | None = None,
+    keeper: Keeper | None = None,
+) -> Meter:
+    """A simulated meter: identity and clock drift follow from model, serial number and seed."""
+    identity = identity_of(model, serial, seed)
+    limit_ppb = model.clock.drift_ppm * 1000
+    drift_ppb = int.from_bytes(identity.master_key[:4], "big") % (limit_ppb + 1) - limit_ppb // 2
+    return Meter(
+        model,
+        identity,
+        start_utc_s=start_utc_s,
+        entropy=entropy,
+        options=options,
+        keeper=keeper,
+        drift_ppb=drift_ppb,
+    )
+
+
+__all__ = ["Meter", "MeterOptions", "Modem", "Outbox", "new_meter"]

@@ -1,0 +1,198 @@
+"""COSEM objects of a meter: what each attribute and method does, without any state of its own.
+
+A tree of objects is built once for a model and its options and shared by every meter of that kind;
+the state is passed in. Static attributes are bytes that were encoded when the tree was built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from blathy.cosem import axdr
+from blathy.cosem.axdr import AxdrError, Data, DataType
+from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
+from blathy.models.model import Group
+from blathy.obis import Obis
+
+if TYPE_CHECKING:
+    from blathy.meter.meter import Meter
+
+Getter = Callable[["Meter"], bytes]
+Setter = Callable[["Meter", Data], None]
+Selector = Callable[["Meter", int, bytes], bytes]
+Method = Callable[["Meter", Data, Requester], bytes]
+ForRequester = Callable[["Meter", Requester], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute: bytes when it never changes, else a function of the meter.
+
+    `get` None: not readable (a password). `set` None: not writable by anybody. `personal` answers
+    what differs from one association to the next.
+    """
+
+    get: bytes | Getter | None
+    set: Setter | None = None
+    select: Selector | None = None
+    selectors: tuple[int, ...] = ()
+    personal: ForRequester | None = None
+    personal_select: Callable[[Meter, int, bytes, Requester], bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CosemObject:
+    """One object of the tree. `attributes[0]` is attribute 2; `methods[0]` is method 1 (None: the
+    method exists in the class, and nobody may call it here)."""
+
+    class_id: int
+    version: int
+    obis: Obis
+    group: Group
+    title: str
+    attributes: tuple[Attribute, ...]
+    methods: tuple[Method | None, ...] = ()
+
+    def attribute(self, number: int) -> Attribute | None:
+        index = number - 2
+        return self.attributes[index] if 0 <= index < len(self.attributes) else None
+
+    def method(self, number: int) -> Method | None:
+        index = number - 1
+        return self.methods[index] if 0 <= index < len(self.methods) else None
+
+
+# --- shapes of what is written ----------------------------------------------------------------
+
+Shape = DataType | tuple["str | int | Shape", ...]
+"""A data type, ("array", element), ("structure", element ...), ("octets", n), ("any",) or
+("either", shape, shape)."""
+
+U8: Final = DataType.UNSIGNED
+U16: Final = DataType.LONG_UNSIGNED
+U32: Final = DataType.DOUBLE_LONG_UNSIGNED
+I8: Final = DataType.INTEGER
+I16: Final = DataType.LONG
+I32: Final = DataType.DOUBLE_LONG
+ENUM: Final = DataType.ENUM
+OS: Final = DataType.OCTET_STRING
+VS: Final = DataType.VISIBLE_STRING
+BOOL: Final = DataType.BOOLEAN
+BITS: Final = DataType.BIT_STRING
+LN: Final[Shape] = ("octets", 6)
+OS_DT: Final[Shape] = ("octets", 12)
+ANY: Final[Shape] = ("any",)
+
+
+def array_shape(element: Shape) -> Shape:
+    return ("array", element)
+
+
+def structure_shape(*elements: Shape) -> Shape:
+    return ("structure", *elements)
+
+
+WINDOWS: Final = array_shape(structure_shape(OS_DT, OS_DT))
+ACTION_ITEM: Final = structure_shape(LN, U16)
+VALUE_DEFINITION: Final = structure_shape(U16, LN, I8)
+
+
+def fits(data: Data, shape: Shape) -> bool:
+    """Whether the data is of that type, with as many elements where the shape counts them."""
+    if isinstance(shape, DataType):
+        return data.type is shape
+    kind, *parts = shape
+    if kind == "any":
+        return True
+    if kind == "octets":
+        return data.type is OS and len(data.value) == parts[0]
+    if kind == "either":
+        return any(fits(data, _shape(part)) for part in parts)
+    if kind == "array":
+        element = _shape(parts[0])
+        return data.type is DataType.ARRAY and all(fits(item, element) for item in data.value)
+    assert kind == "structure"
+    return (
+        data.type is DataType.STRUCTURE
+        and len(data.value) == len(parts)
+        and all(fits(item, _shape(part)) for item, part in zip(data.value, parts, strict=True))
+    )
+
+
+def _shape(part: str | int | Shape) -> Shape:
+    assert isinstance(part, DataType | tuple)
+    return part
+
+
+def require(data: Data, shape: Shape) -> Data:
+    """The data, or AccessError type-unmatched."""
+    if not fits(data, shape):
+        raise AccessError(DataAccessResult.TYPE_UNMATCHED, "the value has another type")
+    return data
+
+
+def decoded(raw: bytes) -> Data:
+    """Service parameters as data; AccessError where they are no A-XDR."""
+    if not raw:
+        return axdr.null()
+    try:
+        return axdr.decode(raw)
+    except AxdrError as error:
+        raise AccessError(DataAccessResult.TYPE_UNMATCHED, str(error)) from error
+
+
+def denied(reason: str = "") -> AccessError:
+    return AccessError(DataAccessResult.READ_WRITE_DENIED, reason)
+
+
+def refused(reason: str) -> AccessError:
+    return AccessError(ActionResult.OTHER_REASON, reason)
+
+
+# --- attributes that several classes use ------------------------------------------------------
+
+
+def constant(data: Data) -> Attribute:
+    return Attribute(axdr.encode(data))
+
+
+def setting(
+    obis: Obis,
+    number: int,
+    default: Data,
+    shape: Shape,
+    *,
+    writable: bool = True,
+    readable: bool = True,
+    check: Callable[[Data], bool] | None = None,
+    after: Callable[[Meter, Data], None] | None = None,
+) -> Attribute:
+    """A stored value: the default until somebody sets it. `check` refuses values out of range;
+    `after` acts on the new value once it is durable."""
+    key = bytes(obis) + bytes((number,))
+    fallback = axdr.encode(default)
+
+    def get(meter: Meter) -> bytes:
+        return meter.settings.get(key, fallback)
+
+    def write(meter: Meter, data: Data) -> None:
+        require(data, shape)
+        if check is not None and not check(data):
+            raise AccessError(DataAccessResult.OTHER_REASON, "the value is out of range")
+        meter.save_setting(key, axdr.encode(data))
+        if after is not None:
+            after(meter, data)
+
+    return Attribute(get if readable else None, write if writable else None)
+
+
+def setting_of(meter: Meter, obis: Obis, number: int) -> Data | None:
+    """What was set, decoded; None while the default holds."""
+    raw = meter.settings.get(bytes(obis) + bytes((number,)))
+    return None if raw is None else axdr.decode(raw)
+
+
+def scaler_unit(scaler: int, unit: int) -> bytes:
+    return axdr.encode(axdr.structure(axdr.i8(scaler), axdr.enum(unit)))

@@ -1,0 +1,92 @@
+"""What a push setup (class 40) sends: its object list as one structure, or a maker's own form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from blathy.cosem import axdr
+from blathy.cosem.axdr import Data
+from blathy.cosem.service import AccessError, AttributeRef, Requester
+from blathy.models.model import Level
+from blathy.obis import Obis
+
+if TYPE_CHECKING:
+    from blathy.meter.meter import Meter
+
+SERVER_SAP: Final = 1
+CLOCK_CLASS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PushMessage:
+    """One message to send: `body` is the Data of a data-notification."""
+
+    setup: Obis
+    service: int
+    destination: bytes
+    client_sap: int
+    body: bytes
+    retries: int
+    repetition_delay_s: int
+    randomisation_s: int
+
+
+class Pusher:
+    """Builds messages from the setups of one meter."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        level = Level.MANAGEMENT
+        association = next(a for a in meter.model.associations if a.level is level)
+        self._who = Requester(association.client_sap, SERVER_SAP, association.obis)
+
+    def _attribute(self, setup: Obis, number: int) -> Data:
+        raw = self._meter.objects.get(AttributeRef(40, setup, number), self._who)
+        return axdr.decode(raw)
+
+    def message(self, setup: Obis) -> PushMessage:
+        """What the setup sends now, from the committed books."""
+        destination = self._attribute(setup, 3)
+        return PushMessage(
+            setup,
+            int(destination.value[0].value),
+            bytes(destination.value[1].value),
+            int(self._attribute(setup, 9).value),
+            self._body(setup),
+            int(self._attribute(setup, 6).value),
+            int(self._attribute(setup, 7).value),
+            int(self._attribute(setup, 5).value),
+        )
+
+    def _body(self, setup: Obis) -> bytes:
+        facility = next(f for f in self._meter.model.facilities if f.obis == setup)
+        if facility.role.startswith("consumer"):
+            return self._consumer_body(facility.role)
+        parts = []
+        for item in self._attribute(setup, 2).value:
+            class_id, obis, attribute = (field.value for field in item.value[:3])
+            parts.append(self._value(int(class_id), Obis.of(obis), int(attribute)))
+        return axdr.encode_structure(*parts)
+
+    def _value(self, class_id: int, obis: Obis, attribute: int) -> bytes:
+        try:
+            return self._meter.objects.get(AttributeRef(class_id, obis, attribute), self._who)
+        except AccessError:
+            return axdr.encode_null()
+
+    def _consumer_body(self, role: str) -> bytes:
+        """The consumer port's list: a version text, then code and value in turn; null for both
+        where the meter has no such phase."""
+        key = "nve1" if role == "consumer fast" else "nve2"
+        pushed = next(p for p in self._meter.model.pushes if p.key == key)
+        objects = self._meter.tree.objects
+        parts = [axdr.encode(axdr.visible(pushed.version_text))]
+        for obis in pushed.obis:
+            item = objects.get(bytes(obis))
+            if item is None:
+                parts += [axdr.encode_null(), axdr.encode_null()]
+                continue
+            parts.append(axdr.encode_octets(obis))
+            parts.append(self._value(item.class_id, obis, 2))
+        return axdr.encode_structure(*parts)

@@ -1,0 +1,277 @@
+"""Script tables (class 9), single actions (22), register activation (6), push setup (40).
+
+A script is a list of writes and methods of the same object tree; it runs with the meter's own
+authority, so whoever may run it needs the right to run it and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from blathy.cosem import axdr
+from blathy.cosem.axdr import Data
+from blathy.cosem.service import AccessError, ActionResult, Requester
+from blathy.meter.objects import (
+    ACTION_ITEM,
+    ANY,
+    ENUM,
+    I8,
+    LN,
+    OS,
+    U8,
+    U16,
+    WINDOWS,
+    Attribute,
+    CosemObject,
+    Method,
+    array_shape,
+    constant,
+    fits,
+    refused,
+    setting,
+    structure_shape,
+)
+from blathy.models.model import BillingStop, Facility, Model, Row
+from blathy.obis import Obis
+from blathy.quantity import Kind
+
+if TYPE_CHECKING:
+    from blathy.meter.meter import Meter
+
+WRITE: Final = 1
+EXECUTE: Final = 2
+ZERO: Final = axdr.i8(0)
+BUTTON_SCRIPTS: Final = ("short", "long")
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptAction:
+    """One step of a script."""
+
+    service: int
+    class_id: int
+    obis: Obis
+    index: int
+    parameter: Data = ZERO
+
+    def data(self) -> Data:
+        return axdr.structure(
+            axdr.enum(self.service),
+            axdr.u16(self.class_id),
+            axdr.octets(self.obis),
+            axdr.i8(self.index),
+            self.parameter,
+        )
+
+
+Scripts = Mapping[int, tuple[ScriptAction, ...]]
+
+
+def scripts_of(model: Model, role: str) -> Scripts:
+    """What the scripts of a table do, by identifier."""
+    if role == "billing":
+        ends = next((b for b in model.billing if b.resets_demand), None)
+        return {} if ends is None else {1: (ScriptAction(EXECUTE, 7, ends.obis, 2),)}
+    if role == "tariff":
+        return {rate: (_select_rate(model, rate),) for rate in range(1, model.tariffs.rates + 1)}
+    if role == "disconnect":
+        if model.breaker is None:
+            return {}
+        obis = model.breaker.obis
+        return {1: (ScriptAction(EXECUTE, 70, obis, 1),), 2: (ScriptAction(EXECUTE, 70, obis, 2),)}
+    if role == "outputs":
+        return {
+            2 * n + 1 + step: (ScriptAction(EXECUTE, 70, relay.obis, step + 1),)
+            for n, relay in enumerate(model.relays)
+            for step in (0, 1)
+        }
+    if role in {"image", "push"}:
+        class_id, method = (18, 4) if role == "image" else (40, 1)
+        targets = [f.obis for f in model.facilities if f.class_id == class_id]
+        return {n: (ScriptAction(EXECUTE, class_id, t, method),) for n, t in enumerate(targets, 1)}
+    assert role == "buttons"
+    buttons = [t for t in model.terminals if t.kind == "button"]
+    return dict.fromkeys(range(1, 2 * len(buttons) + 1), ())
+
+
+def _select_rate(model: Model, rate: int) -> ScriptAction:
+    activation = next((f.obis for f in model.facilities if f.role == "energy"), None)
+    mask = axdr.octets(f"{rate:04d}".encode())
+    if activation is not None:
+        return ScriptAction(WRITE, 6, activation, 4, mask)
+    return ScriptAction(WRITE, 1, Obis(0, 0, 96, 14, 0), 2, mask)
+
+
+def script_object(model: Model, facility: Facility) -> CosemObject:
+    """Class 9. Tariff scripts run by calendar only: a client cannot choose the rate."""
+    scripts = scripts_of(model, facility.role)
+    table = axdr.array_of(
+        axdr.structure(axdr.u16(number), axdr.array_of(action.data() for action in actions))
+        for number, actions in scripts.items()
+    )
+    buttons = [t.key for t in model.terminals if t.kind == "button"]
+
+    def execute(meter: Meter, data: Data, who: Requester) -> bytes:
+        if not fits(data, U16):
+            raise AccessError(ActionResult.TYPE_UNMATCHED, "the script is a long-unsigned")
+        number = int(data.value)
+        if number == 0:
+            return b""
+        if number not in scripts:
+            raise refused("there is no such script")
+        if facility.role == "buttons":
+            meter.press(buttons[(number - 1) // 2], BUTTON_SCRIPTS[(number - 1) % 2])
+            return b""
+        for action in scripts[number]:
+            meter.tree.run(meter, action, who)
+        return b""
+
+    methods: tuple[Method | None, ...] = (None if facility.role == "tariff" else execute,)
+    return CosemObject(
+        9, 0, facility.obis, facility.group, facility.title, (constant(table),), methods
+    )
+
+
+# --- single actions ---------------------------------------------------------------------------
+
+EXECUTION_TIMES: Final = array_shape(
+    structure_shape(
+        ("either", ("octets", 4), axdr.DataType.TIME), ("either", ("octets", 5), axdr.DataType.DATE)
+    )
+)
+SCRIPT_TABLE: Final = {
+    "billing": Obis(0, 0, 10, 0, 1),
+    "image": Obis(0, 0, 10, 0, 107),
+    "push": Obis(0, 0, 10, 0, 108),
+}
+_DATES: Final = {
+    BillingStop.MONTHLY: b"\xff\xff\xff\x01\xff",
+    BillingStop.DAILY: b"\xff\xff\xff\xff\xff",
+    BillingStop.WEEKLY: b"\xff\xff\xff\xff\x01",
+}
+
+
+def single_action_object(model: Model, facility: Facility) -> CosemObject:
+    """Class 22. The end of the billing period follows the plan that the books were made with."""
+    item = axdr.structure(axdr.octets(SCRIPT_TABLE[facility.role]), axdr.u16(1))
+    if facility.role == "billing":
+        stop = next((b.stop for b in model.billing if b.resets_demand), BillingStop.MONTHLY)
+        midnight = axdr.structure(axdr.octets(bytes(4)), axdr.octets(_DATES[stop]))
+        attributes = (
+            constant(item),
+            constant(axdr.enum(1)),
+            constant(axdr.array(midnight)),
+        )
+    else:
+        attributes = (
+            setting(facility.obis, 2, item, ACTION_ITEM),
+            setting(facility.obis, 3, axdr.enum(1), ENUM),
+            setting(
+                facility.obis, 4, axdr.array(), EXECUTION_TIMES, check=lambda d: len(d.value) <= 16
+            ),
+        )
+    return CosemObject(22, 0, facility.obis, facility.group, facility.title, attributes)
+
+
+# --- register activation ----------------------------------------------------------------------
+
+
+def activation_object(model: Model, facility: Facility) -> CosemObject:
+    """Class 6: which rate registers count; the calendar selects the mask."""
+    kind = Kind.MAX_DEMAND if facility.role == "demand" else Kind.ENERGY
+    rows: list[Row] = [row for row in model.rows if row.source.kind is kind and row.tariff]
+    assignment = axdr.array_of(
+        axdr.structure(axdr.u16(row.class_id), axdr.octets(row.obis)) for row in rows
+    )
+    masks = axdr.array_of(
+        axdr.structure(
+            axdr.octets(f"{rate:04d}".encode()),
+            axdr.array_of(axdr.u8(n) for n, row in enumerate(rows, 1) if row.tariff == rate),
+        )
+        for rate in range(1, model.tariffs.rates + 1)
+    )
+
+    def active(meter: Meter) -> bytes:
+        return axdr.encode_octets(f"{meter.books.rate:04d}".encode())
+
+    return CosemObject(
+        6,
+        0,
+        facility.obis,
+        facility.group,
+        facility.title,
+        (constant(assignment), constant(masks), Attribute(active)),
+        (None, None, None),
+    )
+
+
+# --- push -------------------------------------------------------------------------------------
+
+PUSH_OBJECTS: Final = array_shape(
+    (
+        "either",
+        structure_shape(U16, LN, I8, U16),
+        structure_shape(U16, LN, I8, U16, structure_shape(ENUM, ANY)),
+    )
+)
+PROTECTION: Final = array_shape(ANY)
+_NO_RESTRICTION: Final = axdr.structure(axdr.enum(0), axdr.null())
+
+
+def push_element(class_id: int, obis: Obis, attribute: int = 2) -> Data:
+    return axdr.structure(
+        axdr.u16(class_id), axdr.octets(obis), axdr.i8(attribute), axdr.u16(0), _NO_RESTRICTION
+    )
+
+
+def _default_list(model: Model, facility: Facility) -> Data:
+    clock = push_element(8, model.clock.obis)
+    if facility.role.startswith("consumer"):
+        rows = {row.obis: row for row in model.rows}
+        key = "nve1" if facility.role == "consumer fast" else "nve2"
+        pushed = next((p.obis for p in model.pushes if p.key == key), ())
+        found = (push_element(rows[obis].class_id, obis) for obis in pushed if obis in rows)
+        return axdr.array(clock, *found)
+    known = {row.obis: row.class_id for row in model.rows}
+    wanted = [Obis(0, 0, 42, 0, 0), Obis(0, 0, 96, 11, 0)]
+    wanted += [obis for obis in known if obis.c == 97 and obis.d == 98]
+    return axdr.array(clock, *(push_element(known[o], o) for o in wanted if o in known))
+
+
+def push_object(model: Model, facility: Facility) -> CosemObject:
+    """Class 40, version 1."""
+    obis = facility.obis
+    hdlc = facility.role.startswith("consumer")
+    destination = axdr.structure(axdr.enum(5 if hdlc else 0), axdr.octets(b""), axdr.enum(0))
+
+    def push(meter: Meter, _data: Data, _who: Requester) -> bytes:
+        meter.push(obis)
+        return b""
+
+    return CosemObject(
+        40,
+        1,
+        obis,
+        facility.group,
+        facility.title,
+        (
+            setting(
+                obis,
+                2,
+                _default_list(model, facility),
+                PUSH_OBJECTS,
+                check=lambda d: len(d.value) <= 64,
+            ),
+            setting(obis, 3, destination, structure_shape(ENUM, OS, ENUM)),
+            setting(obis, 4, axdr.array(), WINDOWS, check=lambda d: len(d.value) <= 16),
+            setting(obis, 5, axdr.u16(0), U16),
+            setting(obis, 6, axdr.u8(3), U8),
+            setting(obis, 7, axdr.u16(60), U16),
+            setting(obis, 8, axdr.octets(bytes(6)), LN),
+            setting(obis, 9, axdr.i8(102), I8),
+            setting(obis, 10, axdr.array(), PROTECTION),
+        ),
+        (push,),
+    )

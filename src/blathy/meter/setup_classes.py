@@ -1,0 +1,294 @@
+"""Set-up classes that only hold values: ports, modem, network. One table, one builder.
+
+Attributes as in IEC 62056-6-2; defaults are what the standard or ordinary practice says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from blathy.cosem import axdr
+from blathy.cosem.axdr import Data
+from blathy.cosem.service import Requester
+from blathy.meter.objects import (
+    BOOL,
+    ENUM,
+    LN,
+    OS,
+    U8,
+    U16,
+    U32,
+    WINDOWS,
+    Attribute,
+    CosemObject,
+    Method,
+    Shape,
+    array_shape,
+    refused,
+    setting,
+    structure_shape,
+)
+from blathy.models.model import Facility
+from blathy.obis import Obis
+
+if TYPE_CHECKING:
+    from blathy.meter.meter import Meter
+
+NO_REFERENCE: Final = axdr.octets(bytes(6))
+EMPTY: Final = axdr.array()
+NO_TEXT: Final = axdr.octets(b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One held attribute: its type, its default, who sees it."""
+
+    shape: Shape
+    default: Data
+    writable: bool = True
+    readable: bool = True
+    highest: int | None = None
+
+
+def _qos() -> Data:
+    return axdr.structure(*(axdr.u8(0) for _ in range(5)))
+
+
+_QOS: Final = structure_shape(*([U8] * 5))
+_SPEED: Final = Held(ENUM, axdr.enum(5), highest=9)
+
+HELD: Final[Mapping[int, tuple[Held, ...]]] = {
+    19: (
+        Held(ENUM, axdr.enum(0), highest=2),
+        Held(ENUM, axdr.enum(0), highest=9),
+        Held(ENUM, axdr.enum(6), highest=9),
+        Held(ENUM, axdr.enum(1), highest=1),
+        Held(OS, NO_TEXT),
+        Held(OS, NO_TEXT, readable=False),
+        Held(OS, NO_TEXT, readable=False),
+        Held(OS, NO_TEXT, readable=False),
+    ),
+    23: (
+        _SPEED,
+        Held(U8, axdr.u8(1), highest=7),
+        Held(U8, axdr.u8(1), highest=7),
+        Held(U16, axdr.u16(128), highest=2030),
+        Held(U16, axdr.u16(128), highest=2030),
+        Held(U16, axdr.u16(25), highest=6000),
+        Held(U16, axdr.u16(120)),
+        Held(U16, axdr.u16(16), highest=0x3FFF),
+    ),
+    27: (
+        _SPEED,
+        Held(array_shape(structure_shape(OS, OS, U16)), EMPTY),
+        Held(
+            array_shape(OS),
+            axdr.array(
+                *(
+                    axdr.octets(word.encode())
+                    for word in ("OK", "CONNECT", "RING", "NO CARRIER", "ERROR")
+                )
+            ),
+        ),
+    ),
+    28: (
+        Held(ENUM, axdr.enum(0), highest=4),
+        Held(WINDOWS, EMPTY),
+        Held(ENUM, axdr.enum(1), writable=False),
+        Held(U8, axdr.u8(0)),
+        Held(structure_shape(U8, U8), axdr.structure(axdr.u8(1), axdr.u8(1))),
+        Held(array_shape(structure_shape(OS, ENUM)), EMPTY),
+    ),
+    29: (
+        Held(ENUM, axdr.enum(101)),
+        Held(U8, axdr.u8(3)),
+        Held(U16, axdr.u16(60)),
+        Held(WINDOWS, EMPTY),
+        Held(array_shape(OS), EMPTY),
+    ),
+    41: (
+        Held(U16, axdr.u16(4059)),
+        Held(LN, NO_REFERENCE),
+        Held(U16, axdr.u16(576)),
+        Held(U8, axdr.u8(4)),
+        Held(U16, axdr.u16(180)),
+    ),
+    42: (
+        Held(LN, NO_REFERENCE),
+        Held(U32, axdr.u32(0)),
+        Held(array_shape(U32), EMPTY),
+        Held(array_shape(structure_shape(U8, U8, OS)), EMPTY),
+        Held(U32, axdr.u32(0)),
+        Held(U32, axdr.u32(0)),
+        Held(BOOL, axdr.boolean(True)),
+        Held(U32, axdr.u32(0)),
+        Held(U32, axdr.u32(0)),
+    ),
+    43: (Held(("octets", 6), NO_REFERENCE),),
+    45: (
+        Held(OS, NO_TEXT),
+        Held(U16, axdr.u16(0), readable=False),
+        Held(structure_shape(_QOS, _QOS), axdr.structure(_qos(), _qos())),
+    ),
+    100: (
+        Held(BOOL, axdr.boolean(False)),
+        Held(OS, NO_TEXT),
+        Held(U16, axdr.u16(123)),
+        Held(ENUM, axdr.enum(0), highest=2),
+        Held(array_shape(structure_shape(U32, OS)), EMPTY, readable=False),
+        Held(OS, NO_TEXT, readable=False),
+    ),
+}
+"""Class id -> attributes 2, 3, ..."""
+
+
+def _key(obis: Obis, number: int) -> bytes:
+    return bytes(obis) + bytes((number,))
+
+
+def _current(meter: Meter, obis: Obis, number: int) -> tuple[Data, ...]:
+    raw = meter.settings.get(_key(obis, number))
+    return () if raw is None else tuple(axdr.decode(raw).value)
+
+
+def _multicast_methods(obis: Obis) -> tuple[Method, ...]:
+    """Class 42: add, delete and count multicast addresses."""
+
+    def add(meter: Meter, data: Data, _who: Requester) -> bytes:
+        if data.type is not U32:
+            raise refused("a multicast address is a double-long-unsigned")
+        known = _current(meter, obis, 4)
+        if len(known) >= 16:
+            raise refused("no room for another multicast address")
+        if data not in known:
+            meter.save_setting(_key(obis, 4), axdr.encode(axdr.array(*known, data)))
+        return b""
+
+    def delete(meter: Meter, data: Data, _who: Requester) -> bytes:
+        kept = tuple(item for item in _current(meter, obis, 4) if item != data)
+        meter.save_setting(_key(obis, 4), axdr.encode(axdr.array(*kept)))
+        return b""
+
+    def count(meter: Meter, _data: Data, _who: Requester) -> bytes:
+        return axdr.encode_u16(len(_current(meter, obis, 4)))
+
+    return add, delete, count
+
+
+def _ntp_methods(obis: Obis) -> tuple[Method, ...]:
+    """Class 100: synchronize, add and delete an authentication key."""
+
+    def synchronize(meter: Meter, _data: Data, _who: Requester) -> bytes:
+        meter.request_time()
+        return b""
+
+    def add(meter: Meter, data: Data, _who: Requester) -> bytes:
+        fine = data.type is axdr.DataType.STRUCTURE and len(data.value) == 2
+        if not fine or data.value[0].type is not U32 or data.value[1].type is not OS:
+            raise refused("a key is a structure of its number and its octets")
+        kept = [k for k in _current(meter, obis, 6) if k.value[0] != data.value[0]]
+        meter.save_setting(_key(obis, 6), axdr.encode(axdr.array(*kept[:15], data)))
+        return b""
+
+    def delete(meter: Meter, data: Data, _who: Requester) -> bytes:
+        kept = [k for k in _current(meter, obis, 6) if k.value[0].value != data.value]
+        meter.save_setting(_key(obis, 6), axdr.encode(axdr.array(*kept)))
+        return b""
+
+    return synchronize, add, delete
+
+
+def _connect(meter: Meter, _data: Data, _who: Requester) -> bytes:
+    meter.request_call_home()
+    return b""
+
+
+def _at_most(highest: int) -> Callable[[Data], bool]:
+    return lambda data: int(data.value) <= highest
+
+
+def held_object(facility: Facility) -> CosemObject:
+    """The object of a class of the table above."""
+    attributes: list[Attribute] = []
+    for number, held in enumerate(HELD[facility.class_id], 2):
+        highest = held.highest
+        attributes.append(
+            setting(
+                facility.obis,
+                number,
+                held.default,
+                held.shape,
+                writable=held.writable,
+                readable=held.readable,
+                check=None if highest is None else _at_most(highest),
+            )
+        )
+    methods: tuple[Method, ...] = ()
+    if facility.class_id == 42:
+        methods = _multicast_methods(facility.obis)
+    elif facility.class_id == 100:
+        methods = _ntp_methods(facility.obis)
+    elif facility.class_id == 29:
+        methods = (_connect,)
+    return CosemObject(
+        facility.class_id,
+        facility.version,
+        facility.obis,
+        facility.group,
+        facility.title,
+        tuple(attributes),
+        methods,
+    )
+
+
+def gsm_diagnostic(facility: Facility) -> CosemObject:
+    """Class 47: what the modem sees, all dynamic."""
+
+    def operator(meter: Meter) -> bytes:
+        return axdr.encode(axdr.visible(meter.modem.operator))
+
+    def status(meter: Meter) -> bytes:
+        return axdr.encode_enum(meter.modem.registration)
+
+    def circuit(meter: Meter) -> bytes:
+        return axdr.encode_enum(2 if meter.modem.in_call else 0)
+
+    def packet(meter: Meter) -> bytes:
+        return axdr.encode_enum(meter.modem.packet_service)
+
+    def cell(meter: Meter) -> bytes:
+        modem = meter.modem
+        quality = min(31, max(0, (modem.signal_dbm + 113) // 2))
+        return axdr.encode(
+            axdr.structure(
+                axdr.u32(modem.cell_id),
+                axdr.u16(modem.location_id),
+                axdr.u8(quality),
+                axdr.u8(0),
+                axdr.u16(modem.country_code),
+                axdr.u16(modem.network_code),
+                axdr.u32(modem.channel),
+            )
+        )
+
+    def captured(meter: Meter) -> bytes:
+        return axdr.encode(axdr.date_time(meter.clock_raw()))
+
+    return CosemObject(
+        47,
+        facility.version,
+        facility.obis,
+        facility.group,
+        facility.title,
+        (
+            Attribute(operator),
+            Attribute(status),
+            Attribute(circuit),
+            Attribute(packet),
+            Attribute(cell),
+            Attribute(axdr.encode(EMPTY)),
+            Attribute(captured),
+        ),
+    )

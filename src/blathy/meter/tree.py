@@ -1,0 +1,331 @@
+"""The object tree of a model: built once, shared by every meter of the same kind and order."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from blathy.cosem import axdr
+from blathy.cosem.axdr import AxdrError
+from blathy.cosem.service import (
+    AccessError,
+    ActionResult,
+    AttributeRef,
+    DataAccessResult,
+    Requester,
+)
+from blathy.cosem.service import MethodRef as MethodReference
+from blathy.meter.access import CURRENT_ASSOCIATION, View
+from blathy.meter.calendar_objects import calendar_object, special_days_object
+from blathy.meter.clock_object import clock_object
+from blathy.meter.image_transfer import image_object
+from blathy.meter.mbus_objects import mbus_client_object
+from blathy.meter.objects import Attribute, CosemObject, decoded
+from blathy.meter.plan import MeterOptions, chosen_profile, plan_of
+from blathy.meter.profiles import billing_object, log_object, profile_object
+from blathy.meter.scripts import (
+    WRITE,
+    ScriptAction,
+    activation_object,
+    push_object,
+    script_object,
+    scripts_of,
+    single_action_object,
+)
+from blathy.meter.security_objects import (
+    association_object,
+    invocation_counter_object,
+    sap_object,
+    security_object,
+)
+from blathy.meter.setup_classes import HELD, gsm_diagnostic, held_object
+from blathy.meter.supply_objects import disconnect_object, limiter_object
+from blathy.meter.values import parameter_object, row_object
+from blathy.models.model import Facility, Level, Model
+from blathy.obis import Obis
+from blathy.quantity import Phase
+
+if TYPE_CHECKING:
+    from blathy.meter.meter import Meter
+
+RELAY_MODES: Final = (0, 1, 2, 3, 4, 5, 6)
+
+
+class ObjectTree:
+    """Every object of a model, and what each level sees of it."""
+
+    def __init__(self, model: Model, options: MeterOptions) -> None:
+        self.model = model
+        self.options = options
+        self.objects: dict[bytes, CosemObject] = {}
+        for item in _objects(model, options):
+            key = bytes(item.obis)
+            assert key not in self.objects, f"{item.obis} is there twice"
+            self.objects[key] = item
+        self._views: dict[Level, View] = {}
+        self._codes = _event_codes(model)
+
+    def view(self, level: Level) -> View:
+        """What a level sees; built when it is first asked for."""
+        found = self._views.get(level)
+        if found is None:
+            own = frozenset(a.obis for a in self.model.associations if a.level is level)
+            found = self._views[level] = View(self.model, level, own, self.objects)
+        return found
+
+    def code_of(self, name: str, phase: Phase) -> int:
+        """The maker's code of an event; 0 where no log holds it."""
+        codes = self._codes.get(name, 0)
+        if isinstance(codes, int):
+            return codes
+        return codes[max(phase - 1, 0)]
+
+    def phase_alarms(self, name: str) -> bool:
+        """Whether an event has an alarm bit for each phase: those whose codes differ by phase."""
+        return not isinstance(self._codes.get(name, 0), int)
+
+    def run(self, meter: Meter, action: ScriptAction, who: Requester) -> None:
+        """One step of a script, with the meter's own authority."""
+        item = self.objects.get(bytes(action.obis))
+        if item is None:
+            raise AccessError(ActionResult.OBJECT_UNDEFINED, f"{action.obis} is not there")
+        if action.service == WRITE:
+            attribute = item.attribute(action.index)
+            if attribute is None or attribute.set is None:
+                raise AccessError(ActionResult.READ_WRITE_DENIED)
+            attribute.set(meter, action.parameter)
+            return
+        method = item.method(action.index)
+        if method is None:
+            raise AccessError(ActionResult.READ_WRITE_DENIED)
+        method(meter, action.parameter, who)
+
+
+def _event_codes(model: Model) -> dict[str, int | tuple[int, int, int]]:
+    codes: dict[str, int | tuple[int, int, int]] = {}
+    for log in model.logs:
+        for name, code in log.codes.items():
+            codes.setdefault(name, code)
+    return codes
+
+
+@lru_cache(maxsize=128)
+def _tree(model_key: str, options: MeterOptions) -> ObjectTree:
+    return ObjectTree(_MODELS[model_key], options)
+
+
+_MODELS: dict[str, Model] = {}
+
+
+def tree_of(model: Model, options: MeterOptions) -> ObjectTree:
+    """The tree of a model as ordered; the same object for the same order."""
+    if _MODELS.setdefault(model.key, model) is not model:
+        _MODELS[model.key] = model
+        _tree.cache_clear()
+    return _tree(model.key, options)
+
+
+def _objects(model: Model, options: MeterOptions) -> list[CosemObject]:
+    plan = plan_of(model, options)
+    demand = plan.demands[0] if plan.demands else None
+    period_s = demand.period_s if demand else 900
+    sub_periods = demand.sub_periods if demand else 1
+    profiles = {p.name: p.columns for p in plan.profiles}
+    billings = {b.name: b.columns for b in plan.billings}
+    items = [clock_object(model.clock)]
+    items += [row_object(row, period_s, sub_periods) for row in model.rows]
+    items += [parameter_object(parameter) for parameter in model.parameters]
+    for profile in model.profiles:
+        chosen = chosen_profile(model, options, profile)
+        items.append(profile_object(model, chosen, chosen.period_s, profiles[profile.key]))
+    items += [billing_object(model, b, billings[b.key]) for b in model.billing]
+    items += [log_object(model, log) for log in model.logs]
+    items.append(association_object(CURRENT_ASSOCIATION, "current association"))
+    items += [
+        association_object(a.obis, f"association of client {a.client_sap} ({a.level.value})")
+        for a in model.associations
+    ]
+    if model.breaker is not None:
+        breaker = model.breaker
+        items.append(disconnect_object(breaker.obis, "disconnect control", breaker.modes))
+        if breaker.limiter_obis is not None:
+            items.append(limiter_object(model, breaker))
+    items += [disconnect_object(r.obis, f"relay {r.label}", RELAY_MODES) for r in model.relays]
+    for facility in model.facilities:
+        built = _facility_object(model, facility)
+        if built is not None:
+            items.append(built)
+    return items
+
+
+def _facility_object(model: Model, facility: Facility) -> CosemObject | None:
+    class_id = facility.class_id
+    if class_id in HELD:
+        return held_object(facility)
+    if class_id == 9:
+        wanted = facility.role == "tariff" or bool(scripts_of(model, facility.role))
+        return script_object(model, facility) if wanted else None
+    if class_id == 22 and facility.role == "billing" and not model.billing:
+        return None
+    if facility.role == "display":
+        return _display_object(facility) if model.display or model.leds else None
+    if facility.role == "invocation counter":
+        return invocation_counter_object(facility)
+    if class_id == 11:
+        return special_days_object(facility, model.tariffs)
+    if class_id == 20:
+        return calendar_object(facility, model.tariffs)
+    by_model = {6: activation_object, 22: single_action_object, 40: push_object}
+    if class_id in by_model:
+        return by_model[class_id](model, facility)
+    plain = {
+        17: sap_object,
+        18: image_object,
+        47: gsm_diagnostic,
+        64: security_object,
+        72: mbus_client_object,
+    }
+    return plain[class_id](facility)
+
+
+def _display_object(facility: Facility) -> CosemObject:
+    """The LCD, its symbols and the lights as they are at this moment."""
+
+    def face(meter: Meter) -> bytes:
+        return axdr.encode(meter.face_data())
+
+    return CosemObject(1, 0, facility.obis, facility.group, facility.title, (Attribute(face),))
+
+
+class MeterObjects:
+    """`cosem.service.ObjectModel` of one meter: the shared tree over its state."""
+
+    __slots__ = ("_meter", "_views")
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._views: dict[int, View] = {}
+
+    def _view(self, who: Requester) -> View:
+        view = self._views.get(who.client_sap)
+        if self._meter.catch_up is not None:
+            self._meter.catch_up()
+        if view is None:
+            meter = self._meter
+            association = meter.model.association(who.client_sap)
+            if association is None:
+                raise AccessError(DataAccessResult.READ_WRITE_DENIED, "no such client")
+            view = self._views[who.client_sap] = meter.tree.view(association.level)
+        return view
+
+    def get(self, ref: AttributeRef, who: Requester) -> bytes:
+        entry = self._view(who).entries.get(ref.obis)
+        if entry is None:
+            raise AccessError(DataAccessResult.OBJECT_UNDEFINED, f"{ref.obis} is not there")
+        item, number = entry.object, ref.attribute
+        if item.class_id != ref.class_id:
+            raise AccessError(
+                DataAccessResult.OBJECT_CLASS_INCONSISTENT, f"{ref.obis} is of another class"
+            )
+        if number == 0 and ref.selector is None and entry.may_get(1):
+            return self._all(item, who)
+        if not entry.may_get(number):
+            raise AccessError(DataAccessResult.READ_WRITE_DENIED, f"{ref.obis} is not readable")
+        if number == 1:
+            return axdr.encode_octets(item.obis)
+        attribute = item.attributes[number - 2]
+        if ref.selector is not None:
+            return self._select(attribute, ref, who)
+        return self._value(attribute, who)
+
+    def _value(self, attribute: Attribute, who: Requester) -> bytes:
+        value = attribute.get
+        if isinstance(value, bytes):
+            return value
+        if value is not None:
+            return value(self._meter)
+        assert attribute.personal is not None
+        return attribute.personal(self._meter, who)
+
+    def _select(self, attribute: Attribute, ref: AttributeRef, who: Requester) -> bytes:
+        assert ref.selector is not None
+        try:
+            if attribute.select is not None:
+                return attribute.select(self._meter, ref.selector, ref.parameters)
+            if attribute.personal_select is not None:
+                return attribute.personal_select(self._meter, ref.selector, ref.parameters, who)
+        except AxdrError as error:
+            raise AccessError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED, str(error)) from error
+        raise AccessError(
+            DataAccessResult.SCOPE_OF_ACCESS_VIOLATED, "this attribute has no selective access"
+        )
+
+    def _all(self, item: CosemObject, who: Requester) -> bytes:
+        """Attribute 0: every attribute that can be read, null-data for the others."""
+        parts = [axdr.encode_octets(item.obis)]
+        for attribute in item.attributes:
+            readable = attribute.get is not None or attribute.personal is not None
+            parts.append(self._value(attribute, who) if readable else axdr.encode_null())
+        return axdr.encode_structure(*parts)
+
+    def set(self, ref: AttributeRef, value: bytes, who: Requester) -> None:
+        entry = self._view(who).entries.get(ref.obis)
+        if entry is None:
+            raise AccessError(DataAccessResult.OBJECT_UNDEFINED, f"{ref.obis} is not there")
+        if entry.object.class_id != ref.class_id:
+            raise AccessError(
+                DataAccessResult.OBJECT_CLASS_INCONSISTENT, f"{ref.obis} is of another class"
+            )
+        if not entry.may_set(ref.attribute) or ref.selector is not None:
+            self._meter.record("access_refused")
+            raise AccessError(DataAccessResult.READ_WRITE_DENIED, f"{ref.obis} is not writable")
+        setter = entry.object.attributes[ref.attribute - 2].set
+        assert setter is not None
+        try:
+            setter(self._meter, decoded(value))
+            self._meter.flush()
+        except AccessError as error:
+            if isinstance(error.result, DataAccessResult):
+                raise
+            raise AccessError(_as_data_result(error.result), str(error)) from error
+
+    def invoke(self, ref: MethodReference, parameters: bytes, who: Requester) -> bytes:
+        try:
+            entry = self._view(who).entries.get(ref.obis)
+            if entry is None:
+                raise AccessError(ActionResult.OBJECT_UNDEFINED, f"{ref.obis} is not there")
+            if entry.object.class_id != ref.class_id:
+                raise AccessError(
+                    ActionResult.OBJECT_CLASS_INCONSISTENT, f"{ref.obis} is of another class"
+                )
+            if not entry.may_invoke(ref.method):
+                self._meter.record("access_refused")
+                raise AccessError(ActionResult.READ_WRITE_DENIED, "this method is not allowed")
+            method = entry.object.methods[ref.method - 1]
+            assert method is not None
+            answer = method(self._meter, decoded(parameters), who)
+            self._meter.flush()
+            return answer
+        except AccessError as error:
+            if isinstance(error.result, ActionResult):
+                raise
+            raise AccessError(_as_action_result(error.result), str(error)) from error
+
+    def short_names(self, who: Requester) -> dict[int, tuple[int, Obis]]:
+        """None of the models is read by short names."""
+        del who
+        return {}
+
+
+def _as_data_result(result: ActionResult | DataAccessResult) -> DataAccessResult:
+    try:
+        return DataAccessResult(int(result))
+    except ValueError:
+        return DataAccessResult.OTHER_REASON
+
+
+def _as_action_result(result: ActionResult | DataAccessResult) -> ActionResult:
+    try:
+        return ActionResult(int(result))
+    except ValueError:
+        return ActionResult.OTHER_REASON

@@ -1,0 +1,1 @@
+"""What is screwed to the meter: display, lights and buttons, inputs and outputs."""
