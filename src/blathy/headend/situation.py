@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -22,7 +22,6 @@ from blathy.headend.readings.series import ProfileAnswer, read_profile, received
 from blathy.headend.schema import channel as channel_table
 from blathy.headend.schema import reading_slot
 
-_T = TypeVar("_T")
 SLOW_S: Final = 30.0
 """How long sums over stored readings are kept before they are computed again."""
 POWER_STALE_S: Final = 180

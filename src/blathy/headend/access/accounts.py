@@ -9,6 +9,7 @@ import secrets
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -126,7 +127,7 @@ class Accounts:
             if user.name in self._users:
                 continue
             row = self._row(user.name, user.password, user.role, user.point or None)
-            self._database.write_now(lambda c, row=row: _insert_user(c, row))
+            self._database.write_now(partial(_insert_user, row=row))
             self._reload()
 
     async def create(
@@ -172,8 +173,7 @@ class Accounts:
                 )
         now = int(self._now())
         shown = {k: v for k, v in changes.items() if k != "password"}
-        if "password" in changes:
-            shown["password"] = "changed"
+        shown["password_changed"] = "password" in changes
 
         def change(connection: Connection) -> None:
             if values:
@@ -290,13 +290,7 @@ class Accounts:
         own = [(s.expires_at, mark) for mark, s in self._sessions.items() if s.user == name]
         for _, mark in sorted(own)[:-SESSIONS_PER_USER]:
             self._sessions.pop(mark, None)
-            self._database.submit(
-                lambda c, mark=mark: (
-                    c.execute(
-                        sa.delete(login_session).where(login_session.c.token_hash == mark)
-                    ).rowcount
-                )
-            )
+            self._database.submit(partial(_delete_session, mark=mark))
 
     async def log_out(self, secret: str) -> None:
         mark = _mark(secret)
@@ -457,3 +451,7 @@ def _guesser(name: str) -> str:
 
 def _insert_user(connection: Connection, row: dict[str, Any]) -> None:
     connection.execute(sa.insert(user_account), [row])
+
+
+def _delete_session(connection: Connection, mark: str) -> None:
+    connection.execute(sa.delete(login_session).where(login_session.c.token_hash == mark))

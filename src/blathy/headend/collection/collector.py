@@ -171,6 +171,8 @@ class Collector:
 
     async def _keep(self, schedule: Schedule) -> None:
         run = self.runs.setdefault((schedule.group, schedule.task), Run())
+        if schedule.task == "live":
+            await self.run_schedule(schedule)
         while True:
             now = self.now()
             due = now - (now - schedule.offset_s) % schedule.every_s + schedule.every_s

@@ -32,6 +32,9 @@ Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 RESOLUTIONS: Final = ("auto", "slot", "hour", "day", "month")
 BUCKETS_MAX: Final = 20_000
+SETTLED_S: Final = 60
+"""A slot is expected this long after its end."""
+INT64_MAX: Final = 2**63 - 1
 JITTER_UNITS: Final = 3
 """A register that falls by at most this many of its least units did not fall: it jitters."""
 _ROLLOVER_PART: Final = 0.9
@@ -237,8 +240,13 @@ def read_profile(
     from_utc: int,
     to_utc: int,
     resolution: str = "auto",
+    now: int | None = None,
 ) -> ProfileAnswer:
-    """The channel over [from, to) in buckets; raise QueryError for a question too large."""
+    """The channel over [from, to) in buckets; raise QueryError for a question too large.
+
+    With `now`, slots that are not over yet are not expected, and buckets that have not begun to
+    fill are left out.
+    """
     if resolution not in RESOLUTIONS:
         raise QueryError(f"resolution {resolution!r} is not one of {', '.join(RESOLUTIONS)}")
     if to_utc <= from_utc:
@@ -255,7 +263,7 @@ def read_profile(
         resolution = "slot" if channel.step_s < DAY_S else "day"
     edges = bucket_edges(zone, from_utc, to_utc, resolution, channel.step_s)
     series = read_series(connection, channel, zone, edges[0], edges[-1])
-    buckets = _buckets(series, np.array(edges, np.int64))
+    buckets = _buckets(series, np.array(edges, np.int64), INT64_MAX if now is None else now)
     first, last = _end_registers(connection, channel, zone, edges[0], series)
     known = [b.value for b in buckets if b.value is not None]
     step = {"slot": channel.step_s, "hour": 3600}.get(resolution)
@@ -286,34 +294,39 @@ def _end_registers(
     return first, int(series.registers[there[-1]]) if len(there) else first
 
 
-def _buckets(series: Series, edges: Int64s) -> list[Bucket]:
+def _buckets(series: Series, edges: Int64s, now: int) -> list[Bucket]:
     """Cut the series at the edges. Every edge is a slot's start."""
-    channel = series.channel
     cuts = np.searchsorted(series.start, edges)
+    step = series.channel.step_s
+    over = int(np.searchsorted(series.start, now - step - SETTLED_S, side="right"))
     found = []
     for n in range(len(edges) - 1):
         low, high = int(cuts[n]), int(cuts[n + 1])
-        found.append(_bucket(series, channel, int(edges[n]), int(edges[n + 1]), low, high))
+        due = max(low, min(high, over))
+        bucket = _bucket(series, int(edges[n]), int(edges[n + 1]), low, high, due - low)
+        if bucket.received or bucket.expected:
+            found.append(bucket)
     return found
 
 
-def _bucket(series: Series, channel: Channel, start: int, end: int, low: int, high: int) -> Bucket:
+def _bucket(series: Series, start: int, end: int, low: int, high: int, expected: int) -> Bucket:
     known = series.known[low:high]
     count = int(np.count_nonzero(known))
+    expected = max(expected, count)
     if count == 0:
-        return Bucket(start, end, None, None, None, "missing", None, 0, high - low)
+        return Bucket(start, end, None, None, None, "missing", None, 0, expected)
     amounts = series.amounts[low:high][known] if count < high - low else series.amounts[low:high]
     least, most = int(amounts.min()), int(amounts.max())
     total = int(amounts.sum())
-    if channel.adds_up:
+    if series.channel.adds_up:
         value = _anchored(series, low, high, total) if count < high - low else total
     else:
         value = round(total / count)
     marks = series.quality[low:high][known]
-    worst = 4 if count < high - low else int(marks.max())
+    worst = QUALITY.index("suspect") if count < expected else int(marks.max())
     sources = series.sources[low:high][known]
     source = SOURCE_NAMES.get(ValueSource(int(sources.max())))
-    return Bucket(start, end, value, least, most, QUALITY[worst], source, count, high - low)
+    return Bucket(start, end, value, least, most, QUALITY[worst], source, count, expected)
 
 
 def _anchored(series: Series, low: int, high: int, total: int) -> int:

@@ -1,0 +1,94 @@
+"""What requests carry, checked; and how times in queries are read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from blathy.clock import utc_of
+from blathy.headend.api.problems import ApiProblem
+
+YEAR_MIN: Final = 2000
+YEAR_MAX: Final = 2100
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", str_max_length=1000)
+
+
+class LogIn(Body):
+    user: Annotated[str, Field(max_length=64)]
+    password: Annotated[str, Field(max_length=256)]
+
+
+class NewPassword(Body):
+    old: Annotated[str, Field(max_length=256)]
+    new: Annotated[str, Field(max_length=256)]
+
+
+class NewToken(Body):
+    title: Annotated[str, Field(min_length=1, max_length=100)]
+    days: Annotated[int | None, Field(ge=1, le=3650)] = None
+
+
+class Button(Body):
+    button: Annotated[str, Field(max_length=32)]
+    hold_ms: Annotated[int, Field(ge=0, le=10_000)] = 100
+
+
+class ReadNow(Body):
+    what: Literal["registers", "profile", "events", "clock", "all"] = "all"
+
+
+class Command(Body):
+    command: Annotated[str, Field(max_length=32)]
+    arguments: Annotated[dict[str, Any], Field(max_length=8)] = {}
+    confirm: Annotated[str | None, Field(max_length=64)] = None
+
+
+class NewUser(Body):
+    name: Annotated[str, Field(max_length=32)]
+    password: Annotated[str, Field(max_length=256)]
+    role: Annotated[str, Field(max_length=16)]
+    point: Annotated[str | None, Field(max_length=64)] = None
+
+
+class UserChanges(Body):
+    role: Annotated[str | None, Field(max_length=16)] = None
+    point: Annotated[str | None, Field(max_length=64)] = None
+    enabled: bool | None = None
+    password: Annotated[str | None, Field(max_length=256)] = None
+
+
+Page = Annotated[int, Query(ge=1, le=100_000)]
+Size = Annotated[int, Query(ge=1, le=500)]
+Text = Annotated[str, Query(max_length=200)]
+Moment = Annotated[str | None, Query(max_length=40, description="UTC, like 2026-03-29T01:00:00Z")]
+
+
+def moment(name: str, text: str | None, default: int) -> int:
+    """A time in a query as UTC seconds; raise a 422 problem that names the field."""
+    if not text:
+        return default
+    try:
+        # a plus sign in a query that nobody encoded arrives as a space
+        read = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+        if not YEAR_MIN <= read.year < YEAR_MAX:
+            raise ValueError(f"the year is {YEAR_MIN} to {YEAR_MAX - 1}")
+        return int(utc_of(read))
+    except ValueError as error:
+        raise ApiProblem(
+            422, "Not valid", f"{name}: {error}", "Write it like 2026-03-29T01:00:00Z."
+        ) from error
+
+
+def json(document: Any, status: int = 200) -> Response:
+    """An answer as JSON. NumPy numbers are not expected here, so they fail in tests."""
+    return Response(orjson.dumps(document), status, media_type="application/json")

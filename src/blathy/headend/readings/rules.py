@@ -1,0 +1,287 @@
+"""Validation: cheap rules as a table, each a pure function of one channel's series.
+
+Raw readings are never changed by a rule; a rule only says what it found. Severities: `error` needs
+an estimate, `warning` is worth a look, `blocking` stops billing. Thresholds are named beside the
+rule that uses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from blathy.clock import iso_utc
+from blathy.headend.inventory.registry import Channel, Point
+from blathy.headend.readings.calendar import slot_end
+from blathy.headend.readings.packing import ValueSource
+from blathy.headend.readings.series import QUALITY, Series, read_series
+from blathy.headend.schema import register_snapshot
+
+SPIKE_RATIO: Final = 1.8
+"""(P1 - P3) / P3 of a day's largest values."""
+SPIKE_FLOOR_WH: Final = 50
+HAMPEL_SLOTS: Final = 12
+HAMPEL_K: Final = 6.0
+HAMPEL_FLOOR_WH: Final = 10
+CAPACITY_MARGIN: Final = 1.1
+ZERO_RUN_S: Final = 86_400
+STALE_SLOTS: Final = 6
+SENTINELS: Final = frozenset((0xFFFFFF, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFFFFFFFFFFFFF))
+LATE_S: Final = 1800
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule found something in [start, end) of a channel."""
+
+    rule: str
+    severity: str
+    channel: str
+    start: int
+    end: int
+    slots: int
+    text: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "rule": self.rule,
+            "severity": self.severity,
+            "channel": self.channel,
+            "start": iso_utc(self.start),
+            "end": iso_utc(self.end),
+            "slots": self.slots,
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """What a rule may look at."""
+
+    series: Series
+    now: int
+    capacity_w: int = 0
+    snapshots: tuple[tuple[int, int], ...] = field(default=())
+    """(time, register in the channel's unit and scaler), from reading the register itself."""
+
+    @property
+    def channel(self) -> Channel:
+        return self.series.channel
+
+    def wh(self, amount: float) -> float:
+        """An amount of the channel in whole units (Wh, l)."""
+        return amount * 10.0**self.channel.scaler
+
+
+Rule = Callable[[Case], Iterator[tuple[int, int, str]]]
+"""Yields (first slot, slot after the last, sentence)."""
+
+
+def runs(mask: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """[first, after) of every run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+def missing(case: Case) -> Iterator[tuple[int, int, str]]:
+    series = case.series
+    due = series.start + series.channel.step_s <= case.now - LATE_S
+    for first, after in runs(~series.known & due):
+        absent = bool((series.sources[first:after] == ValueSource.ABSENT).all())
+        why = "the meter holds no record" if absent else "not received yet"
+        yield first, after, f"{after - first} readings are missing: {why}."
+
+
+def device_status(case: Case) -> Iterator[tuple[int, int, str]]:
+    suspect = case.series.quality == QUALITY.index("suspect")
+    for first, after in runs(suspect):
+        yield first, after, f"The meter itself marks {after - first} readings as doubtful."
+
+
+def sentinel(case: Case) -> Iterator[tuple[int, int, str]]:
+    series = case.series
+    values = series.registers if series.channel.cumulative else series.amounts
+    known = series.register_known if series.channel.cumulative else series.known
+    for first, after in runs(np.isin(values, list(SENTINELS)) & known):
+        yield first, after, "All bits of the value are set: the meter means that it has none."
+
+
+def step_back(case: Case) -> Iterator[tuple[int, int, str]]:
+    series = case.series
+    if not series.channel.cumulative:
+        return
+    falls = np.zeros(len(series), np.bool_)
+    both = series.register_known[1:] & series.register_known[:-1]
+    falls[1:] = both & (series.registers[1:] < series.registers[:-1]) & ~series.known[1:]
+    for first, after in runs(falls):
+        yield first, after, "The register runs backwards."
+
+
+def capacity(case: Case) -> Iterator[tuple[int, int, str]]:
+    if not case.capacity_w or case.channel.unit not in {"Wh", "varh", "VAh"}:
+        return
+    limit = CAPACITY_MARGIN * case.capacity_w * case.channel.step_s / 3600
+    over = case.series.known & (case.wh(1.0) * case.series.amounts > limit)
+    for first, after in runs(over):
+        yield first, after, f"More than the meter can carry ({limit:.0f} {case.channel.unit})."
+
+
+def spike(case: Case) -> Iterator[tuple[int, int, str]]:
+    """Classic spike check over the span, on the three largest values."""
+    series = case.series
+    if not series.channel.adds_up or int(np.count_nonzero(series.known)) < 3:
+        return
+    amounts = np.where(series.known, series.amounts, -1)
+    order = np.argsort(amounts)[::-1]
+    highest, third = case.wh(amounts[order[0]]), case.wh(amounts[order[2]])
+    if third >= SPIKE_FLOOR_WH and (highest - third) / third > SPIKE_RATIO:
+        n = int(order[0])
+        yield n, n + 1, "The largest value stands far above the third largest."
+
+
+def robust_spike(case: Case) -> Iterator[tuple[int, int, str]]:
+    """Hampel filter: far from the median of the neighbours, measured by their own spread."""
+    series = case.series
+    width = 2 * HAMPEL_SLOTS + 1
+    if not series.channel.adds_up or len(series) < width:
+        return
+    values = np.where(series.known, case.wh(1.0) * series.amounts, np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(values, width)
+    enough = np.isfinite(windows).sum(axis=1) >= HAMPEL_SLOTS
+    if not enough.any():
+        return
+    kept = windows[enough]
+    median = np.nanmedian(kept, axis=1)
+    spread = np.nanmedian(np.abs(kept - median[:, None]), axis=1)
+    limit = HAMPEL_K * np.maximum(1.4826 * spread, HAMPEL_FLOOR_WH)
+    centre = np.flatnonzero(enough) + HAMPEL_SLOTS
+    far = np.abs(values[centre] - median) > limit
+    mask = np.zeros(len(series), np.bool_)
+    mask[centre[far]] = True
+    for first, after in runs(mask):
+        yield first, after, "Far from its neighbours."
+
+
+def zero_run(case: Case) -> Iterator[tuple[int, int, str]]:
+    series = case.series
+    if not series.channel.adds_up:
+        return
+    needed = max(1, ZERO_RUN_S // series.channel.step_s)
+    for first, after in runs(series.known & (series.amounts == 0)):
+        if after - first >= needed:
+            yield first, after, "Nothing at all was counted for a day or more."
+
+
+def stale(case: Case) -> Iterator[tuple[int, int, str]]:
+    series = case.series
+    if len(series) < STALE_SLOTS:
+        return
+    same = np.zeros(len(series), np.bool_)
+    same[1:] = (
+        series.known[1:]
+        & series.known[:-1]
+        & (series.amounts[1:] == series.amounts[:-1])
+        & (series.amounts[1:] != 0)
+    )
+    for first, after in runs(same):
+        if after - first + 1 >= STALE_SLOTS:
+            yield first - 1, after, "The same value again and again."
+
+
+def sum_check(case: Case) -> Iterator[tuple[int, int, str]]:
+    """A register read by itself lies between the profile's registers around it."""
+    series = case.series
+    if not series.channel.cumulative:
+        return
+    step = series.channel.step_s
+    for at, register in case.snapshots:
+        n = int(np.searchsorted(series.start, at, side="right")) - 1  # the slot that holds `at`
+        if n < 1 or n >= len(series):
+            continue
+        if series.register_known[n - 1] and register < series.registers[n - 1] - 2:
+            yield n, n + 1, "The register is below what the load profile had counted before."
+        elif (
+            series.register_known[n]
+            and at < series.start[n] + step
+            and register > series.registers[n] + 2
+        ):
+            yield n, n + 1, "The register is above what the load profile counted afterwards."
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """A rule of the table."""
+
+    key: str
+    severity: str
+    check: Rule
+    title: str
+
+
+RULES: Final = (
+    RuleRow("V3", "error", missing, "Missing readings"),
+    RuleRow("V6", "error", device_status, "Status of the meter"),
+    RuleRow("V7", "error", sentinel, "Value means none"),
+    RuleRow("V16", "blocking", step_back, "Register step back"),
+    RuleRow("V10", "error", capacity, "Above the meter's capacity"),
+    RuleRow("V11", "warning", spike, "Spike (largest against third)"),
+    RuleRow("V12", "warning", robust_spike, "Spike (against neighbours)"),
+    RuleRow("V14", "blocking", sum_check, "Sum check against registers"),
+    RuleRow("V17", "warning", zero_run, "Nothing counted"),
+    RuleRow("V18", "warning", stale, "Stale value"),
+)
+
+
+def judge(case: Case) -> list[Finding]:
+    """All findings of all rules on one channel, in order of time."""
+    found = []
+    starts = case.series.start
+    for row in RULES:
+        for first, after, text in row.check(case):
+            end = slot_end(case.series.zone, int(starts[after - 1]), case.channel.step_s)
+            found.append(
+                Finding(
+                    row.key,
+                    row.severity,
+                    case.channel.slug,
+                    int(starts[first]),
+                    end,
+                    after - first,
+                    text,
+                )
+            )
+    return sorted(found, key=lambda f: (f.start, f.rule))
+
+
+def judge_point(
+    connection: Connection, point: Point, from_utc: int, to_utc: int, now: int, capacity_w: int
+) -> list[Finding]:
+    """Findings of all channels of a point over [from, to)."""
+    found: list[Finding] = []
+    for channel in point.meter.channels:
+        series = read_series(connection, channel, point.zone, from_utc, to_utc)
+        snapshots = _snapshots(connection, point, channel, from_utc, to_utc)
+        found += judge(Case(series, now, capacity_w, snapshots))
+    return sorted(found, key=lambda f: (f.start, f.channel, f.rule))
+
+
+def _snapshots(
+    connection: Connection, point: Point, channel: Channel, from_utc: int, to_utc: int
+) -> tuple[tuple[int, int], ...]:
+    table = register_snapshot
+    rows = connection.execute(
+        sa.select(table.c.at, table.c.mantissa, table.c.scaler).where(
+            table.c.meter_id == point.meter.id,
+            table.c.obis == channel.obis,
+            table.c.unit == channel.unit,
+            table.c.at >= from_utc,
+            table.c.at < to_utc,
+        )
+    )
+    return tuple((r.at, round(r.mantissa * 10.0 ** (r.scaler - channel.scaler))) for r in rows)
