@@ -163,9 +163,9 @@ def test_writing_methods_and_the_clock() -> None:
             await one.set("0-0:96.1.0", axdr.octets(b"7"))
             assert model.serial == b"7"
             await one.action("0-0:96.3.10", "remote_disconnect")
-            assert model.connected is False
+            assert await one.read(("0-0:96.3.10", 2)) is False
             await one.action("0-0:96.3.10", 2)
-            assert model.connected is True
+            assert await one.read(("0-0:96.3.10", 2)) is True
             await one.set_clock(START + timedelta(days=1))
             assert (await one.clock()).utc() == DAY_START + 86_400
             with pytest.raises(ObjectRefused, match="denied"):
@@ -193,9 +193,9 @@ def test_long_answers_come_in_blocks_and_cut_octets_are_joined() -> None:
 def test_hdlc_with_small_frames_and_losses_still_gives_every_row() -> None:
     async def test() -> None:
         model = SmallMeter()
-        rough = Faults(loss=0.08, seed=3)
+        there, back = Faults(loss=0.08, seed=5), Faults(loss=0.08, seed=6)
         query = "client=16&frame=128&timeout=1"
-        async with meter(model, query, "dlms+hdlc", there=rough, back=rough) as one:
+        async with meter(model, query, "dlms+hdlc", there=there, back=back) as one:
             assert len(await one.profile(PROFILE)) == 96
         assert [(r.class_id, r.attribute) for r in model.asked].count((7, 2)) == 1
 

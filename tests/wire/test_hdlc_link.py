@@ -265,6 +265,26 @@ def test_own_echo_is_recognised() -> None:
     assert client.counters.echoes == 1
 
 
+def test_client_1_and_server_1_share_their_octet_and_still_talk_over_an_echoing_line() -> None:
+    for echoing in (False, True):
+        client = HdlcClient(HdlcClientSettings(client=1, parameters=HdlcParameters(16, 16)))
+        server = HdlcServer()
+        out, got = client.connect(T0), b""
+        for _ in range(60):
+            events: list[Event] = []
+            if echoing:
+                events += client.receive(out, T0)
+            for event in server.receive(out, T0):
+                if isinstance(event, Apdu):
+                    server._out += server.send(1, event.server, event.data * 5)
+            events += client.receive(server.data_to_send(), T0)
+            out = client.data_to_send()
+            if any(isinstance(event, LinkUp) for event in events):
+                out = client.send(bytes(range(40)), T0)
+            got = got or b"".join(e.data for e in events if isinstance(e, Apdu))
+        assert got == bytes(range(40)) * 5
+
+
 def test_silence_is_reported_after_all_repetitions() -> None:
     client = HdlcClient(HdlcClientSettings(repetitions=2))
     sent = [client.connect(T0)]

@@ -940,7 +940,7 @@ class HdlcClientSettings:
     server: ServerAddress = field(default_factory=lambda: ServerAddress(1))
     parameters: HdlcParameters = LARGEST
     response_timeout_ms: int = 3000
-    repetitions: int = 2
+    repetitions: int = 3
     polls_max: int = 40  # RR without an answer ready, before the server counts as stuck
     inter_octet_timeout_ms: int = 2000
     apdu_size_max: int = APDU_SIZE_MAX
@@ -958,9 +958,11 @@ class HdlcClient:
         self._out = bytearray()
         self._repeat = b""
         self._due_at: Instant | None = None
-        self._attempts = self._polls = 0
+        self._attempts = self._polls = self._repeats = 0
         self._awaiting = False  # an APDU went out and its answer has not come
         self._interface: dict[bytes, bytearray] = {}
+        self._echoing = False
+        self._unechoed: deque[Frame] = deque(maxlen=8)
 
     @property
     def state(self) -> ClientState:
@@ -995,7 +997,7 @@ class HdlcClient:
             raise LocalProtocolError("the APDU before has not been taken by the server yet")
         self._link.queue(apdu)
         self._awaiting = True
-        self._polls = 0
+        self._polls = self._repeats = 0
         self._transmit(self._link.transmit(), now)
         return self.data_to_send()
 
@@ -1050,11 +1052,12 @@ class HdlcClient:
             return [*events, self._down(Reason.SILENT)]
         self._attempts += 1
         self._due_at = self._later(now)
+        again = self._repeat
         if self._state is ClientState.CONNECTED:
             # A poll tells which of the two got lost, the request or its answer.
-            self._out += self._link.frame(FrameType.RR)
-        else:
-            self._out += self._repeat
+            again = self._link.frame(FrameType.RR)
+        self._expect_echo(again)
+        self._out += again
         return events
 
     # inside
@@ -1065,12 +1068,13 @@ class HdlcClient:
     def _transmit(self, data: bytes, now: Instant) -> None:
         self._out += data
         self._repeat = data
+        self._expect_echo(data)
         self._attempts = 0
         self._due_at = self._later(now)
 
     def _take(self, frame: Frame, now: Instant) -> list[Event]:
         link = self._link
-        if frame.source == link.local and frame.destination == link.remote:
+        if self._is_echo(frame):
             self.counters.echoes += 1
             return []
         kind = frame.kind
@@ -1081,8 +1085,32 @@ class HdlcClient:
         action = CLIENT_TABLE.get((self._state, kind))
         if action is None:
             return []
+        self._attempts = 0  # the server is there; what it did not get is counted in _repeats
         events: list[Event] = getattr(self, action)(frame, now)
         return events
+
+    def _expect_echo(self, data: bytes) -> None:
+        if self._echoing:
+            self._unechoed.extend(FrameDecoder().receive(data, _START))
+
+    def _is_echo(self, frame: Frame) -> bool:
+        """Our own frame, given back by a half-duplex adapter.
+
+        Client 1 and server 1 have the same octet. Then an echo of SNRM, which no server sends,
+        tells that the line echoes, and each frame that was sent since is expected back once.
+        """
+        link = self._link
+        if frame.source != link.local or frame.destination != link.remote:
+            return False
+        if link.local != link.remote:
+            return True
+        if frame.kind in {FrameType.SNRM, FrameType.DISC}:
+            self._echoing = True
+            return True
+        if frame in self._unechoed:
+            self._unechoed.remove(frame)
+            return True
+        return False
 
     def _down(self, reason: Reason) -> LinkDown:
         self._state = ClientState.IDLE
@@ -1149,19 +1177,18 @@ class HdlcClient:
         if not self._awaiting or not frame.poll:
             return []
         if link.sent and not link.peer_busy:
-            attempts = self._attempts + 1
-            if attempts > self.settings.repetitions:
+            self._repeats += 1
+            if self._repeats > 2 * self.settings.repetitions:
                 return [self._down(Reason.SILENT)]
             self._transmit(link.repeat(), now)
-            self._attempts = attempts
         elif fresh := link.transmit():
+            self._repeats = 0
             self._transmit(fresh, now)
         else:
             # Taken, but no answer yet: poll again after the waiting time, not at once.
             self._polls += 1
             if self._polls > self.settings.polls_max:
                 return [self._down(Reason.SILENT)]
-            self._attempts = 0
             self._due_at = Instant(now + min(self.settings.response_timeout_ms, 200) * _NS_PER_MS)
         return []
 
