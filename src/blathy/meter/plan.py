@@ -260,7 +260,8 @@ def _profile(model: Model, options: MeterOptions, profile: Profile) -> ProfilePl
 def _plan(model_key: str, options: MeterOptions) -> BookPlan:
     model = _MODELS[model_key]
     clock = model.clock
-    inputs = sum(1 for t in model.terminals if t.kind in {"pulse", "input"})
+    counted = (row.source.name for row in model.rows if row.source.name.startswith("pulses_"))
+    inputs = max((int(name.removeprefix("pulses_")) for name in counted), default=0)
     return BookPlan(
         zone=options.zone,
         rates=max(model.tariffs.rates, 1),

@@ -6,7 +6,8 @@ result does not depend on how the same intervals are cut into blocks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -113,3 +114,7 @@ class Block:
             part(self.pulses),
             tuple(i for i in self.incidents if start <= i.at_utc_s < end),
         )
+
+    def with_incidents(self, more: Iterable[Incident]) -> Block:
+        """The same block with further incidents, in order of time."""
+        return replace(self, incidents=tuple(sorted((*self.incidents, *more))))
