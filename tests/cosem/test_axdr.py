@@ -220,3 +220,11 @@ def test_names_are_those_of_the_standard() -> None:
     assert DataType.NULL_DATA.text == "null-data"
     assert DataType.DOUBLE_LONG_UNSIGNED.text == "double-long-unsigned"
     assert DataType.LONG64.text == "long64"
+
+
+def test_null_and_offsets_and_unknown_tags() -> None:
+    assert axdr.encode_null() == axdr.encode(axdr.null())
+    with pytest.raises(AxdrError, match="not negative"):
+        axdr.decode_prefix(b"\x00", -1)
+    with pytest.raises(AxdrError, match="no data type"):
+        axdr.skip(b"\x08")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blathy.clock import Zone
-from blathy.cosem import axdr, columns
+from blathy.cosem import axdr
+from blathy.cosem import profile_decoding as decoding
 from blathy.cosem.axdr import AxdrError, Data, DataType, TypeDescription
 from blathy.cosem.columns import (
     OutColumn,
@@ -293,8 +296,8 @@ def test_the_three_ways_agree(table: list[list[Data]]) -> None:
     captures = tuple(CaptureObject(1, Obis(1, 0, i, 8, 0)) for i in range(len(table[0])))
     raw = rows_of(*map(tuple, table))
     fast = decode_profile(raw, captures)
-    general = columns._general(axdr.decode(raw).value, len(captures))
-    slow = [columns._finish(c, r, True) for c, r in zip(captures, general, strict=True)]
+    general = decoding._general(axdr.decode(raw).value, len(captures))
+    slow = [decoding._finish(c, r, True) for c, r in zip(captures, general, strict=True)]
     assert [column.to_list() for column in fast.columns] == [each.to_list() for each in slow]
     assert [column.type for column in fast.columns] == [each.type for each in slow]
 
@@ -304,7 +307,7 @@ def test_windows_may_cut_rows_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = encode_profile(out_columns(table, compressed=True))
     expected = decode_profile(raw, CAPTURES)
     for window in (1, 7, 40, 64, 1000):
-        monkeypatch.setattr(columns, "WINDOW_OCTETS", window)
+        monkeypatch.setattr(decoding, "WINDOW_OCTETS", window)
         cut = decode_profile(raw, CAPTURES)
         assert cut.layout == "mixed layouts"
         for a, b in zip(cut.columns, expected.columns, strict=True):
@@ -338,8 +341,8 @@ def test_compact_arrays_equal_their_general_decoding(row: list[Data], count: int
     except AxdrError:
         assert not axdr.decode(raw).value.elements
         return
-    general = columns._general(axdr.decode(raw).value.elements, len(captures))
-    slow = [columns._finish(c, r, True) for c, r in zip(captures, general, strict=True)]
+    general = decoding._general(axdr.decode(raw).value.elements, len(captures))
+    slow = [decoding._finish(c, r, True) for c, r in zip(captures, general, strict=True)]
     assert [column.to_list() for column in profile.columns] == [each.to_list() for each in slow]
 
 
@@ -366,6 +369,52 @@ def test_no_rows_encode_to_an_empty_array() -> None:
     empty = [OutColumn(DataType.UNSIGNED, np.zeros(0, np.uint8))]
     assert encode_profile(empty) == b"\x01\x00"
     assert decode_profile(encode_compact_profile(empty), (IMPORT,)).size == 0
+
+
+def test_buffers_beyond_32_bit_offsets_take_the_general_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoding, "_FAR", 8)
+    profile = decode_profile(rows_of((axdr.u8(1),), (axdr.u16(2),)), (IMPORT,))
+    assert profile.layout == "general"
+    assert list(profile.rows()) == [(1,), (2,)]
+
+
+def test_counts_in_a_longer_form_than_needed_are_read() -> None:
+    raw = bytes.fromhex("0102 028102 1105 1106 0202 1107 1108".replace(" ", ""))
+    profile = decode_profile(raw, (IMPORT, EXPORT))
+    assert profile.layout == "general"
+    assert list(profile.rows()) == [(5, 6), (7, 8)]
+
+
+def test_compact_arrays_of_one_column_and_of_strings() -> None:
+    single = decode_profile(bytes.fromhex("1311020A0B"), (IMPORT,))
+    assert list(single.rows()) == [(10,), (11,)]
+    strings = decode_profile(bytes.fromhex("13090703414243024445"), (IMPORT,))
+    assert list(strings.rows()) == [(b"ABC",), (b"DE",)]
+
+
+def test_repeated_and_periodic_rows_never_include_the_first() -> None:
+    assert repeats([5]).tolist() == [False]
+    assert repeats([5, 5, 6]).tolist() == [False, True, False]
+    assert repeats(np.zeros((2, 3))).tolist() == [False, True]
+    assert periodic([0, 900, 1000], 900).tolist() == [False, True, False]
+
+
+def test_equal_texts_and_wrong_clocks() -> None:
+    raw = rows_of(*[(axdr.octets(b"?"), axdr.visible("same"))] * 3)
+    profile = decode_profile(raw, (CLOCK, IMPORT))
+    assert profile.columns[1].to_list() == ["same"] * 3
+    assert profile.clock_status() is None
+    assert not profile.times().valid.any()
+    assert profile.to_csv().splitlines()[1] == ",same"
+
+
+def test_arrow_without_pyarrow_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    profile = decode_profile(b"\x01\x00", (IMPORT,))
+    with pytest.raises(ImportError, match="pip install"):
+        profile.to_arrow()
 
 
 def test_csv_and_arrow_for_people() -> None:

@@ -226,3 +226,11 @@ def test_texts_for_people() -> None:
 def test_times_outside_the_calendar_are_refused() -> None:
     with pytest.raises(ValueError, match="years 1 to 9998"):
         encode_times([10**12], BUDAPEST)
+
+
+def test_a_day_that_the_month_lacks_is_never_covered() -> None:
+    assert not any(CosemDate(None, 2, 30).matches(date(2026, 2, d)) for d in range(1, 29))
+    with pytest.raises(CosemTimeError, match="5 octets"):
+        CosemDate.of(b"")
+    with pytest.raises(CosemTimeError, match="4 octets"):
+        CosemTime.of(b"")

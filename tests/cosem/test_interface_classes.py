@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from blathy.cosem import axdr
+from blathy.cosem import axdr, classes
 from blathy.cosem.classes import (
     CLASSES,
     FAMILIES,
@@ -140,6 +140,11 @@ def test_values_print_with_the_names_of_their_elements() -> None:
     assert unit.plain(axdr.structure(axdr.i8(-3), axdr.enum(30))) == {"scaler": -3, "unit": "Wh"}
     surplus = axdr.structure(axdr.i8(0), axdr.enum(27), axdr.u8(7))
     assert unit.plain(surplus)["element_3"] == 7
+    policy = CLASSES[64].attribute(2).type
+    assert policy.plain(axdr.enum(0x0C)) == "request_authenticated|request_encrypted"
+    assert policy.plain(axdr.enum(0x01)) == 0x01
+    assert policy.plain(axdr.u8(0x0C)) == 0x0C
+    assert unit.plain(axdr.structure(axdr.i8(0), axdr.enum(255)))["unit"] == "count"
     calendar = CLASSES[20].attribute(10).type
     assert calendar.plain(axdr.octets(UNSET.raw())) == "*-*-* *:*:*"
     assert calendar.plain(axdr.octets(b"\x00" * 12)) == "00" * 12
@@ -191,5 +196,10 @@ def test_tables_that_contradict_themselves_are_refused() -> None:
         dynamic(0, "value", "u8")
     with pytest.raises(TableError, match="indices are 1 to 127"):
         method(128, "reset")
+    with pytest.raises(TableError, match="in the tables twice"):
+        classes._register((FAMILIES[7],))
+    for versions in ((), (1, 0), (0, 0)):
+        with pytest.raises(TableError, match="versions are listed once"):
+            classes._register((Family(4000, "X", versions, (value,)),))
     assert isinstance(value, Attribute)
     assert Family(1, "X", (0,), (value,)).at(0).attribute(1).name == "logical_name"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blathy.cosem import axdr, status
+from blathy.cosem import axdr, compact_data, status
 from blathy.cosem.axdr import AxdrError, DataType
 from blathy.cosem.compact_data import (
     TemplateCache,
@@ -44,6 +44,7 @@ from blathy.obis import Obis
         ("1-0:32.32.0", "under limit counter of voltage L1"),
         ("1-0:81.7.4", "phase angle I1 to U1"),
         ("1-0:81.7.10", "phase angle U1 to U2"),
+        ("1-0:81.7.99", "electricity object 81.7.99"),
         ("1-0:83.8.6", "no-load losses, active"),
         ("1-0:1.8.0*101", "active energy import, last billing period"),
         ("1-0:1.8.0*103", "active energy import, 3 billing periods ago"),
@@ -145,6 +146,16 @@ def test_compact_data_needs_its_template() -> None:
     for wrong in (b"", b"\x08", b"\x13\x11"):
         with pytest.raises(AxdrError):
             cache.learn("meter 1", 5, wrong)
+
+
+def test_the_cache_of_templates_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compact_data, "MAX_TEMPLATES", 2)
+    cache = TemplateCache()
+    for number in range(3):
+        cache.learn("meter", number, bytes([DataType.UNSIGNED]))
+    with pytest.raises(AxdrError, match="not known"):
+        cache.decode("meter", b"\x00")
+    assert cache.decode("meter", b"\x02") == (axdr.u8(2),)
 
 
 def test_arrays_of_mixed_shapes_have_no_description() -> None:

@@ -132,6 +132,14 @@ FIXED_SIZES: Final[dict[DataType, int]] = {
 DELTA_TYPES: Final = frozenset(kind for kind in DataType if kind.name.startswith("DELTA_"))
 FLOAT_TYPES: Final = frozenset({DataType.FLOATING_POINT, DataType.FLOAT32, DataType.FLOAT64})
 INTEGER_TYPES: Final = frozenset(NUMERIC_FORMATS) - FLOAT_TYPES
+LENGTHED_TYPES: Final = frozenset(
+    {
+        DataType.OCTET_STRING,
+        DataType.VISIBLE_STRING,
+        DataType.UTF8_STRING,
+        DataType.BIT_STRING,
+    }
+)
 OCTET_TYPES: Final = frozenset(
     {DataType.OCTET_STRING, DataType.DATE_TIME, DataType.DATE, DataType.TIME}
 )

@@ -8,6 +8,7 @@ version 3. Older associations write enumerations; which one is decided by the ve
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,6 +21,7 @@ from blathy.obis import Obis
 from blathy.quantity import Quantity, Unit
 
 NEWEST_ASSOCIATION: Final = 3
+_SINGLE: Final = struct.Struct(">f")
 
 
 class ObjectListError(AxdrError):
@@ -372,17 +374,8 @@ def _shortest(value: Data) -> str:
     """The shortest decimal text that gives the same float of its width."""
     if value.type is DataType.FLOAT64:
         return repr(float(value.value))
-    for digits in range(6, 10):
+    for digits in range(6, 9):
         text = f"{value.value:.{digits}g}"
-        if float_of_32_bits(text) == value.value:
+        if _SINGLE.unpack(_SINGLE.pack(float(text)))[0] == value.value:
             return text
-    return repr(float(value.value))
-
-
-def float_of_32_bits(text: str) -> float:
-    """The single-precision float nearest to a decimal text."""
-    try:
-        raw = axdr.encode(axdr.float32(float(text)))
-    except AxdrError:
-        return float("inf")
-    return float(axdr.decode(raw).value)
+    return f"{value.value:.9g}"

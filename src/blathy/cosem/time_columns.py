@@ -17,7 +17,6 @@ from blathy.cosem.cosem_time import (
     NO_DEVIATION,
     ClockStatus,
     CosemDateTime,
-    CosemTimeError,
     TimeQuirk,
 )
 
@@ -126,10 +125,9 @@ def _apply_zone(
             utc_s[rows] = local_s[rows] - offsets.pop()
             continue
         for row in np.flatnonzero(rows):
-            try:
-                utc_s[row] = CosemDateTime.of(raw[row].tobytes()).utc(zone, quirks)
-            except CosemTimeError:
-                valid[row] = False
+            octets = raw[row].tobytes()
+            exact = octets[:4] + b"\xff" + octets[5:8] + b"\xff" + octets[9:]
+            utc_s[row] = CosemDateTime.of(exact).utc(zone, quirks)
 
 
 def offsets_s(utc_s: Seconds, zone: Zone) -> Seconds:

@@ -108,12 +108,16 @@ class Enumerated(Type):
         return data.type is DataType.ENUM
 
     def plain(self, data: Data) -> Any:
+        if not self.accepts(data):
+            return plain(data)
         try:
             member = self.members(data.value)
         except ValueError:
             return plain(data)
-        name = member.name.lower()
-        return SYMBOL.get(member) or name if isinstance(member, Unit) else name
+        if isinstance(member, Unit) and SYMBOL[member]:
+            return SYMBOL[member]
+        name: str | None = member.name  # None for flags with bits that are not assigned
+        return plain(data) if name is None else name.lower()
 
 
 @dataclass(frozen=True, slots=True)
