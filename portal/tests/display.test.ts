@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { extent, stretchAt, stretches, toneOf, type Series } from '../src/charts/slots';
+import { extent, settled, stretchAt, stretches, toneOf, type Series } from '../src/charts/slots';
 import { cells, lit, placeOf, width } from '../src/lcd/segments';
 
 const shown = (text: string, count: number): string =>
@@ -26,6 +26,8 @@ describe('the glass', () => {
     expect(placeOf('L2', 'L2')).toBe('phase');
     expect(placeOf('+A', '+A')).toBe('energy');
     expect(placeOf('-R', '-R')).toBe('energy');
+    expect(placeOf('q+', '+Q')).toBe('energy');
+    expect(placeOf('i2', 'I2')).toBe('current');
     expect(placeOf('T1', 'T1')).toBe('tariff');
     expect(placeOf('q3', 'III')).toBe('quadrant');
     expect(placeOf('BAT', 'BAT')).toBe('flag');
@@ -59,6 +61,13 @@ describe('what a chart draws', () => {
     expect(stretchAt(list, Date.parse('2026-11-21T10:20:00Z'))?.value).toBeNull();
     expect(stretchAt(list, Date.parse('2026-11-21T10:40:00Z'))).toBeNull();
     expect(stretchAt(list, Date.parse('2026-11-21T10:45:00Z'))?.value).toBe(2000);
+  });
+  it('does not call the future missing, nor what is still running incomplete', () => {
+    const now = Date.parse('2026-11-21T10:20:00Z');
+    expect(settled(list, now).map((one) => one.value)).toEqual([1000, 2000]);
+    const running = settled(list, Date.parse('2026-11-21T10:50:00Z'));
+    expect(running.map((one) => one.quality)).toEqual(['valid', 'missing', 'valid']);
+    expect(running.at(-1)?.source).toBe('so-far');
   });
   it('starts at zero for energies and near the values for voltages', () => {
     const series = { id: 'a', name: 'a', unit: 'W', tone: 'import', form: 'steps', stretches: list } satisfies Series;

@@ -6,7 +6,7 @@ describe('a quantity', () => {
     expect(quantity(950, 'W', 'en-GB')).toEqual({ text: '950', unit: 'W' });
     expect(quantity(1234, 'W', 'en-GB')).toEqual({ text: '1.23', unit: 'kW' });
     expect(quantity(123_456, 'W', 'en-GB')).toEqual({ text: '123.5', unit: 'kW' });
-    expect(quantity(-3_096_000, 'Wh', 'en-GB')).toEqual({ text: '-3.10', unit: 'MWh' });
+    expect(quantity(-3_096_000, 'Wh', 'en-GB')).toEqual({ text: '−3.10', unit: 'MWh' });
   });
   it('leaves units that have no prefixes alone', () => {
     expect(quantity(10_231.64, 'V', 'en-GB')).toEqual({ text: '10,231.6', unit: 'V' });

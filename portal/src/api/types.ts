@@ -1,10 +1,12 @@
 /** The control centre's answers, as docs/api.md promises them. Missing is null, never 0. */
 
-export type Role = 'viewer' | 'manager' | 'installer' | 'admin';
+export type Role = 'viewer' | 'manager' | 'installer' | 'admin' | 'consumer';
 export interface Session {
   user: string;
   role: Role;
   csrf: string;
+  /** The one point that a consumer sees. */
+  point?: string | null;
 }
 export interface Site {
   name: string;
@@ -63,6 +65,7 @@ export interface MeterEvent {
   phase: number | null;
   value?: number | string | null;
   location?: { station?: Named | null; feeder?: Named | null; text: string } | null;
+  acknowledged?: { by: string; at: string } | null;
 }
 export interface Page<T> {
   items: T[];
@@ -133,6 +136,10 @@ export interface Point extends Named {
   last_error: LastError | null;
   channels: Channel[];
   capabilities: string[];
+  commands?: Command[];
+  relays?: string[];
+  protected?: boolean;
+  children?: string[];
   parent?: string | null;
 }
 export interface LiveValue {
@@ -147,6 +154,12 @@ export interface Live {
   at: string;
   values: LiveValue[];
   point?: string;
+}
+/** The stream's word that the meter gave no values this time. */
+export interface LiveFailure {
+  point?: string;
+  at: null;
+  error: { kind: string; detail: string; remedy: string | null };
 }
 export interface RegisterRow {
   obis: string;

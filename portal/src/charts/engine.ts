@@ -198,6 +198,8 @@ export function draw(chart: Chart, drawing: Drawing): void {
           customValues: drawing.axis.ticks,
           formatter: (ms: number) => drawing.label(ms),
           hideOverlap: true,
+          alignMinLabel: 'left',
+          alignMaxLabel: 'right',
           margin: 8 + drawing.below,
         },
         splitLine: { show: false },

@@ -45,6 +45,13 @@ export function stretches(slots: Slot[], factor: (slot: { from: number; to: numb
   });
 }
 
+/** The future is not missing: it is not drawn, and the stretch that still runs is what came so far. */
+export function settled(list: Stretch[], now_ms: number): Stretch[] {
+  return list
+    .filter((one) => one.to <= now_ms || one.value != null)
+    .map((one) => (one.to <= now_ms ? one : { ...one, quality: 'valid', source: 'so-far' }));
+}
+
 /** The stretch that holds an instant. */
 export function stretchAt(list: readonly Stretch[], at_ms: number): Stretch | null {
   let [low, high] = [0, list.length - 1];

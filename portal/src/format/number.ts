@@ -16,10 +16,11 @@ const SCALED = new Set(['W', 'Wh', 'var', 'varh', 'VA', 'VAh']);
 export function decimal(value: number, decimals: number, locale: string): string {
   // The sign of a rounded zero says nothing.
   const rounded = Number(value.toFixed(decimals)) === 0 ? 0 : value;
-  return new Intl.NumberFormat(locale, {
+  const text = new Intl.NumberFormat(locale, {
     minimumFractionDigits: decimals,
     maximumFractionDigits: decimals,
   }).format(rounded);
+  return text.replace('-', '−');
 }
 
 /** The prefix that a magnitude of this unit is shown with; units without prefixes keep theirs. */

@@ -94,12 +94,13 @@ export const OUTLINE: Record<Segment, string> = {
   g: 'M13 50l6-5h22l6 5-6 5H19Z',
 };
 
-export type Place = 'phase' | 'energy' | 'tariff' | 'quadrant' | 'flag';
+export type Place = 'phase' | 'current' | 'energy' | 'tariff' | 'quadrant' | 'flag';
 
 /** Where on the glass an annunciator stands, from its id or label. */
 export function placeOf(id: string, label: string): Place {
   for (const name of [id, label]) {
     if (/^l[123]$/i.test(name)) return 'phase';
+    if (/^i[123]$/i.test(name)) return 'current';
     if (/^[+-−]?[apqr][+-−]?$/i.test(name) && /[+\-−]/.test(name)) return 'energy';
     if (/^q(uadrant)?[_ -]?([1-4]|i{1,3}|iv)$/i.test(name)) return 'quadrant';
     if (/^(t|tariff[_ -]?)[1-8]$/i.test(name)) return 'tariff';
