@@ -264,6 +264,8 @@ def decode_aare(apdu: bytes) -> Aare:
     if 0xA2 not in fields:
         raise RemoteProtocolError("an AARE without its result")
     result = _integer_of(fields[0xA2])
+    if result is None or result > AssociationResult.REJECTED_TRANSIENT:
+        raise RemoteProtocolError(f"an AARE whose result is {result}")
     diagnostic = fields.get(0xA3, b"\xa1\x03\x02\x01\x00")
     if len(diagnostic) < 2 or diagnostic[0] not in (0xA1, 0xA2):
         raise RemoteProtocolError(
@@ -272,7 +274,7 @@ def decode_aare(apdu: bytes) -> Aare:
     inner = Reader(diagnostic, 1).octets()
     return Aare(
         _context(fields[0xA1]) if 0xA1 in fields else -1,
-        result if result is not None else 0,
+        result,
         diagnostic[0] - 0xA0,
         _integer_of(inner) or 0,
         _octets_of(fields.get(0xBE), 0x04) or b"",

@@ -171,17 +171,18 @@ class ClientAssociation:
         self._entropy = entropy
         self._state = State.IDLE
         self._security: SecurityContext | None = None
+        needs = config.protection if config.answer_protection is None else config.answer_protection
+        self._answer_needs = int(needs) if config.ciphered else 0
         if config.keys is not None:
             if counters is None:
                 raise LocalProtocolError("keys need invocation counters that survive")
             self._security = SecurityContext(
                 config.title, config.keys, counters, entropy,
-                peer_title=config.server_title, verify_tags=config.verify_tags,
+                peer_title=config.server_title, needs=self._answer_needs,
+                verify_tags=config.verify_tags,
             )  # fmt: skip
         elif config.mechanism in (Mechanism.HLS_GMAC, Mechanism.HLS_ECDSA):
             raise LocalProtocolError(f"{config.mechanism.name} needs keys")
-        needs = config.protection if config.answer_protection is None else config.answer_protection
-        self._answer_needs = int(needs) if config.ciphered else 0
         self._protecting = int(config.protection) if config.ciphered else 0
         self.server_title = config.server_title
         self._conformance = 0

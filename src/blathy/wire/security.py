@@ -395,7 +395,7 @@ def _public(raw: bytes, suite: int) -> ec.EllipticCurvePublicKey:
 
 def new_private_key(suite: int, entropy: Entropy) -> bytes:
     """A private scalar; eight octets more than needed make the modulo bias negligible."""
-    octets = _COORDINATE_OCTETS[suite]
+    octets = _curve(suite).key_size // 8
     scalar = int.from_bytes(entropy(octets + 8), "big") % (_GROUP_ORDER[suite] - 1) + 1
     return scalar.to_bytes(octets, "big")
 
@@ -456,7 +456,7 @@ def unwrap_key(master: bytes, wrapped: bytes) -> bytes:
 
 
 def ephemeral_offer(key_id: int, private: bytes, signing: bytes, suite: int) -> bytes:
-    """key_data of the Security setup's key_agreement: ephemeral public key and its signature."""
+    """key_data of the Security setup's key_agreement: ephemeral public key and signature."""
     public = public_key_of(private, suite)
     return public + sign(bytes((key_id,)) + public, signing, suite)
 
@@ -466,7 +466,7 @@ def agree_ephemeral(
     client_title: bytes, server_title: bytes,
 ) -> bytes:  # fmt: skip
     """The key that both sides of a key_agreement arrive at; raise where the offer is not signed."""
-    half = 2 * _COORDINATE_OCTETS[suite]
+    half = _curve(suite).key_size // 4
     public, signature = offer[:half], offer[half:]
     if not verify(bytes((key_id,)) + public, signature, peer_signing, suite):
         raise RemoteProtocolError("the ephemeral key of a key agreement is not signed by the peer")
@@ -510,25 +510,28 @@ def _refused(reason: str) -> SecurityError:
 class SecurityContext:
     """Keys, counters and titles of one side towards one partner.
 
-    `peer_title` empty: not known yet; then general ciphering tells it. `verify_tags=False` lets a
-    listener without the authentication key read what it can; nothing then counts as authenticated.
+    `peer_title` empty: not known yet; then general ciphering tells it. `needs`: the Protection (A,
+    E) that a received APDU must prove; one with less is refused before it can move a counter.
+    `verify_tags=False` lets a listener without the authentication key read what it can; nothing
+    then counts as authenticated.
     """
 
     __slots__ = (
         "_broadcast", "_dedicated", "_dedicated_lowest", "_dedicated_next", "_derived_in",
         "_derived_out", "_entropy", "_unicast", "counters", "keys",
-        "peer_title", "title", "verify_tags",
+        "needs", "peer_title", "title", "verify_tags",
     )  # fmt: skip
 
     def __init__(
         self, title: bytes, keys: KeySet, counters: InvocationCounters, entropy: Entropy, *,
-        peer_title: bytes = b"", verify_tags: bool = True,
+        peer_title: bytes = b"", needs: int = 0, verify_tags: bool = True,
     ) -> None:  # fmt: skip
         if len(title) != TITLE_OCTETS:
             raise ValueError(f"a system title has 8 octets, not {len(title)}")
         self.title = title
         self.counters = counters
         self.peer_title = peer_title
+        self.needs = needs & _AE if verify_tags else 0
         self.verify_tags = verify_tags
         self._entropy = entropy
         self._dedicated: GcmKey | None = None
@@ -790,6 +793,11 @@ class SecurityContext:
                 lowest,
             )
         proved = kind if key.can_verify else kind & ~0x10
+        if self.needs & ~proved:
+            raise SecurityError(
+                ServiceError.OPERATION_NOT_POSSIBLE,
+                "the APDU has less protection than it must have",
+            )
         if not proved & 0x10 and lowest and counter - lowest > UNPROVEN_JUMP_MAX:
             raise SecurityError(
                 ServiceError.INVOCATION_COUNTER_ERROR,

@@ -500,6 +500,7 @@ class ServerAssociation:
             self._security = SecurityContext(
                 self._device.system_title, profile.keys, self._device.counters,
                 self._device.entropy, peer_title=profile.client_title,
+                needs=self._request_needs,
             )  # fmt: skip
         self._state = State.ASSOCIATED
         self._start_services()
@@ -562,7 +563,7 @@ class ServerAssociation:
         if profile.keys is not None:
             security = SecurityContext(
                 self._device.system_title, profile.keys, self._device.counters,
-                self._device.entropy, peer_title=title,
+                self._device.entropy, peer_title=title, needs=int(profile.policy.request),
             )  # fmt: skip
         _check_credentials(profile, aarq)
         proposal = self._checked_initiate(profile, aarq, context, security)
@@ -780,8 +781,7 @@ class ServerAssociation:
         self._event(SecurityViolation(self.client_sap, kind, reason))
 
     def _report_security(self, error: SecurityError) -> None:
-        replay = error.kind is ServiceError.INVOCATION_COUNTER_ERROR
-        self._violation(Violation.REPLAY if replay else Violation.DECIPHERING, str(error))
+        self._violation(_VIOLATIONS.get(error.kind, Violation.DECIPHERING), str(error))
 
     def _authentication_failed(self, profile: AssociationProfile | None, reason: str) -> None:
         if self._device.guard is not None:
@@ -790,6 +790,10 @@ class ServerAssociation:
         self._event(AuthenticationFailed(self.client_sap, mechanism, reason))
 
 
+_VIOLATIONS: Final = {
+    ServiceError.INVOCATION_COUNTER_ERROR: Violation.REPLAY,
+    ServiceError.OPERATION_NOT_POSSIBLE: Violation.POLICY,
+}
 _PLAIN_REQUEST: Final = Opened(b"", 0, Envelope.PLAIN)
 _NEVER_ANSWERED: Final = frozenset({
     Tag.EXCEPTION_RESPONSE, Tag.CONFIRMED_SERVICE_ERROR, Tag.DATA_NOTIFICATION,
