@@ -124,6 +124,10 @@ class Ledger:
             index = self._stretch(work, index)
         self.now = block.end_utc_s
         self._rtc.rebase(self.now)
+        return self.happened()
+
+    def happened(self) -> tuple[Incident, ...]:
+        """What has happened since this or `step` was last asked: commands tell things too."""
         happened = tuple(self._happened)
         self._happened.clear()
         return happened
@@ -365,7 +369,8 @@ class Ledger:
         kept = Kept(ring.end - len(rows), rows)
         self._changes.rows.setdefault(name, []).append(kept)
 
-    def _note(self, who: str, what: str, detail: str = "") -> None:
+    def note(self, who: str, what: str, detail: str = "") -> None:
+        """Leave evidence of an intervention for the store's audit chain."""
         note = AuditNote(self._rtc.utc_s(self.now), who, what, detail)
         self._changes.audit.append(note)
 
@@ -385,7 +390,7 @@ class Ledger:
             Rtc(self.plan.clock, self.now).set(self.now, utc_s)
         except ValueError as error:
             raise RefusedError(str(error)) from error
-        self._note(who, "shift clock" if near else "set clock", f"{before} -> {utc_s}")
+        self.note(who, "shift clock" if near else "set clock", f"{before} -> {utc_s}")
         if not near:
             self._tell(self.now, "clock_adjusted_old", Phase.TOTAL, before)
         self._rtc.set(self.now, utc_s)
@@ -424,7 +429,7 @@ class Ledger:
         if not ending:
             raise RefusedError("this meter has no billing period to end")
         self._reset_true_s = self.now
-        self._note(who, "end billing period")
+        self.note(who, "end billing period")
         self._bill(self.now, ending, self._rtc.utc_s(self.now))
 
     def stage_calendar(
@@ -436,7 +441,7 @@ class Ledger:
             raise RefusedError(f"the calendar switches to rate {beyond[0]}, which is not there")
         self._passive = Calendar(calendar, self.zone)
         self._passive_from = NEVER if from_utc_s is None else from_utc_s
-        self._note(who, "stage calendar", calendar.name.hex())
+        self.note(who, "stage calendar", calendar.name.hex())
         self._tell(self.now, "parameters_changed", Phase.TOTAL, 0)
         self._activate_due(self.now, self._rtc.utc_s(self.now))
         self._refresh()
@@ -445,7 +450,7 @@ class Ledger:
         """Make the passive calendar the active one now."""
         if self._passive is None:
             raise RefusedError("there is no passive calendar; load one first")
-        self._note(who, "activate calendar", self._passive.plan.name.hex())
+        self.note(who, "activate calendar", self._passive.plan.name.hex())
         self._activate(self.now)
         self._refresh()
 
@@ -454,7 +459,7 @@ class Ledger:
         if rate is not None and not 1 <= rate <= self.plan.rates:
             raise RefusedError(f"rate {rate} is not there; rates are 1 to {self.plan.rates}")
         self._override = rate or 0
-        self._note(who, "override rate", str(rate))
+        self.note(who, "override rate", str(rate))
 
     def clear_profile(self, name: str, who: str) -> None:
         """Forget the rows of a load profile; the registers stay."""
@@ -464,7 +469,7 @@ class Ledger:
         ring.clear()
         self._changes.rows.pop(name, None)
         self._changes.cleared[name] = ring.end
-        self._note(who, "clear profile", name)
+        self.note(who, "clear profile", name)
         self._tell(self.now, "profile_cleared", Phase.TOTAL, 0)
 
     def clear_log(self, name: str, who: str) -> None:
@@ -474,7 +479,7 @@ class Ledger:
         self._logs[name].clear()
         self._changes.entries.pop(name, None)
         self._changes.cleared[name] = self._logs[name].end
-        self._note(who, "clear log", name)
+        self.note(who, "clear log", name)
         self._tell(self.now, "log_cleared", Phase.TOTAL, 0)
 
     def add_event(self, name: str, phase: Phase = Phase.TOTAL, value: int = 0) -> None:
@@ -497,6 +502,25 @@ class Ledger:
     def rate(self) -> int:
         """The rate that counts now."""
         return self._override or self._piece.rate
+
+    @property
+    def rate_until_utc_s(self) -> int:
+        """Until when by the meter's clock the calendar changes nothing."""
+        return self._piece.end_utc_s
+
+    @property
+    def clock_utc_s(self) -> int:
+        """What the meter's clock shows now."""
+        return self._rtc.utc_s(self.now)
+
+    def true_s_when(self, utc_s: int) -> int:
+        """The first second of true time at which the running clock shows `utc_s` or later."""
+        return self._rtc.true_s_when(utc_s)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the clock is valid and no critical error stands."""
+        return self._rtc.valid and not self._errors
 
     @property
     def powered(self) -> bool:
