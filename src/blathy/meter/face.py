@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from blathy.control.breaker import State
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
-from blathy.meter.switches import ControlState
 from blathy.meter.values import row_value
 from blathy.models.model import Led, Model
 from blathy.obis import Obis
@@ -122,12 +122,12 @@ def situation_of(meter: Meter) -> Situation:
         p_mw=int(instant[INSTANT_INDEX["p_mw", Phase.TOTAL]]),
         q_mvar=int(instant[INSTANT_INDEX["q_mvar", Phase.TOTAL]]),
         rate=books.rate,
-        breaker_closed=model.breaker is not None and meter.supply.connected,
+        breaker_closed=model.breaker is not None and meter.control_view.connected,
         tampered=tampered(meter),
         error=bool(_error_bits(meter)),
         registered=meter.modem.registration in {1, 5},
         communicating=meter.modem.in_call,
-        prepayment=meter.prepaid,
+        prepayment=meter.control_view.prepaid,
         clock_valid=books.clock.valid,
         setting=meter.seal_open,
     )
@@ -151,14 +151,14 @@ def led_state(meter: Meter, led: Led) -> LedState:
     if led.follows in {"energy", "reactive"}:
         return energy_led(led, powered=powered, loaded=bool(_loaded(meter)))
     if led.follows == "breaker":
-        state = ControlState.CONNECTED
+        state = int(State.CONNECTED)
         if meter.model.breaker is not None:
-            state = meter.switch(meter.model.breaker.obis).state
-        closed = state is ControlState.CONNECTED
-        return breaker_led(powered=powered, closed=closed, released=state is ControlState.READY)
+            state = meter.control_view.switches[meter.model.breaker.obis].state
+        closed, released = state == State.CONNECTED, state == State.READY
+        return breaker_led(powered=powered, closed=closed, released=released)
     if led.follows == "relay":
         relay = next((r for r in meter.model.relays if r.key == led.key), None)
-        lit = relay is not None and meter.switch(relay.obis).closed
+        lit = relay is not None and meter.control_view.switches[relay.obis].closed
     elif led.follows == "alarm":
         lit = bool(_error_bits(meter))
     elif led.follows == "link":

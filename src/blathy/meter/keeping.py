@@ -12,6 +12,7 @@ from blathy.store.store import Commit, MeterStore, StorageError, Store
 
 SETTINGS_PART: Final = "settings"
 IMAGE_PART: Final = "image"
+CONTROL_PART: Final = "control"
 
 
 class Keeper(Protocol):

@@ -6,20 +6,25 @@ keeper committed last. Time does not pass by itself: whoever owns the meter step
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from blathy.clock import Zone
+from blathy.control.controller import Controller
+from blathy.control.limiter import EmergencyProfile, SmartDisconnect, SmartDisconnectPlan
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import ClockStatus, CosemDateTime, CosemTimeError
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
+from blathy.meter.control import WATT, ControlView, control_plan, view_of
 from blathy.meter.counters import MeterCounterStore
 from blathy.meter.face import Face, face_data
 from blathy.meter.identity import MeterIdentity, identity_of
 from blathy.meter.image_transfer import BLOCK_BYTES, ImageStore
 from blathy.meter.keeping import (
+    CONTROL_PART,
     IMAGE_PART,
     SETTINGS_PART,
     Keeper,
@@ -27,12 +32,11 @@ from blathy.meter.keeping import (
     pack_settings,
     unpack_settings,
 )
+from blathy.meter.objects import setting_of
 from blathy.meter.plan import MeterOptions, plan_of
 from blathy.meter.pushing import Pusher, PushMessage
 from blathy.meter.schedule import due_scripts
-from blathy.meter.supply import LimitRule, Supply
 from blathy.meter.supply_objects import limiter_number
-from blathy.meter.switches import Switch
 from blathy.meter.tree import MeterObjects, tree_of
 from blathy.models.model import Association, Ciphering, Level, Mechanism, Model
 from blathy.obis import Obis
@@ -63,7 +67,6 @@ from blathy.wire.security import (
 from blathy.wire.server import AssociationProfile, LogicalDevice
 
 IMAGE_PREFIX: Final = b"image:"
-_SUPPLY: Final = b"supply"
 _POLICY: Final = b"policy"
 CATCH_UP_INTERVALS: Final = 86_400
 """Most intervals of one block while catching up: a day of seconds."""
@@ -139,11 +142,11 @@ class Meter:
         """Called before a port reads: whoever steps meters lazily brings this one up to now."""
         self.on_event: Callable[[Incident], None] | None = None
         self._dirty = False
+        self._control_state = b""
         self._orders: dict[str, tuple[int, bool]] = {}
         self.ledger = self._open(start_utc_s, drift_ppb)
-        self.supply = Supply(model)
-        if _SUPPLY in self.settings:
-            self.supply.read(self.settings[_SUPPLY])
+        self.control = self._open_control()
+        self._views: deque[ControlView] = deque(maxlen=64)
         blocks = {f.values.get(2) for f in model.facilities if f.class_id == 18}
         size = next((b for b in blocks if isinstance(b, int)), BLOCK_BYTES)
         self.image = ImageStore(self, size)
@@ -167,7 +170,17 @@ class Meter:
         ledger, parts = found
         for part in (SETTINGS_PART, IMAGE_PART):
             self.settings.update(unpack_settings(parts.get(part, b"")))
+        self._control_state = parts.get(CONTROL_PART, b"")
         return ledger
+
+    def _open_control(self) -> Controller:
+        plan = control_plan(
+            self.model, self.options, self._limiter_numbers(), self._smart_limit_a()
+        )
+        control = Controller(plan, self.ledger)
+        if self._control_state:
+            control.restore(self._control_state)
+        return control
 
     # --- what is committed ------------------------------------------------------------------------
 
@@ -191,11 +204,6 @@ class Meter:
         """Seconds that the meter's clock is ahead of true time, as last committed."""
         committed = self.keeper.committed
         return 0 if committed is None else committed.clock.utc_s - committed.clock.true_s
-
-    @property
-    def prepaid(self) -> bool:
-        """Whether energy is bought in advance."""
-        return b"prepaid" in self.settings
 
     def text(self, name: str) -> bytes:
         """A named text: serial number, firmware, active tariff ..."""
@@ -231,20 +239,12 @@ class Meter:
 
         The books are staged, not yet committed: call `commit`, or let the store commit all meters.
         """
-        happened: list[Incident] = []
         before = self.ledger.now
-        while len(block):
-            count = self.supply.intervals_until_decision(block)
-            part = block.cut(0, count)
-            happened += self.ledger.step(self.supply.gate(part))
-            if event := self.supply.pass_block(part):
-                self.ledger.add_event(event)
-                self._keep_supply()
-            block = block.cut(count, len(block))
+        happened = self.control.advance(block)
         self._run_schedules(before)
         self._stage()
         self._alarms(happened)
-        return tuple(happened)
+        return happened
 
     def advance(self, source: IntervalSource, until_utc_s: int, step_s: int = 60) -> int:
         """Catch up from a source to `until_utc_s`; the number of intervals. Commits at the end."""
@@ -292,9 +292,13 @@ class Meter:
     def _stage(self) -> None:
         image = {k: v for k, v in self.settings.items() if k.startswith(IMAGE_PREFIX)}
         rest = {k: v for k, v in self.settings.items() if not k.startswith(IMAGE_PREFIX)}
-        self.keeper.stage(
-            self.ledger, {SETTINGS_PART: pack_settings(rest), IMAGE_PART: pack_settings(image)}
-        )
+        parts = {
+            SETTINGS_PART: pack_settings(rest),
+            IMAGE_PART: pack_settings(image),
+            CONTROL_PART: self.control.state_bytes(),
+        }
+        self._views.append(view_of(self.model, self.control))
+        self.keeper.stage(self.ledger, parts)
         self._dirty = False
 
     def switch_off(self) -> None:
@@ -344,8 +348,10 @@ class Meter:
 
     def parameter_changed(self, name: str) -> None:
         """A parameter has a new value: renew what depends on it."""
-        if name.startswith("disconnect"):
-            self.limits_changed()
+        if name == "disconnect_limit_a":
+            limit_a = self._smart_limit_a()
+            plan = SmartDisconnectPlan(limit=limit_a * 1000) if limit_a else None
+            self.control.smart = SmartDisconnect(plan) if plan else None
 
     def request_time(self) -> None:
         """Ask the port for the time of day (NTP)."""
@@ -368,87 +374,111 @@ class Meter:
     def press(self, button: str, how: str) -> None:
         """A button was pressed: `how` is short or long."""
         if self.model.breaker is not None and how == "long":
-            self._button_on_breaker()
+            self.control.press_button()
+            self._dirty = True
         self.face.press(button, how, self.books.clock.true_s)
 
     # --- contacts ---------------------------------------------------------------------------------
 
-    def switch(self, obis: Obis) -> Switch:
-        return self.supply.switches[obis]
+    @property
+    def control_view(self) -> ControlView:
+        """What may be shown of breaker, relays, limiter and account: as last committed."""
+        committed_s = self.books.clock.true_s
+        while len(self._views) > 1 and self._views[1].true_s <= committed_s:
+            self._views.popleft()
+        return self._views[0]
 
-    def _keep_supply(self) -> None:
-        self.save_setting(_SUPPLY, self.supply.to_bytes())
-
-    def _change(self, obis: Obis, following: Switch, event: str) -> None:
-        if self.supply.change(obis, following):
-            self._keep_supply()
-            self.record(event)
-
-    def _is_breaker(self, obis: Obis) -> bool:
-        return self.model.breaker is not None and self.model.breaker.obis == obis
+    def _relay_key(self, obis: Obis) -> str | None:
+        return next((r.key for r in self.model.relays if r.obis == obis), None)
 
     def remote_disconnect(self, obis: Obis) -> None:
-        event = "breaker_opened_remotely" if self._is_breaker(obis) else "relay_off"
-        self._change(obis, self.switch(obis).remote_off(), event)
+        """Open the breaker, or switch a load relay off."""
+        key = self._relay_key(obis)
+        if key is None:
+            self.control.remote_disconnect("port")
+        else:
+            self.control.override_relay(key, on=False, who="port")
+        self._dirty = True
 
     def remote_reconnect(self, obis: Obis) -> None:
-        following = self.switch(obis).remote_on()
-        if not self._is_breaker(obis):
-            event = "relay_on"
+        """Close or release the breaker as its mode says, or switch a load relay on."""
+        key = self._relay_key(obis)
+        if key is None:
+            self.control.remote_reconnect("port")
         else:
-            event = "breaker_closed_remotely" if following.closed else "breaker_released"
-        self._change(obis, following, event)
+            self.control.override_relay(key, on=True, who="port")
+        self._dirty = True
 
-    def _button_on_breaker(self) -> None:
-        assert self.model.breaker is not None
-        obis = self.model.breaker.obis
-        switch = self.switch(obis)
-        if switch.closed:
-            self._change(obis, switch.manual_off(), "breaker_opened_locally")
-        else:
-            self._change(obis, switch.manual_on(), "breaker_closed_locally")
+    def set_breaker_mode(self, mode: int) -> None:
+        self.control.set_mode(mode, "port")
+        self.record("parameters_changed")
 
-    def set_switch_mode(self, obis: Obis, mode: int) -> None:
-        self.supply.change(obis, Switch(mode, self.switch(obis).state))
-        self._keep_supply()
+    def set_prepayment(self, *, enabled: bool) -> None:
+        """Switch prepayment on, from no credit, or off."""
+        self.control.set_prepayment("port", enabled=enabled)
+        self._dirty = True
 
-    def emergency_limit_holds(self) -> bool:
-        """Whether the emergency profile of the limiter is active now."""
+    def add_credit(self, energy_uwh: int) -> None:
+        """Book a purchase; raise ControlRefusedError where it cannot be booked."""
+        self.control.add_credit(energy_uwh, "port")
+        self._dirty = True
+
+    def take_emergency_credit(self) -> None:
+        """Take the emergency credit; raise ControlRefusedError where none is offered."""
+        self.control.take_emergency_credit()
+        self._dirty = True
+
+    def _limiter_numbers(self) -> tuple[int, int, int, int]:
+        """Normal and emergency threshold in W, times over and under in s."""
         breaker = self.model.breaker
         if breaker is None or breaker.limiter_obis is None:
-            return False
-        raw = self.settings.get(bytes(breaker.limiter_obis) + b"\x08")
-        if raw is None:
-            return False
-        number, begin, duration = axdr.decode(raw).value
-        allowed = self.settings.get(bytes(breaker.limiter_obis) + b"\x09")
-        groups = {0} if allowed is None else {int(g.value) for g in axdr.decode(allowed).value}
+            return 0, 0, 60, 60
+        obis, normal_w = breaker.limiter_obis, breaker.limit_w
+        return (
+            limiter_number(self, obis, 4, normal_w),
+            limiter_number(self, obis, 5, normal_w // 4),
+            limiter_number(self, obis, 6, 60),
+            limiter_number(self, obis, 7, 60),
+        )
+
+    def _smart_limit_a(self) -> int:
+        parameter = next((p for p in self.model.parameters if p.name == "disconnect_limit_a"), None)
+        if parameter is None:
+            return 0
+        data = setting_of(self, parameter.obis, 2)
+        return int(parameter.default) if data is None else int(data.value)
+
+    def limits_changed(self) -> None:
+        """Take up the limiter's thresholds, durations and emergency profile."""
+        if not self.control.limiters:
+            return
+        assert self.model.breaker is not None
+        assert self.model.breaker.limiter_obis is not None
+        obis = self.model.breaker.limiter_obis
+        normal, emergency, over_s, under_s = self._limiter_numbers()
+        limiter = self.control.limiters[0]
+        limiter.plan = replace(
+            limiter.plan, min_over_s=over_s, min_under_s=under_s,
+            emergency_groups=self._emergency_groups(obis),
+        )  # fmt: skip
+        limiter.set_thresholds(normal * WATT, emergency * WATT)
+        limiter.set_emergency(self._emergency_profile(obis))
+        limiter.clock(self.ledger.clock_utc_s)
+
+    def _emergency_groups(self, obis: Obis) -> frozenset[int]:
+        data = setting_of(self, obis, 9)
+        return frozenset({0}) if data is None else frozenset(int(g.value) for g in data.value)
+
+    def _emergency_profile(self, obis: Obis) -> EmergencyProfile | None:
+        data = setting_of(self, obis, 8)
+        if data is None:
+            return None
+        number, begin, duration = data.value
         try:
             start = int(CosemDateTime.of(bytes(begin.value)).utc(self.zone))
         except CosemTimeError:
-            return False
-        now = self.ledger.now + self.clock_offset_s()
-        return int(number.value) in groups and start <= now < start + int(duration.value)
-
-    def active_limit_w(self) -> int:
-        """threshold_active of the limiter in watts."""
-        breaker = self.model.breaker
-        if breaker is None or breaker.limiter_obis is None:
-            return 0
-        if self.emergency_limit_holds():
-            return limiter_number(self, breaker.limiter_obis, 5, breaker.limit_w // 4)
-        return limiter_number(self, breaker.limiter_obis, 4, breaker.limit_w)
-
-    def limits_changed(self) -> None:
-        """Take up the limiter's thresholds and durations."""
-        breaker = self.model.breaker
-        if breaker is None or breaker.limiter_obis is None:
-            return
-        self.supply.rule = LimitRule(
-            self.active_limit_w(),
-            limiter_number(self, breaker.limiter_obis, 6, 60),
-            limiter_number(self, breaker.limiter_obis, 7, 60),
-        )
+            return None
+        return EmergencyProfile(int(number.value), start, int(duration.value))
 
     # --- alarms -----------------------------------------------------------------------------------
 
@@ -472,7 +502,7 @@ class Meter:
             return 0xFFFF_FFFF if self.options.alarms else int(parameter.default)
         return int(axdr.decode(raw).value)
 
-    def _alarms(self, happened: list[Incident]) -> None:
+    def _alarms(self, happened: Iterable[Incident]) -> None:
         for incident in happened:
             self._alarm(incident)
 

@@ -65,7 +65,8 @@ class MeterOptions:
     `layout` names another column set of the main load profile, `variant` another memory of it,
     `period_s` its period. `mechanisms` chooses how a level proves itself. `demand_sub_periods` > 1
     makes the demand sliding. `contracted_w` > 0 records excess power. `power_limit_w` > 0 watches
-    the import power.
+    the import power. `relay_rates`: rates in which the load relays are on; empty leaves them to
+    commands.
     """
 
     zone: str = "Europe/Budapest"
@@ -80,6 +81,8 @@ class MeterOptions:
     overcurrent_ma: int = 0
     alarms: bool = False
     un_v: int = 0
+    prepayment: bool = False
+    relay_rates: tuple[int, ...] = ()
 
 
 def default_calendar(rates: int) -> CalendarPlan:

@@ -33,23 +33,23 @@ DISCONNECT_SCRIPTS: Final = Obis(0, 0, 10, 0, 106)
 
 
 def disconnect_object(obis: Obis, title: str, modes: tuple[int, ...]) -> CosemObject:
-    """Class 70. `output_state` is the contact, `control_state` the logic."""
+    """Class 70. `output_state` is the contact, `control_state` the logic; no modes to choose from
+    (a load relay): the mode is fixed."""
 
     def output(meter: Meter) -> bytes:
-        return axdr.encode_boolean(meter.switch(obis).closed)
+        return axdr.encode_boolean(meter.control_view.switches[obis].closed)
 
     def state(meter: Meter) -> bytes:
-        return axdr.encode_enum(meter.switch(obis).state)
+        return axdr.encode_enum(meter.control_view.switches[obis].state)
 
     def mode(meter: Meter) -> bytes:
-        return axdr.encode_enum(meter.switch(obis).mode)
+        return axdr.encode_enum(meter.control_view.switches[obis].mode)
 
     def set_mode(meter: Meter, data: Data) -> None:
         require(data, ENUM)
         if data.value not in modes:
             raise AccessError(DataAccessResult.OTHER_REASON, "this meter has no such control mode")
-        meter.set_switch_mode(obis, int(data.value))
-        meter.record("parameters_changed")
+        meter.set_breaker_mode(int(data.value))
 
     def disconnect(meter: Meter, _data: Data, _who: Requester) -> bytes:
         meter.remote_disconnect(obis)
@@ -65,7 +65,7 @@ def disconnect_object(obis: Obis, title: str, modes: tuple[int, ...]) -> CosemOb
         obis,
         Group.CONTROL,
         title,
-        (Attribute(output), Attribute(state), Attribute(mode, set_mode)),
+        (Attribute(output), Attribute(state), Attribute(mode, set_mode if modes else None)),
         (disconnect, reconnect),
     )
 
@@ -74,7 +74,7 @@ EMERGENCY: Final = structure_shape(U16, OS_DT, U32)
 
 
 def limiter_object(model: Model, breaker: Breaker) -> CosemObject:
-    """Class 71 on the present demand (or the active power where there is none), in watts."""
+    """Class 71 on the active import power, in watts."""
     assert breaker.limiter_obis is not None
     obis = breaker.limiter_obis
     monitored = next(
@@ -97,10 +97,10 @@ def limiter_object(model: Model, breaker: Breaker) -> CosemObject:
     emergency = axdr.structure(axdr.u16(0), axdr.octets(b"\xff" * 9 + b"\x80\x00\xff"), axdr.u32(0))
 
     def active(meter: Meter) -> bytes:
-        return axdr.encode_u32(meter.active_limit_w())
+        return axdr.encode_u32(meter.control_view.limit_active_w)
 
     def emergency_active(meter: Meter) -> bytes:
-        return axdr.encode_boolean(meter.emergency_limit_holds())
+        return axdr.encode_boolean(meter.control_view.emergency_active)
 
     def renew(meter: Meter, _data: Data) -> None:
         meter.limits_changed()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError
@@ -21,6 +21,7 @@ from blathy.meter.clock_object import clock_object
 from blathy.meter.image_transfer import image_object
 from blathy.meter.mbus_objects import mbus_client_object
 from blathy.meter.objects import Attribute, CosemObject, decoded
+from blathy.meter.payment_objects import account_object, credit_object
 from blathy.meter.plan import MeterOptions, chosen_profile, plan_of
 from blathy.meter.profiles import billing_object, log_object, profile_object
 from blathy.meter.scripts import (
@@ -47,8 +48,6 @@ from blathy.quantity import Phase
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
-
-RELAY_MODES: Final = (0, 1, 2, 3, 4, 5, 6)
 
 
 class ObjectTree:
@@ -150,7 +149,7 @@ def _objects(model: Model, options: MeterOptions) -> list[CosemObject]:
         items.append(disconnect_object(breaker.obis, "disconnect control", breaker.modes))
         if breaker.limiter_obis is not None:
             items.append(limiter_object(model, breaker))
-    items += [disconnect_object(r.obis, f"relay {r.label}", RELAY_MODES) for r in model.relays]
+    items += [disconnect_object(r.obis, f"relay {r.label}", ()) for r in model.relays]
     for facility in model.facilities:
         built = _facility_object(model, facility)
         if built is not None:
@@ -184,6 +183,8 @@ def _facility_object(model: Model, facility: Facility) -> CosemObject | None:
         47: gsm_diagnostic,
         64: security_object,
         72: mbus_client_object,
+        111: account_object,
+        112: credit_object,
     }
     return plain[class_id](facility)
 

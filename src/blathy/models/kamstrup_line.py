@@ -26,6 +26,7 @@ from blathy.models.row_groups import (
     DISPLAY_MIRROR,
     INVOCATION_COUNTER,
     OPTICAL_AND_HDLC,
+    PREPAYMENT,
     alarm_filters,
     columns,
     counter,
@@ -343,6 +344,7 @@ FACILITIES: Final = (
     *OPTICAL_AND_HDLC,
     DISPLAY_MIRROR,
     INVOCATION_COUNTER,
+    *PREPAYMENT,
     Facility(40, o("0-1:25.9.0"), Group.COMMUNICATION, "push setup NVE 1", 1, "consumer fast"),
     Facility(40, o("0-2:25.9.0"), Group.COMMUNICATION, "push setup NVE 2", 1, "consumer hourly"),
 )

@@ -497,6 +497,13 @@ INVOCATION_COUNTER: Final = Facility(
 )
 
 
+PREPAYMENT: Final = (
+    Facility(111, o("0-0:19.0.0"), Group.PAYMENT, "account"),
+    Facility(112, o("0-0:19.10.0"), Group.PAYMENT, "bought credit", role="bought credit"),
+    Facility(112, o("0-0:19.10.1"), Group.PAYMENT, "emergency credit", role="emergency credit"),
+)
+
+
 def mbus_clients(count: int) -> tuple[Facility, ...]:
     """M-Bus channels 1 to `count` (class 72)."""
     return tuple(

@@ -2,7 +2,7 @@
 
 Deterministic: time (seconds of any clock that only goes forward) is passed in, readings are asked
 for by code. Lists: `automatic` scrolls by itself, `manual` follows the reading button, `utility`
-for by code. Lists: `automatic` scrolls by itself, `manual` follows the reading button, `utility`
+the sealed one, `battery` is for reading without supply. Some time after the last press it goes
 back to the automatic list.
 """
 

@@ -1,0 +1,116 @@
+"""Supply control of a running meter: the plan from the model, and the view that ports may show.
+
+The controller acts on the books that are being written; what a port shows of it is the view that
+was staged with the committed books.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from blathy.control.breaker import BreakerPlan, State
+from blathy.control.controller import Controller, ControlPlan
+from blathy.control.limiter import LimiterPlan, SmartDisconnectPlan
+from blathy.control.prepayment import PrepaymentPlan
+from blathy.control.relays import RateIs, RelayPlan
+from blathy.meter.plan import MeterOptions
+from blathy.models.model import Model
+from blathy.obis import Obis
+from blathy.quantity import Kind, Measure, Source
+
+WATT: Final = 1000
+"""Limits are watts on the wire and milliwatts in the books."""
+EMERGENCY_GROUPS: Final = frozenset({0})
+UWH_PER_WH: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchView:
+    """One contact as class 70 shows it."""
+
+    closed: bool
+    state: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class ControlView:
+    """What may be shown of the controller."""
+
+    true_s: int
+    switches: dict[Obis, SwitchView]
+    connected: bool
+    limit_active_w: int
+    emergency_active: bool
+    prepaid: bool
+    balance_wh: int
+    available_wh: int
+    emergency_offered: bool
+    emergency_taken: bool
+    exhausted: bool
+    low_credit_wh: int
+    emergency_credit_wh: int
+
+
+def control_plan(
+    model: Model, options: MeterOptions, limiter: tuple[int, int, int, int], smart_a: int
+) -> ControlPlan:
+    """What the model switches with. `limiter`: normal and emergency threshold (W), times over and
+    under (s); `smart_a` 0 leaves the staged current limit off."""
+    breaker = model.breaker
+    relays = tuple(
+        RelayPlan(relay.key, ((RateIs(frozenset(options.relay_rates)),),))
+        if options.relay_rates
+        else RelayPlan(relay.key)
+        for relay in model.relays
+    )
+    if breaker is None:
+        return ControlPlan(relays=relays)
+    limiters: tuple[LimiterPlan, ...] = ()
+    if breaker.limiter_obis is not None:
+        normal, emergency, over_s, under_s = limiter
+        limiters = (
+            LimiterPlan(
+                Source(Kind.INSTANT, Measure.A_IMPORT),
+                normal * WATT,
+                emergency * WATT,
+                over_s,
+                under_s,
+                emergency_groups=EMERGENCY_GROUPS,
+            ),
+        )
+    smart = SmartDisconnectPlan(limit=smart_a * 1000) if smart_a else None
+    prepayment = PrepaymentPlan(enabled=options.prepayment) if breaker.prepayment else None
+    return ControlPlan(
+        BreakerPlan(breaker.mode, breaker.reclose_s), limiters, smart, prepayment, relays
+    )
+
+
+def view_of(model: Model, controller: Controller) -> ControlView:
+    """The controller as it stands now."""
+    switches: dict[Obis, SwitchView] = {}
+    if model.breaker is not None:
+        found = controller.breaker
+        switches[model.breaker.obis] = SwitchView(found.connected, int(found.state), found.mode)
+    for relay in model.relays:
+        on = controller.relays[relay.key].on
+        state = State.CONNECTED if on else State.DISCONNECTED
+        switches[relay.obis] = SwitchView(on, int(state), relay.mode)
+    limiter = controller.limiters[0] if controller.limiters else None
+    account = controller.prepayment
+    return ControlView(
+        controller.ledger.now,
+        switches,
+        controller.breaker.connected,
+        0 if limiter is None else limiter.threshold_active // WATT,
+        limiter is not None and limiter.emergency_active,
+        account.enabled,
+        account.balance_uwh // UWH_PER_WH,
+        account.available_uwh // UWH_PER_WH,
+        account.emergency_offered,
+        account.emergency_taken,
+        account.exhausted,
+        account.plan.low_credit_uwh // UWH_PER_WH,
+        account.plan.emergency_uwh // UWH_PER_WH,
+    )
