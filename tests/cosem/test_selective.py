@@ -18,6 +18,7 @@ from blathy.cosem.selective import (
     RangeDescriptor,
     SelectiveAccessError,
     build_capture_objects,
+    element_of,
     parse_capture_objects,
     parse_selection,
     selected_columns,
@@ -162,3 +163,12 @@ def test_capture_objects_must_be_an_array_of_names() -> None:
     ):
         with pytest.raises(SelectiveAccessError):
             parse_capture_objects(wrong)
+
+
+def test_data_index_names_an_element() -> None:
+    pair = axdr.structure(axdr.u8(1), axdr.u8(2))
+    assert element_of(pair, 0) == pair
+    assert element_of(pair, 2) == axdr.u8(2)
+    for value, index in ((pair, 3), (axdr.u8(1), 1), (axdr.octets(b"ab"), 1)):
+        with pytest.raises(SelectiveAccessError):
+            element_of(value, index)

@@ -169,7 +169,6 @@ _ELECTRICITY: Final[Rows] = (
     ("0.9.2", "local date"),
     ("0.11.*", "measurement algorithm {e}"),
     ("94.31.*", "country specific {e}"),
-    ("96.*.*", "service entry {d}.{e}"),
     ("97.97.*", "error register"),
     ("98.1.*", "billing values"),
     ("98.2.*", "billing values, scheme 2"),
@@ -226,8 +225,10 @@ _ABSTRACT: Final[Rows] = (
     ("17.0.*", "limiter {e}"),
     ("18.0.*", "array manager {e}"),
     ("19.0-9.*", "account"),
-    ("19.10-19.*", "credit {d10}"),
-    ("19.20-29.*", "charge {d10}"),
+    ("19.10-19.0", "credit {d10}"),
+    ("19.10-19.*", "credit {d10}, number {e}"),
+    ("19.20-29.0", "charge {d10}"),
+    ("19.20-29.*", "charge {d10}, number {e}"),
     ("19.40-49.*", "token gateway"),
     ("19.50-59.1", "maximum credit limit"),
     ("19.50-59.2", "maximum vend limit"),
@@ -377,9 +378,12 @@ _TABLES: Final = {
 
 
 def _looked_up(obis: Obis) -> str | None:
-    """From the table of the medium: the first row that covers the code."""
+    """From the table of the medium: the first row that covers the code.
+
+    Service entries (C = 96) of electricity mean what they mean for abstract objects.
+    """
     a, _, c, d, e, _ = obis
-    for (c_range, d_range, e_range), name in _TABLES.get(a, ()):
+    for (c_range, d_range, e_range), name in _TABLES.get(0 if a == 1 and c == 96 else a, ()):
         inside = c_range[0] <= c <= c_range[1] and d_range[0] <= d <= d_range[1]
         if inside and e_range[0] <= e <= e_range[1]:
             first = e - e_range[0]

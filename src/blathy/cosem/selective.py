@@ -103,6 +103,20 @@ def build_capture_objects(captures: Iterable[CaptureObject]) -> bytes:
     return axdr.encode(axdr.array_of(capture.data() for capture in captures))
 
 
+def element_of(value: Data, data_index: int) -> Data:
+    """The part of an attribute that a data_index names: 0 the whole, n the n-th element.
+
+    Raise SelectiveAccessError where the value has no such element.
+    """
+    if data_index == 0:
+        return value
+    if value.type in {DataType.STRUCTURE, DataType.ARRAY} and data_index <= len(value.value):
+        element: Data = value.value[data_index - 1]
+        return element
+    msg = f"a value of type {value.type.text} has no element {data_index}"
+    raise SelectiveAccessError(msg)
+
+
 @dataclass(frozen=True, slots=True)
 class RangeDescriptor:
     """Rows where `first <= restricting object <= last`; no selected column means all columns."""
