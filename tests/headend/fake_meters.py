@@ -167,7 +167,7 @@ class FakeConversation:
             ]  # fmt: skip
         return values
 
-    async def registers(self) -> list[RegisterValue]:
+    async def registers(self, channels: Sequence[Channel] = ()) -> list[RegisterValue]:
         await self._answer()
         end = np.array([int(self.now()) // 900 * 900], np.int64)
         rows = []

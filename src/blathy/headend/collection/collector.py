@@ -369,7 +369,9 @@ class Collector:
         return at, values
 
     async def registers(self, point: Point) -> tuple[int, list[RegisterValue]]:
-        values = await self._talk(point, "registers", lambda c: c.registers())
+        behind = self.inventory.answering(point.meter) is not point.meter
+        channels = point.meter.channels if behind or point.medium != "electricity" else ()
+        values = await self._talk(point, "registers", lambda c: c.registers(channels))
         return int(self.now()), values
 
     async def display(self, point: Point) -> DisplayState:

@@ -158,8 +158,8 @@ class Conversation(Protocol):
     async def live(self, *, brief: bool = False) -> list[LiveValue]:
         """All quantities now; with `brief` only the total active power."""
 
-    async def registers(self) -> list[RegisterValue]:
-        """The registers of the display's manual list, or all the model has."""
+    async def registers(self, channels: Sequence[Channel] = ()) -> list[RegisterValue]:
+        """The energy registers and maxima of the model, or those of the channels given."""
 
     async def profile(
         self, profile: str, channels: Sequence[Channel], from_utc: int, to_utc: int

@@ -1,21 +1,633 @@
-"""The DLMS/COSEM driver: conversations over `blathy.client`, models as tables."""
+"""The DLMS/COSEM driver: conversations over `blathy.client`, with the models' tables as the guide.
+
+For a model that is in the tables nothing has to be discovered: classes, codes and logs are known,
+so a first contact costs no object list. Any other meter is read by its channels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from blathy.headend.collection.conversation import Conversation, MeterFacts
-from blathy.headend.inventory.registry import Meter, Secrets
+import numpy as np
+from numpy.typing import NDArray
+
+from blathy.client import (
+    Garbled,
+    KeySet,
+    MeterAddress,
+    MeterError,
+    ObjectRefused,
+    Reading,
+    Refused,
+    TimedOut,
+    Unreachable,
+    Untrusted,
+    Value,
+    parse_address,
+)
+from blathy.client import Meter as Client
+from blathy.client.address import AUTHENTICATION, PROTECTION
+from blathy.client.values import ProfileReading
+from blathy.clock import Zone
+from blathy.cosem import axdr
+from blathy.cosem.cosem_time import CosemDateTime
+from blathy.cosem.selective import CaptureObject
+from blathy.cosem.service import AttributeRef
+from blathy.headend.collection.conversation import (
+    Conversation,
+    ConversationError,
+    DisplayState,
+    Light,
+    LiveValue,
+    LoggedEvent,
+    MeterFacts,
+    Outcome,
+    ProfileRows,
+    RegisterValue,
+    Sign,
+)
+from blathy.headend.collection.rendering import lcd_text, render_display
+from blathy.headend.inventory.registry import Channel, Meter, Secrets
+from blathy.models import MODELS, Model
+from blathy.models.model import EventLog, Row
+from blathy.obis import Obis
+from blathy.quantity import SYMBOL, Kind, Measure, Phase, Quantity, Unit
 from blathy.wire.security import CounterStore
+
+DISPLAY_MIRROR: Final = Obis(0, 0, 96, 128, 0)
+BUTTON_SCRIPTS: Final = Obis(0, 0, 10, 128, 0)
+REGISTERS_MAX: Final = 120
+_MECHANISMS: Final = {
+    "none": "none", "lls": "lls", "hls_md5": "hls3", "hls_sha1": "hls4", "hls_gmac": "hls5",
+    "hls_sha256": "hls6", "hls_ecdsa": "hls7",
+}  # fmt: skip
+_OUTCOMES: Final[tuple[tuple[type[MeterError], Outcome], ...]] = (
+    (Unreachable, Outcome.UNREACHABLE),
+    (TimedOut, Outcome.TIMED_OUT),
+    (Untrusted, Outcome.UNTRUSTED),
+    (Garbled, Outcome.GARBLED),
+    (Refused, Outcome.REFUSED),
+)
+_QUANTITIES: Final[dict[Measure, str]] = {
+    Measure.U: "u", Measure.I: "i", Measure.I_N: "i_n", Measure.A_NET: "p", Measure.PF: "pf",
+    Measure.F: "f", Measure.THD_U: "thd_u", Measure.THD_I: "thd_i", Measure.ANGLE: "angle_i",
+}  # fmt: skip
+_SIGNED: Final = (
+    ("p", Measure.A_IMPORT, Measure.A_EXPORT),
+    ("q", Measure.R_PLUS, Measure.R_MINUS),
+    ("s", Measure.E_IMPORT, Measure.E_EXPORT),
+)
+"""Quantities that meters show as two registers, one for each direction."""
+RELEASING_MODES: Final = frozenset((1, 3, 5, 6))
+"""Modes of disconnect control (class 70) whose remote reconnection only makes ready."""
+
+
+def outcome_of(error: MeterError) -> ConversationError:
+    """The client's error as one of the five outcomes."""
+    for kind, outcome in _OUTCOMES:
+        if isinstance(error, kind):
+            return ConversationError(outcome, _sentence(error.message), _sentence(error.remedy))
+    return ConversationError(Outcome.GARBLED, _sentence(str(error)))
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    if not text:
+        return ""
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 class DlmsDriver:
+    """Opens associations as the inventory describes them; invocation counters are durable."""
+
     def __init__(self, counters: CounterStore, now: Callable[[], float]) -> None:
         self._counters = counters
         self._now = now
+        self._facts: dict[tuple[str, str], MeterFacts] = {}
 
     def facts(self, meter: Meter) -> MeterFacts:
-        raise LookupError
+        key = (meter.model, meter.medium)
+        found = self._facts.get(key)
+        if found is None:
+            found = self._facts[key] = _facts_of(_model_of(meter), meter)
+        return found
 
     async def open(self, meter: Meter, secrets: Secrets) -> Conversation:
-        raise LookupError
+        try:
+            client = Client.connect(
+                address_of(meter, secrets),
+                counters=self._counters,
+                type_key=f"{meter.model}@{meter.client_sap}" if meter.model in MODELS else "",
+                zone=meter.zone,
+            )
+            await client.open()
+        except MeterError as error:
+            raise outcome_of(error) from error
+        told = client.system_title.hex().upper()
+        if meter.system_title and told and told != meter.system_title:
+            await client.close()
+            raise ConversationError(
+                Outcome.UNTRUSTED,
+                f"The meter at {meter.host} has the system title {told}, not {meter.system_title}.",
+                "Check which meter is mounted there.",
+            )
+        return DlmsConversation(client, _model_of(meter), meter.zone, self._now)
+
+
+def address_of(meter: Meter, secrets: Secrets) -> MeterAddress:
+    """The client's address of a meter of the inventory."""
+    protected = meter.ciphered and bool(secrets.encryption_key)
+    keys = KeySet(
+        meter.suite,
+        unicast=secrets.encryption_key,
+        authentication=secrets.authentication_key,
+    )
+    return replace(
+        parse_address(meter.url),
+        client=meter.client_sap,
+        server=meter.server_sap,
+        mechanism=AUTHENTICATION[_MECHANISMS[meter.mechanism]],
+        protection=PROTECTION["both" if protected else "none"],
+        password=secrets.password,
+        keys=keys,
+        meter_title=bytes.fromhex(meter.system_title),
+    )
+
+
+def _model_of(meter: Meter) -> Model | None:
+    return MODELS.get(meter.model) if meter.medium == "electricity" else None
+
+
+def _facts_of(model: Model | None, meter: Meter) -> MeterFacts:
+    if model is None:
+        return MeterFacts(
+            model_name=meter.model,
+            manufacturer=meter.manufacturer,
+            phases=0,
+            rated="",
+            capabilities=("profile", "registers"),
+        )
+    capabilities = ["registers", "profile", "clock"]
+    if model.logs:
+        capabilities.append("events")
+    if any(row.source.kind is Kind.INSTANT for row in model.rows):
+        capabilities.append("live")
+    capabilities.append("display")
+    commands = ["set-clock"]
+    if model.breaker is not None:
+        capabilities.append("disconnect")
+        commands += [
+            "disconnect",
+            "release" if model.breaker.mode in RELEASING_MODES else "connect",
+        ]
+    if model.relays:
+        capabilities.append("relay")
+        commands.append("relay")
+    volts, count = max(u for u in model.ratings.un_v if u <= 300), max(1, len(model.phases))
+    amperes = model.ratings.i_max_ma / 1000
+    many = f"{count}×" if count > 1 else ""
+    rated = f"{many}{'/'.join(str(u) for u in model.ratings.un_v)} V"
+    rated += f", {model.ratings.i_ref_ma[-1] / 1000:g}({amperes:g}) A"
+    return MeterFacts(
+        model_name=model.name,
+        manufacturer=model.maker,
+        phases=len(model.phases),
+        rated=rated,
+        capabilities=tuple(capabilities),
+        # behind transformers the primary power is not in the table
+        capacity_w=0 if model.ratings.transformers else round(count * volts * amperes),
+        commands=tuple(commands),
+        relays=tuple(relay.key for relay in model.relays),
+        logs=tuple(str(log.obis) for log in model.logs),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _LiveCell:
+    """A row that makes a live value: directly, or one direction of a signed one."""
+
+    ref: AttributeRef
+    row: Row
+    quantity: str
+    sign: int
+
+
+def _live_cells(model: Model) -> tuple[_LiveCell, ...]:
+    """What to read for the live page; a net row wins over the two directions."""
+    rows = [row for row in model.rows if row.source.kind is Kind.INSTANT]
+    nets = {row.source.phase for row in rows if row.source.measure is Measure.A_NET}
+    cells = []
+    for row in rows:
+        measure, phase = row.source.measure, row.source.phase
+        ref = AttributeRef(row.class_id, row.obis, 2)
+        if measure is Measure.ANGLE and row.source.tariff:
+            cells.append(_LiveCell(ref, row, "angle_u", 1))
+        elif measure in _QUANTITIES:
+            cells.append(_LiveCell(ref, row, _QUANTITIES[measure], 1))
+        for quantity, forward, backward in _SIGNED:
+            if quantity == "p" and phase in nets:
+                continue
+            if measure in {forward, backward}:
+                sign = 1 if measure is forward or quantity == "s" else -1
+                cells.append(_LiveCell(ref, row, quantity, sign))
+    return tuple(cells)
+
+
+def _phase_of(cell: _LiveCell) -> int:
+    if cell.quantity == "angle_u":
+        return cell.row.source.tariff // 10 + 1  # 10 is U2 to U1, 20 is U3 to U1
+    return int(cell.row.source.phase)
+
+
+class DlmsConversation:
+    """`Conversation` over an open association."""
+
+    def __init__(
+        self, client: Client, model: Model | None, zone: Zone, now: Callable[[], float]
+    ) -> None:
+        self._client = client
+        self._model = model
+        self._zone = zone
+        self._now = now
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[Client]:
+        try:
+            yield self._client
+        except MeterError as error:
+            raise outcome_of(error) from error
+        except (ValueError, TypeError, IndexError) as error:
+            # the meter sent a value of another shape than its table says
+            raise ConversationError(
+                Outcome.GARBLED,
+                f"The answer has an unexpected form: {error}.",
+                "Check the model in the inventory.",
+            ) from error
+
+    def _known(self) -> Model:
+        if self._model is None:
+            raise ConversationError(
+                Outcome.REFUSED,
+                "The model of this meter is not in the tables.",
+                "Only its channels can be read.",
+            )
+        return self._model
+
+    # -- values ---------------------------------------------------------------------------------
+
+    async def live(self, *, brief: bool = False) -> list[LiveValue]:
+        cells = [
+            cell
+            for cell in _live_cells(self._known())
+            if not brief or (cell.quantity == "p" and cell.row.source.phase is Phase.TOTAL)
+        ]
+        async with self._asking() as client:
+            readings = await client.read_many([cell.ref for cell in cells])
+        found: dict[tuple[str, int], LiveValue] = {}
+        for cell, reading in zip(cells, readings, strict=True):
+            value = _number(reading)
+            if value is None:
+                continue
+            key = cell.quantity, _phase_of(cell)
+            before = found.get(key)
+            total = cell.sign * value + (before.value or 0.0 if before is not None else 0.0)
+            name = cell.row.title[:1].upper() + cell.row.title[1:]
+            name, obis = (before.name, before.obis) if before else (name, str(cell.row.obis))
+            unit = SYMBOL.get(cell.row.shown_unit, "")
+            found[key] = LiveValue(obis, name, key[1], key[0], round(total, 6), unit)
+        if not brief:
+            _derive(found, int(Phase.TOTAL))
+        return list(found.values())
+
+    async def registers(self, channels: Sequence[Channel] = ()) -> list[RegisterValue]:
+        if channels:
+            return await self._channel_registers(channels)
+        model = self._known()
+        rows = [
+            row
+            for row in model.rows
+            if row.source.kind in {Kind.ENERGY, Kind.MAX_DEMAND} and row.source.phase is Phase.TOTAL
+        ][:REGISTERS_MAX]
+        refs = [AttributeRef(row.class_id, row.obis, 2) for row in rows]
+        timed = [row for row in rows if row.class_id == 4]
+        async with self._asking() as client:
+            readings = await client.read_many(
+                [*refs, *(AttributeRef(4, row.obis, 5) for row in timed)]
+            )
+        times = {
+            row.obis: _moment(reading, self._zone)
+            for row, reading in zip(timed, readings[len(rows) :], strict=True)
+        }
+        found = []
+        for row, reading in zip(rows, readings, strict=False):
+            if isinstance(reading.value, Quantity):
+                title = row.title[:1].upper() + row.title[1:]
+                at = times.get(row.obis)
+                found.append(_register(model, row.obis, title, reading.value, row.tariff, at))
+        return found
+
+    async def _channel_registers(self, channels: Sequence[Channel]) -> list[RegisterValue]:
+        async with self._asking() as client:
+            readings = await client.read_many([(c.obis, c.attribute) for c in channels])
+        return [
+            _register(None, Obis.parse(c.obis), c.name, reading.value, 0, None)
+            for c, reading in zip(channels, readings, strict=True)
+            if isinstance(reading.value, Quantity)
+        ]
+
+    # -- profiles -------------------------------------------------------------------------------
+
+    async def profile(
+        self, profile: str, channels: Sequence[Channel], from_utc: int, to_utc: int
+    ) -> ProfileRows:
+        code = Obis.parse(profile)
+        async with self._asking() as client:
+            captures = await client.capture_objects(code)
+            places = [_place(captures, channel, profile) for channel in channels]
+            keep = sorted({n for n, c in enumerate(captures) if _is_frame(c)} | set(places))
+            selected: tuple[CaptureObject, ...] = ()
+            if len(keep) < len(captures):
+                selected = tuple(captures[n] for n in keep)
+            try:
+                reading = await client.profile(code, from_utc, to_utc, columns=selected)
+            except ObjectRefused:
+                if not selected:
+                    raise
+                # some meters restrict by time only
+                reading, selected = await client.profile(code, from_utc, to_utc), ()
+            if selected:
+                places = [keep.index(place) for place in places]
+            return _rows_of(reading, channels, places)
+
+    # -- events ---------------------------------------------------------------------------------
+
+    async def events(self, log: str, from_utc: int) -> list[LoggedEvent]:
+        code = Obis.parse(log)
+        table = None
+        if self._model is not None:
+            table = next((entry for entry in self._model.logs if entry.obis == code), None)
+        names = _names_of(table)
+        async with self._asking() as client:
+            reading = await client.profile(code, from_utc, int(self._now()) + 3600)
+            times = reading.times
+            column = next(
+                c.values
+                for c in reading.columns
+                if not c.capture.is_clock and c.values.dtype.kind in "iu"
+            )
+        found = []
+        for at, valid, value in zip(
+            times.utc_s.tolist(), times.valid.tolist(), column.tolist(), strict=True
+        ):
+            if valid:
+                name, phase = names.get(value, ("", None))
+                found.append(LoggedEvent(log, at, value, name, phase))
+        return found
+
+    # -- display --------------------------------------------------------------------------------
+
+    async def display(self) -> DisplayState:
+        if self._model is not None and self._mirrored(self._model):
+            async with self._asking() as client:
+                return self._shown(await client.read(AttributeRef(1, DISPLAY_MIRROR, 2)))
+        return render_display(self._model, await self.registers(), int(self._now()))
+
+    @staticmethod
+    def _mirrored(model: Model) -> bool:
+        return any(f.obis == DISPLAY_MIRROR for f in model.facilities)
+
+    def _shown(self, value: Value) -> DisplayState:
+        """The mirror object: mode, index, length, code, value, unit, decimals, symbols, lights,
+        buttons."""
+        assert isinstance(value, tuple)
+        mode, index, length, code, text, unit, decimals, symbols, lights, buttons = value
+        digits = 0
+        if self._model is not None and self._model.display is not None:
+            digits = self._model.display.value_digits
+        return DisplayState(
+            mode=str(mode),
+            code=str(code),
+            value=str(text),
+            unit=_text(unit),
+            digits=digits,
+            decimals=int(decimals),
+            annunciators=[Sign(str(k), str(label), bool(on)) for k, label, on in symbols],
+            leds=[Light(str(k), str(label), str(state)) for k, label, state in lights],
+            buttons=[(str(key), str(label)) for key, label, _ in buttons],
+            list_name=str(mode),
+            list_index=int(index),
+            list_length=int(length),
+        )
+
+    async def press(self, button: str, hold_ms: int) -> None:
+        model = self._known()
+        async with self._asking() as client:
+            mirror: Any = await client.read(AttributeRef(1, DISPLAY_MIRROR, 2))
+            scripts = {str(key): int(number) for key, _, number in mirror[9]}
+            if button not in scripts:
+                able = ", ".join(scripts) or "none"
+                raise ConversationError(
+                    Outcome.REFUSED, f"There is no button {button[:32]!r}.", f"There is: {able}."
+                )
+            long_ms = model.display.long_press_ms if model.display is not None else 2000
+            number = scripts[button] + (1 if hold_ms >= long_ms else 0)
+            await client.action(BUTTON_SCRIPTS, 1, axdr.u16(number))
+
+    # -- clock and switches ---------------------------------------------------------------------
+
+    async def clock(self) -> int:
+        async with self._asking() as client:
+            return int((await client.clock()).utc(self._zone))
+
+    async def set_clock(self, utc_s: int) -> None:
+        async with self._asking() as client:
+            await client.set_clock(utc_s)
+
+    async def switch(self, command: str, arguments: Mapping[str, object]) -> dict[str, object]:
+        model = self._known()
+        if command == "relay":
+            relay = next(r for r in model.relays if r.key == arguments["relay"])
+            obis, method = relay.obis, 2 if arguments["on"] else 1
+        else:
+            assert model.breaker is not None
+            obis, method = model.breaker.obis, 1 if command == "disconnect" else 2
+        async with self._asking() as client:
+            await client.action(obis, method)
+            output, control = await client.read_many(
+                [AttributeRef(70, obis, 2), AttributeRef(70, obis, 3)]
+            )
+            states = ("disconnected", "connected", "ready for reconnection")
+            state = control.get()
+            assert isinstance(state, int)
+            return {"output_state": bool(output.get()), "control_state": states[state]}
+
+    async def firmware(self) -> str:
+        model = self._known()
+        row = next((r for r in model.rows if r.source.name == "firmware"), None)
+        if row is None:
+            return model.identity.firmware
+        async with self._asking() as client:
+            return _text(await client.read(AttributeRef(row.class_id, row.obis, 2)))
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _number(reading: Reading) -> float | None:
+    value = reading.value
+    if isinstance(value, Quantity):
+        return value.mantissa * 10.0**value.scaler
+    return float(value) if isinstance(value, int | float) and not reading.error else None
+
+
+def _moment(reading: Reading, zone: Zone) -> int | None:
+    value = reading.value
+    if not isinstance(value, CosemDateTime) or value.is_unset:
+        return None
+    try:
+        return int(value.utc(zone))
+    except ValueError:
+        return None
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value) if value is not None else ""
+
+
+def _register(
+    model: Model | None, obis: Obis, name: str, value: Quantity, tariff: int, at: int | None
+) -> RegisterValue:
+    text, unit, digits = lcd_text(model, value.mantissa, value.scaler, value.unit)
+    symbol = SYMBOL.get(value.unit, "")
+    return RegisterValue(
+        str(obis), name, value.mantissa, value.scaler, symbol, tariff, text, unit, digits, at
+    )
+
+
+def _derive(found: dict[tuple[str, int], LiveValue], total: int) -> None:
+    """Phase powers and angles that a meter does not show, from what it does show."""
+    inductive = found.get(("q", total))
+    sign = -1.0 if inductive is not None and (inductive.value or 0.0) < 0 else 1.0
+    for phase in (1, 2, 3):
+        u, i, pf = (found.get((q, phase)) for q in ("u", "i", "pf"))
+        if u is None or i is None or None in {u.value, i.value}:
+            continue
+        if ("angle_u", phase) not in found:
+            value = LiveValue("", f"Angle U{phase} (nominal)", phase, "angle_u",
+                              120.0 * (phase - 1), "°")  # fmt: skip
+            found["angle_u", phase] = value
+        own = found.get(("angle_i", phase))
+        start = found["angle_u", phase].value or 0.0
+        if own is not None:
+            # the table's angle is to the phase's own voltage; shown is the lag behind U1
+            found["angle_i", phase] = replace(own, value=round(start + (own.value or 0.0), 2))
+        if pf is None or pf.value is None:
+            continue
+        if ("p", phase) not in found:
+            power = (u.value or 0.0) * (i.value or 0.0) * pf.value
+            found["p", phase] = LiveValue(
+                "",
+                f"Active power L{phase} (from U, I, power factor)",
+                phase,
+                "p",
+                round(power, 1),
+                "W",
+            )
+        if own is None:
+            phi = sign * math.degrees(math.acos(max(-1.0, min(1.0, pf.value))))
+            found["angle_i", phase] = LiveValue(
+                "",
+                f"Angle I{phase} (from power factor)",
+                phase,
+                "angle_i",
+                round(start + phi, 1),
+                "°",
+            )
+
+
+def _is_frame(capture: CaptureObject) -> bool:
+    """Clock and status columns, which every record needs."""
+    return capture.is_clock or _is_status(capture)
+
+
+def _is_status(capture: CaptureObject) -> bool:
+    return capture.class_id == 1 and (capture.obis.c, capture.obis.d) == (96, 10)
+
+
+def _place(captures: Sequence[CaptureObject], channel: Channel, profile: str) -> int:
+    if 0 <= channel.column_index < len(captures):
+        return channel.column_index
+    wanted = Obis.parse(channel.obis)
+    for n, capture in enumerate(captures):
+        if capture.obis == wanted and capture.attribute == channel.attribute:
+            return n
+    raise ConversationError(
+        Outcome.REFUSED,
+        f"The load profile {profile} does not capture {channel.obis}.",
+        "Check the channels in the inventory, or what the meter is set to capture.",
+    )
+
+
+def _rows_of(
+    reading: ProfileReading, channels: Sequence[Channel], places: Sequence[int]
+) -> ProfileRows:
+    times = reading.times
+    order = np.argsort(times.utc_s, kind="stable")
+    order = order[times.valid[order]]
+    status = np.zeros(len(order), np.uint8)
+    for column in reading.columns:
+        if _is_status(column.capture) and column.values.dtype.kind in "iu":
+            status = (column.values[order].astype(np.int64) & 0xFF).astype(np.uint8)
+    values, present = {}, {}
+    for channel, place in zip(channels, places, strict=True):
+        column, unit = reading.columns[place], reading.units[place]
+        if column.values.dtype.kind not in "iu":
+            raise ConversationError(
+                Outcome.GARBLED,
+                f"{channel.obis} is captured as text, not as a number.",
+                "Check the channels in the inventory.",
+            )
+        if unit is not None and unit.unit not in {Unit.COUNT, Unit.OTHER}:
+            told = SYMBOL.get(unit.unit, "")
+            if told != channel.unit:
+                raise ConversationError(
+                    Outcome.REFUSED,
+                    f"{channel.obis} is in {told}, the inventory says {channel.unit}.",
+                    "Correct the channel's unit.",
+                )
+        scaler = unit.scaler if unit is not None else channel.scaler
+        values[channel.slug] = _rescaled(column.values[order], scaler - channel.scaler)
+        missing = column.missing
+        there = np.ones(len(order), np.bool_) if missing is None else ~missing[order]
+        present[channel.slug] = there
+    return ProfileRows(times.utc_s[order].astype(np.int64), values, present, status)
+
+
+def _rescaled(values: NDArray[Any], shift: int) -> NDArray[np.int64]:
+    whole: NDArray[np.int64] = values.astype(np.int64)
+    if shift > 0:
+        return whole * int(10**shift)
+    if shift < 0:
+        divisor = int(10**-shift)
+        cut: NDArray[np.int64] = np.where(whole >= 0, whole // divisor, -(-whole // divisor))
+        return cut
+    return whole
+
+
+def _names_of(log: EventLog | None) -> dict[int, tuple[str, int | None]]:
+    """Code of the maker -> neutral name and phase; the first name of a shared code wins."""
+    names: dict[int, tuple[str, int | None]] = {}
+    for name, codes in (log.codes if log is not None else {}).items():
+        if isinstance(codes, int):
+            names.setdefault(codes, (name, None))
+            continue
+        for phase, code in enumerate(codes, 1):
+            shared = len(set(codes)) == 1
+            names.setdefault(code, (name, None if shared else phase))
+    return names

@@ -47,6 +47,7 @@ class Lines:
         Conversation
     ]:  # fmt: skip
         """The meter's conversation, opened when it is not; closed after any failure."""
+        meter = self._inventory.answering(meter)
         line = self._lines.setdefault(meter.id, _Line())
         async with line.lock, self._slots:
             try:

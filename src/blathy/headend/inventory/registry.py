@@ -99,6 +99,10 @@ class Meter:
     logs: tuple[str, ...]
     channels: tuple[Channel, ...]
     state: MeterState
+    zone: Zone
+    medium: str
+    via_point_id: str | None
+    """The point whose meter answers for this one (M-Bus behind an electricity meter)."""
 
     def channel(self, slug: str) -> Channel | None:
         return next((c for c in self.channels if c.slug == slug), None)
@@ -287,8 +291,9 @@ class Inventory:
         for r in connection.execute(sa.select(schema.point_group)):
             groups.setdefault(r.point_id, []).append(r.group_name)
         states = {meter.id: meter.state for meter in self.meters.values()}
+        places = {r.id: r for r in connection.execute(sa.select(schema.point))}
         meters = {
-            r.point_id: _meter_of(r, channels.get(r.id, ()), states.get(r.id))
+            r.point_id: _meter_of(r, places[r.point_id], channels.get(r.id, ()), states.get(r.id))
             for r in connection.execute(sa.select(schema.meter))
         }
         self.points = {
@@ -310,6 +315,11 @@ class Inventory:
 
     def groups(self) -> list[str]:
         return sorted({g for p in self.points.values() for g in p.groups})
+
+    def answering(self, meter: Meter) -> Meter:
+        """The meter that is spoken to for this one: its parent's where both have one address."""
+        parent = self.points.get(meter.via_point_id or "")
+        return parent.meter if parent is not None and parent.meter.url == meter.url else meter
 
     def secrets_of(self, meter: Meter) -> Secrets:
         """Open the meter's keys for a conversation; they are not kept."""
@@ -487,7 +497,9 @@ def _channels_by_meter(connection: Connection) -> dict[int, tuple[Channel, ...]]
     return {meter_id: tuple(channels) for meter_id, channels in found.items()}
 
 
-def _meter_of(row: Any, channels: tuple[Channel, ...], state: MeterState | None) -> Meter:
+def _meter_of(
+    row: Any, place: Any, channels: tuple[Channel, ...], state: MeterState | None
+) -> Meter:
     address = urlsplit(row.url)
     return Meter(
         id=row.id,
@@ -507,6 +519,9 @@ def _meter_of(row: Any, channels: tuple[Channel, ...], state: MeterState | None)
         installed_at=row.installed_at,
         logs=tuple(log for log in row.logs.split(",") if log),
         channels=channels,
+        zone=Zone(place.timezone),
+        medium=place.medium,
+        via_point_id=place.parent_id,
         state=state
         or MeterState(
             MeterStanding(row.state),
