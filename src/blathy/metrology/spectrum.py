@@ -23,7 +23,7 @@ ComplexArray = NDArray[np.complex128]
 
 ORDER_MAX: Final = 50
 SINC_TAPS: Final = 24
-SINC_PHASES: Final = 512
+SINC_PHASES: Final = 1024
 KAISER_BETA: Final = 9.0
 LANES: Final = 8  # channels resampled together
 PASSBAND: Final = 0.76
@@ -215,7 +215,7 @@ def order_limit(sample_rate_hz: float, frequency_hz: float) -> int:
 
 @lru_cache(maxsize=1)
 def sinc_table() -> FloatArray:
-    """(513, 24) interpolation weights; row r is for a point r / 512 after a sample."""
+    """(1025, 24) interpolation weights; row r is for a point r / 1024 after a sample."""
     half = SINC_TAPS // 2
     fraction = np.arange(SINC_PHASES + 1)[:, None] / SINC_PHASES
     distance = np.arange(-half + 1, half + 1)[None, :] - fraction

@@ -309,4 +309,7 @@ def track(
         span = ints[I_TOTAL] - floats[F_TIME]
         if span > 0:
             advance = floats[F_OMEGA] * span
-            _advance_to(ints, floats, oscillator, edges, float(ints[I_TOTAL]), advance, False)
+            coasting = ints[I_COAST] > 0 or ints[I_STEPS] == 0
+            _advance_to(
+                ints, floats, oscillator, edges, float(ints[I_TOTAL]), advance, coasting
+            )

@@ -1,0 +1,227 @@
+"""Four-quadrant energy: exact over a day, additive, in whole micro-units, netted as chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from blathy.metrology import (
+    Apparent,
+    Connection,
+    EnergyRules,
+    Engine,
+    HalfCycleMeter,
+    LossParameters,
+    Measuring,
+    Netting,
+    PulseOutput,
+    Ratios,
+    Wiring,
+)
+from blathy.metrology.energy import EnergyCounter, creep_threshold_w, sums_of
+from blathy.metrology.half_cycle import C_END, C_START
+from blathy.metrology.reference import quadrants
+from tests.metrology.signals import FloatArray, Tones, cut_randomly, random_system, symmetrical
+
+RATE = 10_000
+H = 3600.0
+
+
+def count(
+    frames: np.ndarray, rules: EnergyRules | None = None, connection: Connection | None = None
+):
+    connection = connection or Connection(RATE)
+    engine = Engine(connection, Measuring.registers_only(rules))
+    parts = [engine.push(frames), engine.finish()]
+    return np.concatenate([part.seconds.energy_u for part in parts]), engine
+
+
+@pytest.mark.parametrize("quadrant", [1, 2, 3, 4])
+def test_each_quadrant_counts_in_its_register(quadrant: int) -> None:
+    phi = {1: 0.6, 2: np.pi - 0.6, 3: np.pi + 0.6, 4: -0.6}[quadrant]
+    duration_s = 20.0
+    frames = symmetrical(phi=phi).frames(RATE, duration_s)
+    energy, _ = count(frames)
+    total = energy.sum(axis=0)
+    s = 3 * 230 * 5 * duration_s / H * 1e6
+    p, q = s * np.cos(phi), s * np.sin(phi)
+    expected = [max(p, 0), max(-p, 0), *quadrants(p, q), s if p > 0 else 0, 0 if p > 0 else s]
+    assert np.allclose(total[0], expected, rtol=2e-6, atol=1)
+    assert np.allclose(total[1:], np.tile(np.array(expected) / 3, (3, 1)), rtol=2e-6, atol=1)
+
+
+def test_netting_by_total_or_by_phase() -> None:
+    frames = symmetrical().frames(RATE, 10.0)
+    frames[:, 5] *= -0.5  # a roof on L3
+    a = 230 * 5 * 10 / H * 1e6
+    total, _ = count(frames, EnergyRules(netting=Netting.TOTAL))
+    assert np.allclose(total.sum(axis=0)[0, :2], [1.5 * a, 0], rtol=2e-6, atol=1)
+    phase, _ = count(frames, EnergyRules(netting=Netting.PER_PHASE))
+    assert np.allclose(phase.sum(axis=0)[0, :2], [2 * a, 0.5 * a], rtol=2e-6, atol=1)
+    assert np.array_equal(phase.sum(axis=0)[0], phase.sum(axis=0)[1:].sum(axis=0))
+    assert np.array_equal(phase.sum(axis=0)[1:], total.sum(axis=0)[1:])
+
+
+def test_seconds_add_up_to_the_registers_exactly_for_any_cut() -> None:
+    rng = np.random.default_rng(8)
+    frames = random_system(rng, 50.37).frames(RATE, 12.0).astype(np.float32)
+    whole, engine = count(frames)
+    assert np.array_equal(whole.sum(axis=0), engine.counter.total_u)
+    other = Engine(Connection(RATE), Measuring.registers_only())
+    parts = [other.push(piece) for piece in cut_randomly(rng, frames, 9_000)]
+    parts.append(other.finish())
+    assert np.array_equal(np.concatenate([p.seconds.energy_u for p in parts]), whole)
+    instants = np.concatenate([p.instants for p in parts])
+    assert np.array_equal(instants[3, 25], 50_370)
+
+
+def test_energy_starts_on_the_utc_second() -> None:
+    engine = Engine(Connection(RATE), Measuring.registers_only(), start_utc_ns=7_250_000_000)
+    first = engine.push(symmetrical().frames(RATE, 4.0))
+    last = engine.finish()
+    assert first.seconds.start_utc_s == 7
+    times = np.concatenate([first.seconds.time_s, last.seconds.time_s])
+    assert np.allclose(times, [0.75, 1, 1, 1, 0.25], atol=1e-4)
+    assert np.concatenate([first.seconds.energy_u, last.seconds.energy_u])[1, 0, 0] == (
+        pytest.approx(3 * 230 * 5 / H * 1e6, rel=1e-6)
+    )
+
+
+def _day_of_bursts(rng: np.random.Generator, f_hz: float) -> tuple[FloatArray, float, float]:
+    """Half cycles of a day at one phase, load 2 s on and 2 s off, its edges anywhere in a cycle.
+
+    The rows are what the half-cycle meter hands over; here they come from closed integrals.
+    """
+    w = 2 * np.pi * f_hz
+    n = int(86_400 * 2 * f_hz)
+    edges_s = np.arange(n + 1) / (2 * f_hz)
+    u, i, phi = 230 * np.sqrt(2), 10 * np.sqrt(2), rng.uniform(0.2, 1.2)
+    lead = rng.uniform(0, 0.01)
+
+    def on_time(integral):
+        period = np.floor((edges_s - lead) / 4)
+        rest = edges_s - lead - 4 * period
+        start = lead + 4 * period
+        stop = np.minimum(rest, 2.0) + start
+        per_burst = integral(lead + 4 * np.arange(period.max() + 2) + 2.0) - integral(
+            lead + 4 * np.arange(period.max() + 2)
+        )
+        before = np.concatenate([[0.0], np.cumsum(per_burst)])
+        out = before[np.maximum(period, 0).astype(int)] + integral(stop) - integral(start)
+        return np.where(period < 0, 0.0, out)
+
+    p = on_time(lambda t: u * i / 2 * (np.cos(phi) * t - np.sin(2 * w * t - phi) / (2 * w)))
+    i2 = on_time(lambda t: i * i / 2 * (t - np.sin(2 * w * t - 2 * phi) / (2 * w)))
+    is_ = on_time(lambda t: i / 2 * (np.cos(phi) * t - np.sin(2 * w * t - phi) / (2 * w)))
+    ic = on_time(lambda t: i / 2 * (-np.sin(phi) * t - np.cos(2 * w * t - phi) / (2 * w)))
+    half_s = 1 / (2 * f_hz)
+    rows = np.zeros((n, 3 + 11 + 6))
+    rows[:, C_START], rows[:, C_END] = edges_s[:-1] * RATE, edges_s[1:] * RATE
+    rows[:, 2] = np.where(np.arange(n) % 2 == 0, 32, 0)
+    rows[:, 3] = u * u / 2 * half_s
+    rows[:, 6], rows[:, 7] = np.diff(i2), np.diff(p)
+    rows[:, 8] = u / 2 * half_s
+    rows[:, 10], rows[:, 11] = np.diff(is_), np.diff(ic)
+    on_s = sum(
+        max(min(lead + 4 * k + 2, edges_s[-1]) - (lead + 4 * k), 0.0)
+        for k in range(int(86_400 / 4) + 1)
+    )
+    return rows, p[-1] / H * 1e6, u * i / 2 * np.sin(phi) * on_s / H * 1e6
+
+
+@pytest.mark.parametrize("f_hz", [50.0, 49.87])
+def test_a_day_of_bursts_is_counted_within_a_millionth(f_hz: float) -> None:
+    rows, active_u, reactive_u = _day_of_bursts(np.random.default_rng(1), f_hz)
+    connection = Connection(RATE, Wiring.ONE_PHASE)
+    counter = EnergyCounter(connection)
+    meter = HalfCycleMeter(connection)
+    energy = [counter.add(meter.half_cycles(part)).energy_u for part in np.array_split(rows, 97)]
+    energy.append(counter.finish().energy_u)
+    total = np.concatenate(energy).sum(axis=0)[0]
+    assert total[0] - total[1] == pytest.approx(active_u, rel=1e-7)
+    assert sums_of(total, "R+") - sums_of(total, "R-") == pytest.approx(reactive_u, rel=1e-6)
+    assert np.array_equal(np.concatenate(energy).sum(axis=0), counter.total_u)
+
+
+def test_bursts_from_samples_are_counted_within_a_millionth() -> None:
+    """40 s of waveform, load 2 s on 2 s off switched anywhere; expected: the plain sample sum."""
+    rng = np.random.default_rng(4)
+    frames = random_system(rng, 49.93, order_max=15).frames(RATE, 40.0)
+    on = np.mod(np.arange(len(frames)) - 123, 40_000) < 20_000
+    frames[:, 3:] *= on[:, None]
+    energy, _ = count(frames)
+    joules = (frames[:, :3] * frames[:, 3:]).sum() / RATE
+    total = energy.sum(axis=0)[0]
+    assert total[0] - total[1] == pytest.approx(joules / H * 1e6, rel=1e-6)
+
+
+def test_creep_stops_p_q_s_and_i_together_and_starting_current_counts() -> None:
+    threshold = creep_threshold_w(230.0, 0.02)
+    rules = EnergyRules(creep_p_w=threshold, creep_q_var=threshold)
+    idle, _ = count(symmetrical(i_a=0.008).frames(RATE, 5.0), rules)
+    assert not idle.any()
+    started, _ = count(symmetrical(i_a=0.02).frames(RATE, 5.0), rules)
+    assert started.sum(axis=0)[0, 0] == pytest.approx(3 * 230 * 0.02 * 5 / H * 1e6, rel=1e-4)
+    capacitor, _ = count(symmetrical(i_a=0.02, phi=-np.pi / 2).frames(RATE, 5.0), rules)
+    reactive = sums_of(capacitor.sum(axis=0)[0], "R-")
+    assert reactive == pytest.approx(3 * 230 * 0.02 * 5 / H * 1e6, rel=1e-4)
+
+
+def test_reactive_energy_is_that_of_the_fundamental_alone() -> None:
+    """Harmonic currents with harmonic voltages turn Budeanu's and the delay method, not this."""
+    u = Tones({1: (230, 0.0), 5: (23, 0.3), 7: (11, 1.0)})
+    i = Tones({1: (5, -0.5), 5: (2, 1.5), 7: (1, 2.5)})
+    t = np.arange(10 * RATE) / RATE
+    frames = np.stack([u.at(t, 50), i.at(t, 50)], axis=1)
+    energy, _ = count(frames, connection=Connection(RATE, Wiring.ONE_PHASE))
+    assert energy.sum(axis=0)[0, 2] == pytest.approx(230 * 5 * np.sin(0.5) * 10 / H * 1e6, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", list(Apparent))
+def test_apparent_energy_of_an_unbalanced_system_follows_its_definition(kind: Apparent) -> None:
+    frames = symmetrical(i_a=10.0).frames(RATE, 10.0)
+    frames[:, 4:] = 0.0  # one phase loaded
+    energy, _ = count(frames, EnergyRules(apparent=kind))
+    u, i = 230.0, 10.0
+    # In = I1, so Ie² = (1 + 1) I² / 3 and Ue = U: IEEE 1459 counts the neutral as well
+    expected = {
+        Apparent.ARITHMETIC: u * i,
+        Apparent.VECTOR: u * i,
+        Apparent.EFFECTIVE: 3 * u * i * np.sqrt(2 / 3),
+    }[kind]
+    assert energy.sum(axis=0)[0, 6] == pytest.approx(expected * 10 / H * 1e6, rel=2e-5)
+
+
+def test_pulses_come_from_the_same_accumulator() -> None:
+    energy, engine = count(symmetrical(i_a=20.0).frames(RATE, 20.0))
+    output = PulseOutput(10_000)
+    pulses = output.pulses(energy[:, 0, 0])
+    total = int(engine.counter.total_u[0, 0])
+    assert pulses.sum() == total * 10_000 // 10**9
+    assert pulses[1:-1].max() - pulses[1:-1].min() <= 1
+    again = PulseOutput(10_000)
+    parts = [again.pulses(part) for part in np.array_split(energy[:, 0, 0], 7)]
+    assert np.array_equal(np.concatenate(parts), pulses)
+    late = PulseOutput(1_000)
+    assert np.allclose(late.instants_s(2_500_000, 1.0), [0.4, 0.8])
+    assert np.allclose(late.instants_s(2_500_000, 1.0), [0.2, 0.6, 1.0])
+
+
+def test_transformer_losses_and_ratios() -> None:
+    parameters = LossParameters(r_cu_ohm=0.02, x_s_ohm=0.1, r_fe_ohm=5e4, x_m_ohm=2e4)
+    engine = Engine(Connection(RATE), Measuring(losses=parameters, spectrum=False, flicker=False))
+    parts = [engine.push(symmetrical(i_a=100.0).frames(RATE, 10.0)), engine.finish()]
+    loss = np.concatenate([part.loss_u for part in parts if part.loss_u is not None]).sum(axis=0)
+    i2h, u2h = 3 * 100.0**2 * 10 / H * 1e6, 3 * 230.0**2 * 10 / H * 1e6
+    expected = [0.02 * i2h, u2h / 5e4, 0.1 * i2h, u2h / 2e4, u2h, i2h]
+    assert np.allclose(loss, expected, rtol=1e-5, atol=1)
+    ratios = Ratios(200, 5, 20_000, 100)
+    assert ratios.energy == 8_000
+    assert ratios.primary_imp_per_k(20_000) == 2.5
+    nameplate = LossParameters.of_nameplate(
+        rated_va=100e3, rated_line_v=400, no_load_w=210, load_loss_w=1475,
+        magnetising_percent=1.0, impedance_percent=4.0,
+    )  # fmt: skip
+    i = 100e3 / np.sqrt(3) / 400
+    assert 3 * i * i * nameplate.r_cu_ohm == pytest.approx(1475)
+    assert 400**2 / nameplate.r_fe_ohm == pytest.approx(210)
