@@ -82,6 +82,25 @@ def test_all_meters_share_one_commit_a_second() -> None:
     assert store.commit_due(Instant(2 * second)) is not None
 
 
+def test_a_commit_in_between_never_puts_an_older_state_on_top() -> None:
+    store = Store.in_memory()
+    place = store.meter("m1")
+    ledger = Ledger(PLAN, UTC_2026)
+    place.stage(ledger)
+    slow = store.begin_commit()
+    assert slow is not None
+    ledger.step(block(UTC_2026, 60, 60))
+    place.stage(ledger)
+    assert store.commit().ok  # a command that has to be durable at once
+    store.write(slow)
+    assert store.finish_commit(slow).ok
+    assert place.committed is not None
+    assert place.committed.clock.true_s == ledger.now
+    found = place.load_ledger(PLAN)
+    assert found is not None
+    assert found[0].now == ledger.now
+
+
 def test_nothing_staged_is_written_without_commit(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "meters.db")
     ledger = run_some(store)

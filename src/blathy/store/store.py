@@ -81,6 +81,8 @@ class Batch:
     writings: dict[str, Writing]
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     error: str = ""
+    written: bool = False
+    outcome: Commit | None = None
 
 
 class MeterStore:
@@ -158,6 +160,7 @@ class Store:
         self._factory = factory
         self._lock = threading.RLock()
         self._meters: dict[str, MeterStore] = {}
+        self._in_flight: Batch | None = None
         self._pending: dict[str, Writing] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._failing = ""
@@ -326,17 +329,25 @@ class Store:
         return self.commit()
 
     def begin_commit(self) -> Batch | None:
-        """Take what is staged. `write` may then run in another thread, `finish_commit` again here;
-        at most one batch at a time."""
+        """Take what is staged. `write` may then run in another thread, `finish_commit` again here.
+
+        A batch that is still on its way is brought to its end first.
+        """
+        if self._in_flight is not None:
+            self.write(self._in_flight)
+            self.finish_commit(self._in_flight)
         if not self._pending:
             return None
-        batch = Batch(self._number + 1, self._pending, self._snapshots)
+        self._in_flight = Batch(self._number + 1, self._pending, self._snapshots)
         self._pending, self._snapshots = {}, {}
-        return batch
+        return self._in_flight
 
     def write(self, batch: Batch) -> None:
         """Write to both files; `batch.error` says why nothing became durable."""
         with self._lock:
+            if batch.written:
+                return
+            batch.written = True
             try:
                 self._open_main().write(batch.number, batch.writings)
             except sqlite3.Error as error:
@@ -383,7 +394,13 @@ class Store:
         self._mirror = None
 
     def finish_commit(self, batch: Batch) -> Commit:
-        """Publish the snapshots, or keep everything for the next try."""
+        """Publish the snapshots, or keep everything for the next try; once per batch."""
+        if batch.outcome is None:
+            self._in_flight = None
+            batch.outcome = self._finish(batch)
+        return batch.outcome
+
+    def _finish(self, batch: Batch) -> Commit:
         if batch.error:
             self._failing = batch.error
             for name, writing in batch.writings.items():
