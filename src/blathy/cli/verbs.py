@@ -9,7 +9,16 @@ from typing import Final
 VERBS: Final[dict[str, str]] = {
     "explain": "blathy.cli.explain",
     "requirements": "blathy.cli.requirements",
+    "up": "blathy.cli.up",
     "type-test": "blathy.cli.type_test",
+    "doctor": "blathy.cli.doctor",
+    "meter": "blathy.cli.meter",
+    "model": "blathy.cli.model",
+    "objects": "blathy.cli.objects",
+    "profile": "blathy.cli.profile",
+    "read": "blathy.cli.read",
+    "record": "blathy.cli.record",
+    "replay": "blathy.cli.record",
 }
 
 

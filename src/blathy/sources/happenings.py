@@ -8,7 +8,7 @@ same law and a town started again meets the same past.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -38,6 +38,26 @@ class Rates:
 QUIET: Final = Rates(0, 0, 0, 0, 0, 0, 0)
 
 
+@dataclass(slots=True)
+class LiveOutages:
+    """Outages that somebody caused while the town was live, in whole minutes since 1970 (UTC).
+
+    Kept by whoever causes them; the points of a feeder share one of these.
+    """
+
+    spans: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, first_minute: int, after_minute: int) -> None:
+        """One more outage; it must not overlap another."""
+        self.spans.append((first_minute, after_minute))
+
+    def of_day(self, day_utc: int) -> list[tuple[int, int]]:
+        """The parts that fall into a UTC day, in minutes of that day."""
+        start = day_utc * MINUTES_PER_DAY
+        cut = ((max(a - start, 0), min(b - start, MINUTES_PER_DAY)) for a, b in self.spans)
+        return [(a, b) for a, b in cut if a < b]
+
+
 @dataclass(frozen=True, slots=True)
 class GridSupply(Supply):
     """The grid at one point of one feeder. `neutral_break` is (UTC day, minute, minutes) of a
@@ -51,6 +71,7 @@ class GridSupply(Supply):
     rates: Rates = Rates()
     neutral_break: tuple[int, int, int] | None = None
     u_nominal_mv: int = 230_000
+    live: LiveOutages = field(default_factory=LiveOutages)
 
     def outages(self, day_utc: int) -> Sequence[tuple[int, int]]:
         """The feeder's outages, whole minutes; the same for every point of the feeder."""
@@ -59,7 +80,8 @@ class GridSupply(Supply):
         for _ in range(int(rng.poisson(self.rates.outage))):
             begin = int(rng.integers(5, MINUTES_PER_DAY - 60))
             found.append((begin, begin + int(rng.choice([1, 2, 4, 9, 25, 48]))))
-        return found[:1]  # one a day: overlapping ones would have to be merged
+        own = found[:1]  # one a day: overlapping ones would have to be merged
+        return [*own, *self.live.of_day(day_utc)]
 
     def incidents(self, day_utc: int) -> Sequence[Incident]:
         """Sags and swells of the feeder, tampering and current trouble of the point."""

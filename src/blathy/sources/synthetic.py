@@ -240,6 +240,10 @@ class SyntheticSource:
                 self._days.popitem(last=False)
         return table
 
+    def forget_days(self) -> None:
+        """Compute the days anew: the supply has changed."""
+        self._days.clear()
+
     def _compute(self, day_utc: int) -> DayTable:
         spec = self.spec
         phases = [0, 1, 2] if spec.phases == 3 else [spec.phase_of_single - 1]

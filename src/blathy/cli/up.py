@@ -1,0 +1,306 @@
+"""`blathy up`: the town and its control centre, or a real site, with a live status on one
+screen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+import typer
+import uvicorn
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from blathy.cli.app import CommandError, app
+from blathy.cli.quiet_log import configure_log
+from blathy.headend.api.app import STATIC, create_app
+from blathy.headend.head_end import HeadEnd
+from blathy.headend.inventory.description import DescriptionError, SiteDescription, read_site
+from blathy.store.store import StoreDamagedError
+from blathy.town.director import Director, load_outages
+from blathy.town.town import DEMO_LOGIN, DLMS_PORT, Town, TownError, plan_in
+
+HTTP_PORT: Final = 8000
+STATUS_EVERY_S: Final = 2.0
+STOP_S: Final = 4.0
+
+
+@app.command("up")
+def command(
+    config: Annotated[
+        Path | None, typer.Option(help="Run a real site from site.toml instead of the town.")
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Where meters and readings are kept.")] = Path("town"),
+    port: Annotated[int, typer.Option(help="Port of the portal on 127.0.0.1.")] = HTTP_PORT,
+    dlms_port: Annotated[int, typer.Option(help="Port of the meters.")] = DLMS_PORT,
+    seed: Annotated[int, typer.Option(help="Which town.")] = 1,
+    days: Annotated[int, typer.Option(min=1, max=370, help="Days of history.")] = 30,
+    points: Annotated[int, typer.Option(help="Metering points, about.")] = 40,
+    separate_ports: Annotated[
+        bool,
+        typer.Option(
+            "--separate-ports", help="One port per meter on 127.0.0.1, from --dlms-port up."
+        ),
+    ] = False,
+    headless: Annotated[bool, typer.Option("--headless", help="Plain lines, no screen.")] = False,
+) -> None:
+    """Start the town (or a site) with its meters, control centre and portal. Ctrl-C stops it."""
+    configure_log(data / "blathy.log")
+    settings = Settings(config, data, port, dlms_port, seed, days, points, separate_ports, headless)
+    try:
+        asyncio.run(_run(settings))
+    except (TownError, DescriptionError, StoreDamagedError, ValueError) as error:
+        raise CommandError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line said."""
+
+    config: Path | None
+    data: Path
+    port: int
+    dlms_port: int
+    seed: int
+    days: int
+    points: int
+    separate_ports: bool
+    headless: bool
+
+
+class Steps:
+    """Progress as bars on a screen, or as lines."""
+
+    def __init__(self, console: Console, headless: bool) -> None:
+        self.console = console
+        self._headless = headless
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+
+    def __enter__(self) -> Self:
+        if not self._headless:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._headless:
+            self._bars.stop()
+
+    @contextlib.contextmanager
+    def step(self, what: str) -> Iterator[Callable[[int, int, str], None]]:
+        """One step; the yielded function reports (done, total, note)."""
+        begun = time.monotonic()
+        if self._headless:
+            self.console.print(f"{what} …", highlight=False)
+            yield lambda _done, _total, _note: None
+            self.console.print(f"{what}: {time.monotonic() - begun:.1f} s", highlight=False)
+            return
+        task = self._bars.add_task(what, total=None, note="")
+
+        def report(done: int, total: int, note: str) -> None:
+            self._bars.update(task, completed=done, total=total or 1, note=note)
+
+        yield report
+        self._bars.update(task, completed=1, total=1)
+
+
+def _free(port: int, what: str, option: str) -> None:
+    """Say early and clearly that a port is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise CommandError(
+                f"port {port} for {what} is in use ({error.strerror}); choose another with {option}"
+            ) from error
+
+
+async def _run(settings: Settings) -> None:
+    _free(settings.port, "the portal", "--port")
+    console = Console(stderr=False, soft_wrap=settings.headless)
+    if not STATIC.joinpath("index.html").exists():
+        console.print("[yellow]The portal is not built; run `make setup`. The API works.[/yellow]")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        with Steps(console, settings.headless) as steps:
+            if settings.config:
+                head = await stack.enter_async_context(_site(settings))
+            else:
+                head = await stack.enter_async_context(_town(settings, steps, stop))
+            await stack.enter_async_context(_portal(head, settings.port))
+            if not stop.is_set():
+                await _collect(head, steps, stop)
+        if not stop.is_set():
+            await _watch(console, head, settings, stop)
+        console.print("stopping …", highlight=False)
+    console.print("stopped; everything is kept in", str(settings.data), highlight=False)
+
+
+@contextlib.asynccontextmanager
+async def _site(settings: Settings) -> AsyncIterator[HeadEnd]:
+    assert settings.config is not None
+    site = read_site(settings.config)
+    async with _head_end(settings.data, site, settings.days) as head:
+        yield head
+
+
+@contextlib.asynccontextmanager
+async def _head_end(data: Path, site: SiteDescription, days: int) -> AsyncIterator[HeadEnd]:
+    head = HeadEnd.open(data / "headend", site, history_days=days)
+    await head.start()
+    try:
+        yield head
+    finally:
+        await asyncio.wait_for(head.stop(), STOP_S)
+
+
+@contextlib.asynccontextmanager
+async def _town(settings: Settings, steps: Steps, stop: asyncio.Event) -> AsyncIterator[HeadEnd]:
+    if not settings.separate_ports:
+        _free(settings.dlms_port, "the meters", "--dlms-port")
+    plan = plan_in(settings.data, settings.seed, settings.points, settings.days, int(time.time()))
+    town = Town(plan)
+    load_outages(town, settings.data)
+    fleet = town.fleet(settings.data, time.time)
+    try:
+        with steps.step("meters measure their history") as report:
+            note = f"{len(fleet.running)} meters"
+
+            def progress(done: int, total: int) -> None:
+                report(done, total, note)
+                if stop.is_set():
+                    raise asyncio.CancelledError
+
+            await asyncio.to_thread(fleet.catch_up, int(time.time()), progress)
+        await fleet.serve(settings.dlms_port, separate_ports=settings.separate_ports)
+        fleet.start()
+        ports = {one.name: one.port for one in fleet.running.values()}
+        site = town.site(settings.dlms_port, ports if settings.separate_ports else None)
+        director = asyncio.create_task(
+            Director(town, fleet, settings.data, time.time).run(), name="director"
+        )
+        try:
+            async with _head_end(settings.data, site, settings.days) as head:
+                yield head
+        finally:
+            director.cancel()
+            await asyncio.gather(director, return_exceptions=True)
+    finally:
+        await fleet.stop()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handlers: stopping is one decision for the whole process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _portal(head: HeadEnd, port: int) -> AsyncIterator[None]:
+    server = _Server(
+        uvicorn.Config(
+            create_app(head), host="127.0.0.1", port=port, log_config=None, access_log=False,
+            lifespan="off", timeout_graceful_shutdown=1,
+        )
+    )  # fmt: skip
+    task = asyncio.create_task(server.serve(), name="portal")
+    while not server.started and not task.done():  # noqa: ASYNC110 - it has no event to wait for
+        await asyncio.sleep(0.02)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.wait({task}, timeout=2.0)
+
+
+async def _collect(head: HeadEnd, steps: Steps, stop: asyncio.Event) -> None:
+    with steps.step("control centre collects it") as report:
+        work = asyncio.create_task(head.collect_history(report))
+        asked = asyncio.create_task(stop.wait())
+        await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if not work.done():
+            work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        if work.done() and not work.cancelled() and (error := work.exception()):
+            raise error
+
+
+async def _watch(console: Console, head: HeadEnd, settings: Settings, stop: asyncio.Event) -> None:
+    address = f"http://127.0.0.1:{settings.port}"
+    login = "" if settings.config else f" (log in: {DEMO_LOGIN[0]} / {DEMO_LOGIN[1]})"
+    if settings.headless:
+        console.print(f"portal ready at {address}{login}", highlight=False)
+        await stop.wait()
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while not stop.is_set():
+            live.update(_screen(await head.situation.overview(), address, login), refresh=True)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), STATUS_EVERY_S)
+
+
+def _kilowatts(value_w: float | None) -> str:
+    return "–" if value_w is None else f"{value_w / 1000:.1f} kW"
+
+
+def _screen(now: dict[str, Any], address: str, login: str) -> Table:
+    """The one-screen status."""
+    outer = Table.grid(padding=(0, 0))
+    title = Text.assemble(
+        ("blathy  ", "bold"), (address, "bold blue"), login, f"  pid {os.getpid()}"
+    )
+    outer.add_row(title)
+    meters, complete = now["meters"], now["completeness"]
+    outer.add_row(
+        f"{now['now']}   load {_kilowatts(now['load_w'])}   export {_kilowatts(now['export_w'])}   "
+        f"meters {meters['reachable']}/{meters['total']} reachable   "
+        f"readings {complete['ratio']:.2%} complete"
+    )
+    feeders = Table(box=None, padding=(0, 2), title_justify="left")
+    for name, justify in (
+        ("station", "left"), ("feeder", "left"), ("points", "right"), ("load", "right"),
+        ("export", "right"), ("alarms", "right"),
+    ):  # fmt: skip
+        feeders.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for station in now["stations"]:
+        for feeder in station["feeders"]:
+            feeders.add_row(
+                station["name"],
+                feeder["name"],
+                str(feeder["points"]),
+                _kilowatts(feeder["load_w"]),
+                _kilowatts(feeder["export_w"]),
+                str(feeder["alarms"]),
+            )
+    outer.add_row(feeders)
+    outer.add_row("")
+    for event in now["events"][:6]:
+        outer.add_row(Text(f"{event['at']}  {event['point']['name']:<28.28} {event['name']}"))
+    outer.add_row("")
+    outer.add_row(Text("Ctrl-C stops; everything is kept.", "dim"))
+    return outer

@@ -1,0 +1,266 @@
+"""The town as a running whole: sources, meters on their ports, and the description the head-end
+reads.
+
+Everything follows from the seed and the day the history begins; both are kept in the data
+directory, so a town that is started again has the same meters, keys, loads and past.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from blathy.clock import Zone, iso_utc
+from blathy.fleet.fleet import Fleet
+from blathy.headend.inventory.description import (
+    AssociationDescription,
+    FeederDescription,
+    MeterDescription,
+    PointDescription,
+    SiteDescription,
+    StationDescription,
+    UserDescription,
+)
+from blathy.meter.identity import MeterIdentity, identity_of
+from blathy.meter.meter import Meter
+from blathy.meter.plan import MeterOptions
+from blathy.models import MODELS
+from blathy.models.model import Level, Mechanism, Model
+from blathy.sources.happenings import GridSupply, LiveOutages
+from blathy.sources.measured import MeasuredSource
+from blathy.sources.source import IntervalSource
+from blathy.sources.synthetic import FeederSource, LoadSpec, SyntheticSource
+from blathy.town.channels import channels_of
+from blathy.town.streets import FEEDERS, STATIONS, TownPoint, streets
+
+TOWN_FILE: Final = "town.json"
+METERS_FILE: Final = "meters.sqlite"
+ZONE: Final = "Europe/Budapest"
+SERIAL_BASE: Final = 68_500_000
+HEAD_MODEL: Final = "esox"
+HEAD_CT_RATIO: Final = 80
+DLMS_PORT: Final = 4059
+DEMO_LOGIN: Final = ("demo", "demo")
+NEUTRAL_BREAK_DAYS_AGO: Final = 6
+CONFIGURATION: Final = (
+    (Level.MANAGEMENT, Mechanism.HLS_GMAC),
+    (Level.INSTALLER, Mechanism.HLS_GMAC),
+    (Level.READER, Mechanism.LLS),
+)
+
+
+class TownError(Exception):
+    """The town cannot be set up; the sentence says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TownPlan:
+    """What a town is made from. `begin_utc_s` is the first second of its history."""
+
+    seed: int
+    points: int
+    begin_utc_s: int
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {"seed": self.seed, "points": self.points, "begin": self.begin_utc_s}, indent=1
+        )
+
+
+def plan_in(data_dir: Path, seed: int, points: int, days: int, now_utc_s: int) -> TownPlan:
+    """The plan kept in the directory, or a new one that is written there.
+
+    Raise TownError where the directory holds another town.
+    """
+    path = data_dir / TOWN_FILE
+    if path.exists():
+        try:
+            kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            found = TownPlan(int(kept["seed"]), int(kept["points"]), int(kept["begin"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise TownError(f"{path} is damaged; use another directory with --data") from error
+        if (found.seed, found.points) != (seed, points):
+            raise TownError(
+                f"{data_dir} holds a town of {found.points} points with seed {found.seed}; "
+                f"start it with --seed {found.seed} --points {found.points}, or use another --data"
+            )
+        return found
+    zone = Zone(ZONE)
+    begin = zone.day_start(zone.day_of(now_utc_s) - timedelta(days=days))
+    made = TownPlan(seed, points, int(begin))
+    data_dir.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.write_text(made.to_json(), "utf-8")
+    draft.replace(path)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One electricity meter of the town."""
+
+    id: str
+    name: str
+    kind: str
+    feeder: int
+    host: str
+    serial: int
+    model: Model
+    identity: MeterIdentity
+    options: MeterOptions
+    source: IntervalSource
+    plan: TownPoint | None
+
+
+class Town:
+    """The places of a town and how to run them."""
+
+    def __init__(self, plan: TownPlan) -> None:
+        self.plan = plan
+        self.zone = Zone(ZONE)
+        self.places: list[Place] = []
+        self.outages = tuple(LiveOutages() for _ in FEEDERS)
+        self._heads: list[FeederSource] = []
+        for index, rows in enumerate(streets(plan.points)):
+            self._feeder(index, rows)
+
+    def _feeder(self, feeder: int, rows: tuple[TownPoint, ...]) -> None:
+        loads = []
+        for number, row in enumerate(rows, 1):
+            point = self._load(feeder, number, row)
+            loads.append(point)
+            source: IntervalSource = MeasuredSource(point) if row.waveforms else point
+            self._place(feeder, number, row.name, row.kind, row.model, row.ct_ratio, source, row)
+        head = FeederSource(
+            LoadSpec(phases=3),
+            self.plan.seed,
+            (feeder + 1) * 1000,
+            self.zone,
+            parts=tuple(loads),
+            resistance_ohm=FEEDERS[feeder].resistance_ohm,
+        )
+        self._heads.append(head)
+        name = f"{FEEDERS[feeder].name} feeder"
+        self._place(feeder, 250, name, "feeder", HEAD_MODEL, HEAD_CT_RATIO, head, None)
+
+    def _load(self, feeder: int, number: int, row: TownPoint) -> SyntheticSource:
+        key = (feeder + 1) * 1000 + number
+        neutral = None
+        if row.neutral_breaks:
+            day = (self.plan.begin_utc_s + 24 * 86_400) // 86_400
+            neutral = (day, 11 * 60 + 20, 35)
+        supply = GridSupply(self.plan.seed, feeder, key, row.load.phases, neutral_break=neutral)
+        return SyntheticSource(row.load, self.plan.seed, key, self.zone, supply)
+
+    def _place(
+        self,
+        feeder: int,
+        number: int,
+        name: str,
+        kind: str,
+        model_key: str,
+        ct_ratio: int,
+        source: IntervalSource,
+        row: TownPoint | None,
+    ) -> None:
+        model = MODELS[model_key]
+        serial = SERIAL_BASE + (feeder + 1) * 1000 + number
+        options = MeterOptions(
+            zone=ZONE,
+            mechanisms=CONFIGURATION,
+            overcurrent_ma=model.ratings.i_max_ma * ct_ratio if ct_ratio > 1 else 0,
+        )
+        self.places.append(
+            Place(
+                f"{FEEDERS[feeder].id.lower()}-{f'{number:02d}' if row else 'head'}",
+                name, kind, feeder, f"127.1.{feeder + 1}.{number}", serial, model,
+                identity_of(model, serial, f"town/{self.plan.seed}"), options, source, row,
+            )
+        )  # fmt: skip
+
+    def forget_days(self) -> None:
+        """Let the feeders' sums be computed anew: an outage has been added."""
+        for head in self._heads:
+            head.forget_days()
+
+    # --- the meters -------------------------------------------------------------------------------
+
+    def fleet(self, data_dir: Path, now: Callable[[], float]) -> Fleet:
+        """The meters with their books as they were kept, not yet caught up."""
+        fleet = Fleet.open(data_dir / METERS_FILE, now)
+        for place in self.places:
+            meter = Meter(
+                place.model,
+                place.identity,
+                start_utc_s=self.plan.begin_utc_s,
+                entropy=secrets.token_bytes,
+                options=place.options,
+                keeper=fleet.keeper(place.id),
+                drift_ppb=drift_ppb(place),
+            )
+            fleet.add(place.id, meter, place.source, place.host)
+        return fleet
+
+    # --- what the head-end is told ----------------------------------------------------------------
+
+    def site(self, port: int, ports: dict[str, int] | None = None) -> SiteDescription:
+        """The site as the head-end's inventory takes it. `ports` names a port of 127.0.0.1 per
+        place where the meters do not have addresses of their own."""
+        return SiteDescription(
+            name="Blathy town",
+            stations=tuple(StationDescription(s.id, s.name, s.rated_kva) for s in STATIONS),
+            feeders=tuple(FeederDescription(f.id, f.name, f.station) for f in FEEDERS),
+            points=tuple(self._point(place, port, ports) for place in self.places),
+            timezone=ZONE,
+            simulated=True,
+            users=(UserDescription(*DEMO_LOGIN, role="admin"),),
+            demo_login=DEMO_LOGIN,
+        )
+
+    def _point(self, place: Place, port: int, ports: dict[str, int] | None) -> PointDescription:
+        feeder = FEEDERS[place.feeder]
+        where = f"127.0.0.1:{ports[place.id]}" if ports else f"{place.host}:{port}"
+        return PointDescription(
+            id=place.id,
+            name=place.name,
+            kind=place.kind,
+            station=feeder.station,
+            feeder=feeder.id,
+            meter=MeterDescription(
+                serial=place.identity.serial_text,
+                model=place.model.key,
+                url=f"dlms://{where}",
+                associations=(management_of(place.identity),),
+                channels=channels_of(place.model),
+                system_title=place.identity.system_title.hex(),
+                manufacturer=place.model.maker,
+                installed_at=iso_utc(self.plan.begin_utc_s),
+            ),
+            address=f"{place.name}, {ZONE.partition('/')[2]}",
+            timezone=ZONE,
+            groups=("feeders",) if place.plan is None else ("customers",),
+            protected=bool(place.plan and place.plan.protected),
+        )
+
+
+def management_of(identity: MeterIdentity) -> AssociationDescription:
+    """How the head-end enters: client 1, HLS-GMAC, everything authenticated and encrypted."""
+    return AssociationDescription(
+        client_sap=1,
+        mechanism="hls_gmac",
+        ciphered=True,
+        encryption_key=identity.encryption_key,
+        authentication_key=identity.authentication_key,
+    )
+
+
+def drift_ppb(place: Place) -> int:
+    """The error of the meter's quartz: within its model's limit, the same for ever."""
+    limit_ppb = place.model.clock.drift_ppm * 1000
+    draw = int.from_bytes(place.identity.master_key[:4], "big")
+    return draw % (2 * limit_ppb + 1) - limit_ppb if limit_ppb else 0
