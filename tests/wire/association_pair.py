@@ -73,6 +73,7 @@ class ToyMeter:
 
     values: dict[tuple[int, bytes, int], bytes] = field(default_factory=dict)
     calls: list[tuple[MethodRef, bytes]] = field(default_factory=list)
+    writes: list[tuple[AttributeRef, bytes]] = field(default_factory=list)
     asked: list[tuple[AttributeRef, Requester]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -94,6 +95,7 @@ class ToyMeter:
     def set(self, ref: AttributeRef, value: bytes, who: Requester) -> None:
         if ref.obis != WRITABLE.obis:
             raise AccessError(DataAccessResult.READ_WRITE_DENIED)
+        self.writes.append((ref, value))
         self.values[ref.class_id, bytes(ref.obis), ref.attribute] = value
 
     def invoke(self, ref: MethodRef, parameters: bytes, who: Requester) -> bytes:

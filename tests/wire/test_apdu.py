@@ -1,4 +1,4 @@
-"""xDLMS APDUs: the worked octets both ways, what must be refused, and bombs that must not go off."""
+"""xDLMS APDUs: the worked octets both ways, what must be refused, bombs that must not go off."""
 
 from __future__ import annotations
 

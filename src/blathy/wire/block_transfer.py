@@ -121,7 +121,8 @@ class BlockExchange:
         ]
         self._next = until + 1
         self._own_number = max(self._own_number, until)
-        self._deadline = Instant(now + ANSWER_TIMEOUT_NS)
+        patience = 1 if self.initiator else REPEATS_MAX + 2  # the server waits to be asked again
+        self._deadline = Instant(now + patience * ANSWER_TIMEOUT_NS)
         return sent
 
     # Receiving
