@@ -1,0 +1,240 @@
+"""`blathy meter run`: one meter on real ports, with a load behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from blathy.cli.app import CommandError, app
+from blathy.cli.model import model_of
+from blathy.clock import Zone
+from blathy.meter.keeping import Keeper, StoreKeeper, VolatileKeeper
+from blathy.meter.meter import Meter, new_meter
+from blathy.meter.plan import MeterOptions
+from blathy.meter.power_file import LoadFileError, read_power_file
+from blathy.models.model import Association, Ciphering, Level, Mechanism, Model, ModelError
+from blathy.registers.state import StateError
+from blathy.sources.source import IntervalSource
+from blathy.sources.synthetic import LoadSpec, SyntheticSource
+from blathy.store.store import StorageError, Store, StoreDamagedError
+from blathy.transport.dlms_session import Framing, serve_dlms
+from blathy.transport.errors import MeterError
+from blathy.transport.listener import TcpListener
+from blathy.transport.session import Endpoint
+from blathy.wire.association_events import ServerEvent
+from blathy.wire.server import LogicalDevice
+
+meter_app = typer.Typer(help="Run one meter.", no_args_is_help=True)
+app.add_typer(meter_app, name="meter")
+
+FRAMINGS: Final = {"dlms-tcp": Framing.DETECT, "dlms-hdlc": Framing.HDLC}
+AUTHENTICATIONS: Final = {
+    "lls": Mechanism.LLS,
+    "hls5": Mechanism.HLS_GMAC,
+}
+URL_AUTHENTICATION: Final = {
+    Mechanism.NONE: "none",
+    Mechanism.LLS: "lls",
+    Mechanism.HLS_GMAC: "hls5",
+}
+HISTORY_STEP_S: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class PortWish:
+    """A port that was asked for: `dlms-tcp:127.0.0.1:4059`."""
+
+    protocol: str
+    host: str
+    port: int
+
+
+def port_wish(text: str) -> PortWish:
+    """Read a port; CommandError where it is none."""
+    parts = text.split(":")
+    if len(parts) != 3 or parts[0] not in FRAMINGS or not parts[2].isdigit():
+        ways = ", ".join(FRAMINGS)
+        raise CommandError(f"{text!r} is no port; write PROTOCOL:HOST:PORT with one of {ways}")
+    number = int(parts[2])
+    if number > 65_535:
+        raise CommandError(f"port {number} is too large; use 1 to 65535, or 0 for any free one")
+    return PortWish(parts[0], parts[1], number)
+
+
+def load_of(text: str, found: Model, seed: int, zone: str) -> IntervalSource:
+    """The load behind the meter: a shape (`h0`, `h0:3500`), a constant power or a file."""
+    name, _, number = text.partition(":")
+    phases = len(found.phases)
+    if (path := Path(text)).exists():
+        try:
+            return read_power_file(path, phases)
+        except LoadFileError as error:
+            raise CommandError(str(error)) from error
+    try:
+        annual_kwh = float(number) if number else 3000.0
+        spec = LoadSpec(shape=name, annual_kwh=annual_kwh, phases=phases)
+        source = SyntheticSource(spec, seed, 1, Zone(zone))
+        source.block(1_767_225_600, 1, 60)
+    except ValueError as error:
+        raise CommandError(
+            f"{text!r} is no load: {error}; write a shape as h0:3500 (kWh a year) or a CSV file"
+        ) from error
+    return source
+
+
+def _options(found: Model, zone: str, auth: str, period_s: int, layout: str) -> MeterOptions:
+    mechanisms: tuple[tuple[Level, Mechanism], ...] = ()
+    if auth:
+        if auth not in AUTHENTICATIONS:
+            ways = ", ".join(AUTHENTICATIONS)
+            raise CommandError(f"{auth!r} is no way to authenticate; use one of {ways}")
+        chosen = AUTHENTICATIONS[auth]
+        mechanisms = tuple((a.level, chosen) for a in found.associations)
+    return MeterOptions(zone=zone, mechanisms=mechanisms, period_s=period_s, layout=layout)
+
+
+def connection_lines(meter: Meter, places: Sequence[tuple[str, int]]) -> list[str]:
+    """How to connect: an address for every client, with its secrets."""
+    lines = [f"system title {meter.identity.system_title.hex()}"]
+    for host, port in places:
+        for association in meter.model.associations:
+            if association.pre_established or association.needs_open_seal:
+                continue
+            lines.append(f"{association.level.value:<12} {_url(meter, association, host, port)}")
+    return lines
+
+
+def _url(meter: Meter, association: Association, host: str, port: int) -> str:
+    mechanism = meter.mechanism_of(association)
+    url = (
+        f"dlms://{host}:{port}?client={association.client_sap}&auth={URL_AUTHENTICATION[mechanism]}"
+    )
+    if mechanism is Mechanism.LLS:
+        url += f"&password={meter.secret_of(association).decode('ascii', 'replace')}"
+    if mechanism is Mechanism.HLS_GMAC or association.ciphering is Ciphering.REQUIRED:
+        url += f"&ek={meter.key('unicast').hex()}&ak={meter.key('authentication').hex()}"
+    return url
+
+
+def _keeper(data: Path | None, name: str) -> tuple[Keeper, Store | None]:
+    if data is None:
+        return VolatileKeeper(), None
+    try:
+        store = Store.open(data / "meter.sqlite")
+    except (StoreDamagedError, OSError) as error:
+        raise CommandError(f"{data} cannot be opened: {error}") from error
+    return StoreKeeper(store, name), store
+
+
+@meter_app.command("run")
+def run_meter(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="See `blathy model list`.")],
+    port: Annotated[
+        list[str], typer.Option(help="PROTOCOL:HOST:PORT; dlms-tcp or dlms-hdlc. May be repeated.")
+    ] = ["dlms-tcp:127.0.0.1:4059"],  # noqa: B006 - typer copies it
+    load: Annotated[str, typer.Option(help="A load shape such as h0:3500, or a CSV file.")] = "h0",
+    data: Annotated[Path | None, typer.Option(help="Directory that keeps the meter.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides load, keys and clock drift.")] = 1,
+    serial: Annotated[int, typer.Option(help="Serial number, up to 8 digits.")] = 12_345_678,
+    auth: Annotated[str, typer.Option(help="lls or hls5; the model's own way if left out.")] = "",
+    zone: Annotated[str, typer.Option(help="Time zone of the meter.")] = "Europe/Budapest",
+    days: Annotated[int, typer.Option(min=0, max=4000, help="Days of history to begin with.")] = 1,
+    period: Annotated[int, typer.Option(help="Load profile period in seconds.")] = 0,
+    layout: Annotated[str, typer.Option(help="Load profile columns, e.g. 'A+/A-'.")] = "",
+    outside: Annotated[bool, typer.Option(help="Allow other machines to connect.")] = False,
+) -> None:
+    """Run one meter until Ctrl-C; print how to connect to it."""
+    found = model_of(name)
+    wishes = [port_wish(text) for text in port]
+    if not 0 < serial < 10**8:
+        raise CommandError(f"serial number {serial} does not fit; use 1 to 99999999")
+    try:
+        options = _options(found, zone, auth, period, layout)
+        source = load_of(load, found, seed, zone)
+        keeper, store = _keeper(data, f"{found.key}-{serial}")
+        start = int(time.time()) // 60 * 60 - days * 86_400
+        meter = new_meter(
+            found, serial, f"meter/{seed}", start_utc_s=start, entropy=secrets.token_bytes,
+            options=options, keeper=keeper,
+        )  # fmt: skip
+    except (ModelError, ValueError) as error:
+        if isinstance(error, StateError):
+            raise CommandError(
+                f"{data} holds a meter with other options ({error}); choose another --data"
+            ) from error
+        raise CommandError(str(error)) from error
+    except StorageError as error:
+        raise CommandError(f"nothing can be kept in {data}: {error}") from error
+    try:
+        asyncio.run(_serve(meter, source, wishes, outside=outside))
+    except MeterError as error:
+        raise CommandError(str(error)) from error
+    finally:
+        meter.switch_off()
+        if store is not None:
+            store.close()
+
+
+async def _serve(
+    meter: Meter, source: IntervalSource, wishes: Sequence[PortWish], *, outside: bool
+) -> None:
+    device = meter.logical_device()
+
+    def lookup(_endpoint: Endpoint, server: int, _physical: int | None) -> LogicalDevice | None:
+        return device if server in {1, 16} else None
+
+    def on_event(_endpoint: Endpoint, _device: LogicalDevice, event: ServerEvent) -> None:
+        meter.associations_event(event)
+
+    meter.advance(source, int(time.time()) // HISTORY_STEP_S * HISTORY_STEP_S, HISTORY_STEP_S)
+    listeners: list[TcpListener] = []
+    places: list[tuple[str, int]] = []
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        for wish in wishes:
+            listener, bound = await serve_dlms(
+                lookup, wish.host, wish.port, framing=FRAMINGS[wish.protocol],
+                on_event=on_event, outside=outside,
+            )  # fmt: skip
+            listeners.append(listener)
+            places.append((wish.host, bound))
+        typer.echo(f"{meter.model.name} {meter.identity.serial_text} runs. Connect with:")
+        for line in connection_lines(meter, places):
+            typer.echo(f"  {line}")
+        typer.echo("Ctrl-C ends it.")
+        await _live(meter, source, stop)
+    finally:
+        for listener in listeners:
+            await listener.stop()
+
+
+async def _live(meter: Meter, source: IntervalSource, stop: asyncio.Event) -> None:
+    """Step the meter once a second until it is to stop."""
+    while not stop.is_set():
+        now = int(time.time())
+        while (left := now - meter.ledger.now) > 0:
+            to_minute = -meter.ledger.now % 60
+            coarse = left >= 120 and not to_minute
+            step_s = 60 if coarse else 1
+            meter.step(
+                source.block(meter.ledger.now, min(left, to_minute or left) // step_s, step_s)
+            )
+        meter.commit()
+        try:
+            await asyncio.wait_for(stop.wait(), 1.0 - time.time() % 1.0)
+        except TimeoutError:
+            continue
+
+
+__all__ = ["connection_lines", "load_of", "port_wish", "run_meter"]

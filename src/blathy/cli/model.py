@@ -1,0 +1,177 @@
+"""`blathy model`: the meters of the data sheets, as their tables say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from blathy.cli.app import CommandError, app
+from blathy.models import MODELS, Model, model
+from blathy.quantity import SYMBOL
+
+models_app = typer.Typer(help="The meters of the data sheets.", no_args_is_help=True)
+app.add_typer(models_app, name="model")
+
+
+def model_of(name: str) -> Model:
+    """The model of that name; CommandError with the names there are."""
+    try:
+        return model(name)
+    except KeyError as error:
+        raise CommandError(f"{error.args[0]}; see blathy model list") from error
+
+
+@models_app.command("list")
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the meters that can be run and read."""
+    if as_json:
+        rows = [{"key": m.key, "name": m.name, "title": m.title} for m in MODELS.values()]
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table("model", "meter", "phases", "rows", "load profile", box=None, pad_edge=False)
+    for found in MODELS.values():
+        main = found.profiles[0]
+        table.add_row(
+            found.key,
+            f"{found.name}: {found.title}",
+            str(len(found.phases)),
+            str(len(found.rows)),
+            f"{main.records():,} x {main.period_s // 60} min".replace(",", " "),
+        )
+    Console().print(table)
+
+
+@models_app.command("show")
+def show_model(
+    name: Annotated[str, typer.Argument(help="A name from `blathy model list`.")],
+    rows: Annotated[bool, typer.Option("--rows/--no-rows", help="List every register.")] = True,
+) -> None:
+    """Show what a meter has, and what of it is assumed."""
+    found = model_of(name)
+    console = Console()
+    console.print(f"[bold]{found.name}[/bold] · {found.title} · {found.maker} ({found.flag})")
+    console.print(found.description)
+    console.print("sources: " + "; ".join(found.sources))
+    _print_ratings(console, found)
+    _print_profiles(console, found)
+    _print_logs(console, found)
+    _print_access(console, found)
+    if rows:
+        _print_rows(console, found)
+    _print_assumptions(console, found)
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print(f"\n[bold]{text}[/bold]")
+
+
+def _print_ratings(console: Console, found: Model) -> None:
+    ratings = found.ratings
+    _heading(console, "Name plate")
+    currents = ", ".join(f"{ma / 1000:g}" for ma in ratings.i_ref_ma)
+    lines = {
+        "connection": found.connection,
+        "voltage": ", ".join(f"{volt} V" for volt in ratings.un_v),
+        "current": f"{currents} ({ratings.i_max_ma / 1000:g}) A",
+        "class": "active "
+        + " / ".join(ratings.accuracy_active)
+        + (
+            ", reactive " + " / ".join(ratings.accuracy_reactive)
+            if ratings.accuracy_reactive
+            else ""
+        ),
+        "constant": f"{ratings.imp_per_kwh} imp/kWh" if ratings.imp_per_kwh else "none",
+        **found.plate,
+    }
+    for key, value in lines.items():
+        console.print(f"  {key:<18} {value}")
+    for port in found.ports:
+        note = f" ({port.note})" if port.note else ""
+        console.print(f"  port {port.key:<13} {', '.join(port.protocols)}{note}")
+
+
+def _print_profiles(console: Console, found: Model) -> None:
+    _heading(console, "Profiles")
+    table = Table("profile", "OBIS", "columns", "period", "records", "days", box=None)
+    for profile in found.profiles:
+        for period_s in profile.periods_s:
+            records = profile.records(period_s)
+            minutes = f"{period_s // 60} min" if period_s >= 60 else f"{period_s} s"
+            table.add_row(
+                profile.title,
+                str(profile.obis),
+                str(len(profile.columns)),
+                minutes,
+                str(records),
+                str(records * period_s // 86_400),
+            )
+    for billing in found.billing:
+        table.add_row(
+            billing.title,
+            str(billing.obis),
+            str(len(billing.columns)),
+            billing.stop.value,
+            str(billing.entries),
+            "",
+        )
+    console.print(table)
+
+
+def _print_logs(console: Console, found: Model) -> None:
+    _heading(console, "Event logs")
+    for log in found.logs:
+        console.print(
+            f"  {log.obis!s:<16} {log.title:<36} {log.entries} entries, {len(log.codes)} kinds"
+        )
+
+
+def _print_access(console: Console, found: Model) -> None:
+    _heading(console, "Associations")
+    for association in found.associations:
+        ways = ", ".join(m.name.lower().replace("_", "-") for m in association.mechanisms)
+        seal = ", only with the seal open" if association.needs_open_seal else ""
+        console.print(
+            f"  client {association.client_sap:<4} {association.level.value:<13} {ways},"
+            f" cipher {association.ciphering.value}{seal}"
+        )
+
+
+def _print_rows(console: Console, found: Model) -> None:
+    _heading(console, "Registers")
+    table = Table("OBIS", "class", "what", "type", "unit", "", box=None)
+    for row in found.rows:
+        unit = SYMBOL.get(row.shown_unit, "")
+        scaled = f"10^{row.scaler} {unit}".rstrip() if row.scaler else unit
+        table.add_row(
+            str(row.obis),
+            str(row.class_id),
+            row.title,
+            row.data_type.name.lower(),
+            scaled,
+            "assumed" if row.assumed else "",
+        )
+    console.print(table)
+
+
+def _print_assumptions(console: Console, found: Model) -> None:
+    _heading(console, "Assumed, because no public document says it")
+    for text in _assumptions(found):
+        console.print(f"  - {text}")
+    if found.quirks:
+        _heading(console, "Peculiarities")
+        for text in found.quirks:
+            console.print(f"  - {text}")
+
+
+def _assumptions(found: Model) -> Iterable[str]:
+    yield from found.assumptions
+    count = len(found.assumed_rows())
+    if count:
+        yield f"{count} of {len(found.rows)} registers (marked above): code, type or scaler."
