@@ -78,7 +78,7 @@ class Schedule:
 
 
 SCHEDULES: Final = (
-    Schedule("all", "live", 15, 0, 4.0),
+    Schedule("all", "live", 30, 0, 10.0),
     Schedule("all", "profile", 900, SETTLE_S + 3, 20.0),
     Schedule("all", "events", 60, 20, 20.0),
     Schedule("all", "registers", 86_400, 300, 120.0),
@@ -512,24 +512,27 @@ class Collector:
         settled = min(end, slot_floor(point.zone, now - ABSENT_AFTER_S, step))
         asked = (start, settled) if settled > start else None
         batches = [_batch(point, channel, rows, asked) for channel in channels]
-        await self._begin_channels(channels, start)
+        await self._begin_channels(batches, start + step * channels[0].cumulative)
         return await self.database.write(lambda connection: ingest(connection, batches, now))
 
-    async def _begin_channels(self, channels: Sequence[Channel], start: int) -> None:
-        ids = [channel.id for channel in channels if channel.id not in self._begun]
-        if not ids:
+    async def _begin_channels(self, batches: Sequence[Batch], start: int) -> None:
+        """Note from when on a channel is expected: not before the meter's memory begins, and
+        the first slot of a register only opens the account."""
+        rows = [
+            {"channel": batch.channel.id, "since": max(start, int(batch.slot_utc.min()))}
+            for batch in batches
+            if batch.channel.id not in self._begun and len(batch.slot_utc)
+        ]
+        if not rows:
             return
-        self._begun.update(ids)
+        self._begun.update(row["channel"] for row in rows)
         table = schema.channel
-        await self.database.write(
-            lambda c: (
-                c.execute(
-                    sa.update(table)
-                    .where(table.c.id.in_(ids), table.c.since_utc.is_(None))
-                    .values(since_utc=start)
-                ).rowcount
-            )
+        statement = (
+            sa.update(table)
+            .where(table.c.id == sa.bindparam("channel"), table.c.since_utc.is_(None))
+            .values(since_utc=sa.bindparam("since"))
         )
+        await self.database.write(lambda c: c.execute(statement, rows).rowcount)
 
     # -- initial collection -----------------------------------------------------------------------
 

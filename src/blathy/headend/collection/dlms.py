@@ -60,6 +60,7 @@ from blathy.wire.security import CounterStore
 
 DISPLAY_MIRROR: Final = Obis(0, 0, 96, 128, 0)
 BUTTON_SCRIPTS: Final = Obis(0, 0, 10, 128, 0)
+CLOCK: Final = Obis(0, 0, 1, 0, 0)
 REGISTERS_MAX: Final = 120
 _MECHANISMS: Final = {
     "none": "none", "lls": "lls", "hls_md5": "hls3", "hls_sha1": "hls4", "hls_gmac": "hls5",
@@ -176,7 +177,8 @@ def _facts_of(model: Model | None, meter: Meter) -> MeterFacts:
         capabilities.append("events")
     if any(row.source.kind is Kind.INSTANT for row in model.rows):
         capabilities.append("live")
-    capabilities.append("display")
+    if model.display is not None:
+        capabilities.append("display")
     commands = ["set-clock"]
     if model.breaker is not None:
         capabilities.append("disconnect")
@@ -439,13 +441,20 @@ class DlmsConversation:
 
     # -- clock and switches ---------------------------------------------------------------------
 
+    def _clock_ref(self) -> AttributeRef:
+        obis = self._model.clock.obis if self._model is not None else CLOCK
+        return AttributeRef(8, obis, 2)
+
     async def clock(self) -> int:
         async with self._asking() as client:
-            return int((await client.clock()).utc(self._zone))
+            shown = await client.read(self._clock_ref())
+            assert isinstance(shown, CosemDateTime)
+            return int(shown.utc(self._zone))
 
     async def set_clock(self, utc_s: int) -> None:
+        stamp = CosemDateTime.from_utc(utc_s, self._zone)
         async with self._asking() as client:
-            await client.set_clock(utc_s)
+            await client.set(self._clock_ref(), axdr.octets(stamp.raw()))
 
     async def switch(self, command: str, arguments: Mapping[str, object]) -> dict[str, object]:
         model = self._known()
