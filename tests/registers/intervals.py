@@ -58,7 +58,7 @@ def block(
     )
     power = np.where(supplies > 0, np.asarray(watt, dtype=np.int64), 0)
     energy = np.zeros((n, 4, 8), dtype=np.int64)
-    energy[:, 0, 0] = power * step_s * WH // 3600
+    energy[:, 0, 0] = np.diff(np.cumsum(power) * step_s * WH // 3600, prepend=0)
     energy[:, 1:, 0] = energy[:, :1, 0] // 3
     instant = np.zeros((n, len(INSTANT_COLUMNS)), dtype=np.int64)
     instant[:, INSTANT_INDEX["p_mw", Phase.TOTAL]] = power * 1000

@@ -288,10 +288,10 @@ class Ledger:
         utc_s = self._rtc.utc_s(true_s)
         offset_s, flags = self._piece.offset_s, int(self._status_flags())
         for name, profile in self._profiles.items():
-            profile.pending |= int(mark)
             end = next_boundary(before_utc_s, offset_s, profile.plan.period_s)
-            if end <= utc_s and profile.measured:
-                self._write_profile(name, end, flags)
+            passed = end <= utc_s and profile.measured
+            if passed and not self._write_profile(name, end, flags | int(mark)):
+                profile.pending |= int(mark)
         self._bill_due(true_s, utc_s)
         self._activate_due(true_s, utc_s)
         self._refresh(true_s)
@@ -311,11 +311,12 @@ class Ledger:
             if (utc_s + self._piece.offset_s) % profile.plan.period_s:
                 profile.pending |= int(mark)
 
-    def _write_profile(self, name: str, stamp: int, flags: int) -> None:
+    def _write_profile(self, name: str, stamp: int, flags: int) -> bool:
         profile = self._profiles[name]
         rows = profile.write_row(stamp, flags, self._vector, self._reader())
         if rows is not None:
             self._keep_rows(name, profile.ring, rows)
+        return rows is not None
 
     def _reader(self) -> Callable[[Source], int]:
         """Reads the books as they stand, for columns that need more than energies."""
