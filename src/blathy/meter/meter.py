@@ -659,11 +659,15 @@ def new_meter(
     entropy: Entropy,
     options: MeterOptions | None = None,
     keeper: Keeper | None = None,
+    drift_ppb: int | None = None,
 ) -> Meter:
-    """A simulated meter: identity and clock drift follow from model, serial number and seed."""
+    """A simulated meter: its identity, and its clock's drift where it is not given, follow from
+    model, serial number and seed."""
     identity = identity_of(model, serial, seed)
-    limit_ppb = model.clock.drift_ppm * 1000
-    drift_ppb = int.from_bytes(identity.master_key[:4], "big") % (limit_ppb + 1) - limit_ppb // 2
+    if drift_ppb is None:
+        limit_ppb = model.clock.drift_ppm * 1000
+        drawn = int.from_bytes(identity.master_key[:4], "big")
+        drift_ppb = drawn % (limit_ppb + 1) - limit_ppb // 2
     return Meter(
         model,
         identity,

@@ -1,0 +1,128 @@
+"""An independent client in its own process: gurux-dlms (GPL-2.0, a test dependency only).
+
+Reads a job as JSON from standard input, prints what it read as JSON.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import socket
+import sys
+from typing import Any
+
+from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
+from gurux_dlms.enums import Authentication, DataType, InterfaceType, ObjectType, Security
+from gurux_dlms.GXDLMSTranslator import GXDLMSTranslator
+from gurux_dlms.objects import GXDLMSClock, GXDLMSProfileGeneric, GXDLMSRegister
+from gurux_dlms.secure import GXDLMSSecureClient
+
+del GXDLMSTranslator
+
+
+class Peer:
+    def __init__(self, job: dict[str, Any]) -> None:
+        auth = {"none": Authentication.NONE, "lls": Authentication.LOW, "hls5": Authentication.HIGH_GMAC}
+        self.client = GXDLMSSecureClient(
+            True, job["client"], 1, auth[job["auth"]], None, InterfaceType.WRAPPER
+        )
+        if job["auth"] == "lls":
+            self.client.password = job["password"].encode()
+        if "ek" in job:
+            self.client.ciphering.security = Security.AUTHENTICATION_ENCRYPTION
+            self.client.ciphering.systemTitle = bytearray(b"GRX00001")
+            self.client.ciphering.blockCipherKey = bytearray.fromhex(job["ek"])
+            self.client.ciphering.authenticationKey = bytearray.fromhex(job["ak"])
+            self.client.ciphering.invocationCounter = job.get("counter", 1)
+        self.socket = socket.create_connection(("127.0.0.1", job["port"]), 10)
+
+    def exchange(self, data: Any, reply: GXReplyData) -> None:
+        if not data:
+            return
+        if isinstance(data, list):
+            for part in data:
+                reply.clear()
+                self.exchange(part, reply)
+            return
+        self.socket.sendall(bytes(data))
+        received = GXByteBuffer()
+        notify = GXReplyData()
+        while not self.client.getData(received, reply, notify):
+            received.set(self.socket.recv(65536))
+        if reply.error:
+            raise RuntimeError(f"error {reply.error}")
+        while reply.isMoreData():
+            request = self.client.receiverReady(reply)
+            self.socket.sendall(bytes(request))
+            received = GXByteBuffer()
+            while not self.client.getData(received, reply, notify):
+                received.set(self.socket.recv(65536))
+
+    def associate(self) -> None:
+        reply = GXReplyData()
+        self.exchange(self.client.aarqRequest(), reply)
+        self.client.parseAareResponse(reply.data)
+        reply.clear()
+        if self.client.authentication > Authentication.LOW:
+            for request in self.client.getApplicationAssociationRequest():
+                self.exchange(request, reply)
+            self.client.parseApplicationAssociationResponse(reply.data)
+
+    def objects(self) -> list[list[Any]]:
+        reply = GXReplyData()
+        self.exchange(self.client.getObjectsRequest(), reply)
+        found = self.client.parseObjects(reply.data, True)
+        return [[int(o.objectType), o.logicalName, o.version] for o in found]
+
+    def read(self, item: Any, attribute: int) -> Any:
+        reply = GXReplyData()
+        self.exchange(self.client.read(item, attribute), reply)
+        return self.client.updateValue(item, attribute, reply.value)
+
+    def profile(self, obis: str, since: str, until: str) -> list[list[Any]]:
+        item = GXDLMSProfileGeneric(obis)
+        self.read(item, 3)
+        start = GXDateTime(datetime.datetime.fromisoformat(since))
+        end = GXDateTime(datetime.datetime.fromisoformat(until))
+        reply = GXReplyData()
+        self.exchange(self.client.readRowsByRange(item, start, end), reply)
+        rows = self.client.updateValue(item, 2, reply.value)
+        return [[c.value.isoformat() if hasattr(c, "value") else c for c in row] for row in rows]
+
+    def all_attributes(self) -> list[list[Any]]:
+        """Read every attribute that the object list grants; what went wrong."""
+        wrong: list[list[Any]] = []
+        for item in self.client.objects:
+            for number in range(1, item.getAttributeCount() + 1):
+                if item.getAccess(number) & 1 == 0:
+                    continue
+                if item.objectType == ObjectType.PROFILE_GENERIC and number == 2:
+                    continue
+                try:
+                    self.read(item, number)
+                except Exception as error:  # noqa: BLE001 - what gurux cannot take is the result
+                    wrong.append([int(item.objectType), item.logicalName, number, repr(error)])
+        return wrong
+
+
+def main() -> None:
+    job = json.load(sys.stdin)
+    peer = Peer(job)
+    peer.associate()
+    result: dict[str, Any] = {"objects": peer.objects()}
+    if job.get("walk"):
+        result["wrong"] = peer.all_attributes()
+    clock = GXDLMSClock(job["clock"])
+    result["clock"] = peer.read(clock, 2).value.isoformat()
+    if "register" in job:
+        register = GXDLMSRegister(job["register"])
+        peer.read(register, 3)
+        result["register"] = peer.read(register, 2)
+        result["unit"] = int(register.unit)
+    if "profile" in job:
+        result["rows"] = peer.profile(job["profile"], job["since"], job["until"])
+    json.dump(result, sys.stdout)
+
+
+if DataType is not None:
+    main()

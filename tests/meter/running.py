@@ -1,0 +1,89 @@
+"""Meters for tests: made, fed and served in the test's own process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from blathy.cosem.service import Requester
+from blathy.meter.keeping import Keeper
+from blathy.meter.meter import Meter, new_meter
+from blathy.meter.plan import MeterOptions
+from blathy.models import MODELS
+from blathy.models.model import Level
+from blathy.transport.dlms_session import serve_dlms
+from tests.meter.simple_load import ConstantLoad
+
+START_S = 1_767_225_600  # 2026-01-01T00:00:00Z
+DAY_S = 86_400
+SERIAL = 12_345_678
+
+
+def entropy(count: int) -> bytes:
+    """As unpredictable as a test needs."""
+    return bytes((7 * n + 3) & 0xFF for n in range(count))
+
+
+def made(
+    model: str,
+    *,
+    options: MeterOptions | None = None,
+    keeper: Keeper | None = None,
+    start_s: int = START_S,
+    serial: int = SERIAL,
+) -> Meter:
+    return new_meter(
+        MODELS[model], serial, "test", start_utc_s=start_s, entropy=entropy, options=options,
+        keeper=keeper, drift_ppb=0,
+    )  # fmt: skip
+
+
+def fed(model: str, days: int = 2, power_w: int = 1200, **named: Any) -> Meter:
+    meter = made(model, **named)
+    meter.advance(ConstantLoad(power_w, len(meter.model.phases)), START_S + days * DAY_S)
+    return meter
+
+
+def who(meter: Meter, level: Level = Level.MANAGEMENT) -> Requester:
+    association = next(a for a in meter.model.associations if a.level is level)
+    return Requester(association.client_sap, 1, association.obis)
+
+
+@contextmanager
+def served(meter: Meter) -> Iterator[int]:
+    """The meter on a free port of the loopback device; the port."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    device = meter.logical_device()
+
+    async def begin() -> Any:
+        return await serve_dlms(lambda _endpoint, _server, _physical: device, "127.0.0.1", 0)
+
+    listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
+    try:
+        yield port
+    finally:
+        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+def gurux(job: dict[str, Any]) -> dict[str, Any]:
+    """What an independent client reads."""
+    script = Path(__file__).with_name("gurux_peer.py")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script)],
+        input=json.dumps(job), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
