@@ -198,8 +198,9 @@ export function draw(chart: Chart, drawing: Drawing): void {
           customValues: drawing.axis.ticks,
           formatter: (ms: number) => drawing.label(ms),
           hideOverlap: true,
-          alignMinLabel: 'left',
-          alignMaxLabel: 'right',
+          // Labels at the very ends stay inside; any other stands under its tick.
+          ...(drawing.axis.ticks[0] === drawing.from ? { alignMinLabel: 'left' as const } : {}),
+          ...(drawing.axis.ticks.at(-1) === drawing.to ? { alignMaxLabel: 'right' as const } : {}),
           margin: 8 + drawing.below,
         },
         splitLine: { show: false },

@@ -1,0 +1,147 @@
+"""A control centre with the built portal in a process of its own, and a headless Chromium."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Request,
+    StorageState,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+STATIC = ROOT / "src" / "blathy" / "headend" / "api" / "static"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+START_S = 30
+DESK: ViewportSize = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@pytest.fixture(scope="session")
+def portal_url() -> Iterator[str]:
+    """Where the portal of a seeded site is served."""
+    if not (STATIC / "index.html").is_file():
+        pytest.skip("the portal is not built: run `make setup` or `python tools/build_portal.py`")
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.headend.demo_server", "--port", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until = time.monotonic() + START_S
+        while not _answers(f"{url}/api/v1/site"):
+            assert server.poll() is None, "the demonstration site ended at its start"
+            assert time.monotonic() < until, f"no answer from {url} within {START_S} s"
+            time.sleep(0.1)
+        yield url
+    finally:
+        server.kill()
+        server.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    expect.set_options(timeout=10_000)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
+        yield opened
+        opened.close()
+
+
+Opener = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def session_state(browser: Browser, portal_url: str) -> StorageState:
+    """The cookie of somebody who has logged in through the portal's own form."""
+    context = browser.new_context(base_url=portal_url)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_label("User").fill("demo")
+    page.get_by_label("Password").fill("demo")
+    page.get_by_role("button", name="Log in", exact=True).click()
+    expect(page.get_by_role("navigation", name="Places")).to_be_visible()
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@pytest.fixture
+def open_portal(browser: Browser, portal_url: str, session_state: StorageState) -> Iterator[Opener]:
+    """Open a path of the portal, logged in unless told otherwise; a page that throws fails."""
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+    strangers: list[str] = []
+
+    def look_where(request: Request) -> None:
+        if not request.url.startswith((portal_url, "data:", "blob:")):
+            strangers.append(request.url)
+
+    def opener(
+        path: str = "/", *, phone: bool = False, dark: bool = False, log_in: bool = True
+    ) -> Page:
+        context = browser.new_context(
+            viewport=PHONE if phone else DESK,
+            color_scheme="dark" if dark else "light",
+            has_touch=phone,
+            locale="en-GB",
+            timezone_id="America/New_York",
+            base_url=portal_url,
+            storage_state=session_state if log_in else None,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", look_where)
+        page.goto(path)
+        if log_in:
+            expect(page.get_by_role("navigation", name="Places")).to_be_visible()
+        return page
+
+    yield opener
+    for context in contexts:
+        context.close()
+    assert faults == [], "the page threw"
+    assert strangers == [], "something was loaded from elsewhere"

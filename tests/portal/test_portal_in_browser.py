@@ -1,0 +1,221 @@
+"""What a person does in the portal, done in a browser: log in, look, open, press, switch."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.portal.conftest import Opener
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+POINT = "/points/p-001"
+FIRST_PAINT_MS = 1000
+
+
+def drawn(page: Page) -> None:
+    """Wait until the load profile's chart has ink on its canvas."""
+    page.locator("#profile canvas").wait_for()
+    page.wait_for_function(
+        """() => {
+          const canvas = document.querySelector('#profile canvas');
+          const pen = canvas.getContext('2d');
+          const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
+          let inked = 0;
+          for (let i = 3; i < data.length; i += 4) inked += data[i] > 0;
+          return inked > 2000;
+        }"""
+    )
+
+
+def sideways(page: Page) -> int:
+    """How many pixels the page is wider than the screen."""
+    return int(
+        page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    )
+
+
+def shown_code(page: Page) -> str:
+    """What the LCD shows, in the words for who cannot see it."""
+    return page.locator("#display svg[role=img]").get_attribute("aria-label") or ""
+
+
+def test_a_wrong_password_says_what_to_do_and_the_right_one_lets_in(open_portal: Opener) -> None:
+    page = open_portal("/points", log_in=False)
+    page.get_by_label("User").fill("demo")
+    page.get_by_label("Password").fill("no")
+    page.get_by_role("button", name="Log in", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("wrong")
+    page.get_by_label("Password").fill("demo")
+    page.get_by_role("button", name="Log in", exact=True).click()
+    expect(page.get_by_role("heading", level=1, name="Points")).to_be_visible()
+
+
+def test_the_overview_shows_the_town_and_paints_within_a_second(open_portal: Opener) -> None:
+    page = open_portal()
+    expect(page.get_by_text("Load now").first).to_be_visible()
+    expect(page.get_by_role("link", name="Feeder 4")).to_be_visible()
+    expect(
+        page.get_by_role("list", name="Completeness day by day").get_by_role("listitem")
+    ).to_have_count(30)
+    page.locator("canvas").first.wait_for()
+    page.reload()
+    page.get_by_text("Load now").first.wait_for()
+    first_paint = page.evaluate(
+        "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 1e9"
+    )
+    assert first_paint < FIRST_PAINT_MS
+
+
+def test_nothing_moves_while_the_overview_loads_and_lives(open_portal: Opener) -> None:
+    page = open_portal()
+    page.add_init_script(
+        """window.shift = 0;
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries()) window.shift += entry.value;
+        }).observe({ type: 'layout-shift', buffered: true });"""
+    )
+    page.reload()
+    page.locator("canvas").first.wait_for()
+    page.wait_for_timeout(3500)
+    assert page.evaluate("window.shift") < 0.1
+
+
+def test_points_are_found_sorted_and_opened_by_keyboard_alone(open_portal: Opener) -> None:
+    page = open_portal()
+    page.keyboard.press("/")
+    page.keyboard.type("baker")
+    expect(page.get_by_role("option").first).to_contain_text("Bakery")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="Bakery")).to_be_visible()
+    page.keyboard.press("g")
+    page.keyboard.press("p")
+    expect(page.get_by_role("heading", level=1, name="Points")).to_be_visible()
+    page.get_by_role("button", name="Power now").click()
+    expect(page).to_have_url(re.compile(r"sort=power_w"))
+    page.get_by_label("All states").or_(page.get_by_label("State")).first.select_option("silent")
+    expect(page.get_by_role("row").filter(has_text="Nagy household")).to_be_visible()
+    expect(page.locator("a.point")).to_have_count(1)
+
+
+def test_a_point_shows_its_glass_its_values_and_its_load_profile(open_portal: Opener) -> None:
+    page = open_portal(POINT)
+    expect(page.get_by_role("heading", level=1, name="Kovács household")).to_be_visible()
+    expect(page.locator("#display svg[role=img]")).to_be_visible()
+    assert re.search(r"The display reads [\d.]+ k", shown_code(page))
+    row = page.locator("#live tr").filter(has=page.get_by_role("rowheader", name="U", exact=True))
+    expect(row).to_contain_text(re.compile(r"2[23]\d\.\d\s*V"))
+    expect(page.get_by_role("img", name=re.compile("^Phasor diagram: U L1"))).to_be_visible()
+    drawn(page)
+
+
+def test_the_registers_match_the_glass_digit_for_digit(open_portal: Opener) -> None:
+    page = open_portal(POINT)
+    page.locator("#registers tbody tr").first.wait_for()
+    page.locator("#display svg[role=img]").wait_for()
+    match = re.search(r"reads ([\d.]+) (\w+), code ([\w.]+)", shown_code(page))
+    assert match
+    digits, _unit, code = match.groups()
+    row = page.locator("#registers tbody tr").filter(has_text=f":{code}")
+    told = row.locator(".value").inner_text().split()[0]
+    assert re.sub(r"\D", "", told)[:7] == re.sub(r"\D", "", digits)[:7]
+
+
+def test_a_button_of_the_meter_changes_what_its_glass_shows(open_portal: Opener) -> None:
+    page = open_portal(POINT)
+    note = page.locator("#display .note")
+    page.locator("#display .key").first.wait_for()
+    page.locator("#display .key").first.click()
+    expect(note).to_contain_text("manual list")
+
+
+def test_the_picker_steps_and_the_url_is_the_state(open_portal: Opener) -> None:
+    page = open_portal(f"{POINT}?period=day&day=2026-10-25")
+    drawn(page)
+    expect(page.locator("#profile")).to_contain_text("25 h")
+    chart = page.locator("#profile [role=application]")
+    chart.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(re.compile(r"day=2026-10-26"))
+    page.keyboard.press("ArrowUp")
+    expect(page).to_have_url(re.compile(r"period=week"))
+    page.go_back()
+    expect(page).to_have_url(re.compile(r"period=day&day=2026-10-26"))
+    page.get_by_role("button", name="Table", exact=True).click()
+    expect(page.locator("#profile .tablerow").first).to_contain_text("00:00–00:15")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").first.click()
+    assert download.value.suggested_filename.endswith(".csv")
+
+
+def test_brushing_zooms_in_and_a_double_click_goes_back(open_portal: Opener) -> None:
+    page = open_portal(f"{POINT}?period=day&day=2026-11-10")
+    drawn(page)
+    chart = page.locator("#profile [role=application]")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.3, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, middle, steps=5)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"from=2026-11-10T.*to=2026-11-10T"))
+    page.wait_for_timeout(400)
+    chart.dblclick(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    expect(page).not_to_have_url(re.compile(r"from="))
+
+
+def test_a_command_is_asked_twice_and_shows_the_read_back(open_portal: Opener) -> None:
+    page = open_portal(POINT)
+    page.get_by_role("button", name="Disconnect supply…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Kovács household")
+    expect(dialog).to_contain_text("switched off")
+    dialog.get_by_role("button", name="Yes: Disconnect supply").click()
+    expect(dialog).to_contain_text("Read back from the meter", timeout=15_000)
+    expect(dialog).to_contain_text("Off")
+
+
+def test_a_silent_meter_says_so_in_words(open_portal: Opener) -> None:
+    page = open_portal("/points/p-004")
+    expect(page.get_by_text("Silent").first).to_be_visible()
+    expect(page.locator("#live").get_by_role("alert")).to_contain_text("Try again")
+    expect(page.locator("#meter")).to_contain_text("no answer")
+
+
+def test_events_are_filtered_by_the_url(open_portal: Opener) -> None:
+    page = open_portal("/events?severity=alarm")
+    expect(page.get_by_role("button", name="Alarm", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    page.locator("main li").first.wait_for()
+    assert page.locator("main li svg.warning, main li svg.info").count() == 0
+
+
+def test_the_theme_and_the_language_are_switched_and_kept(open_portal: Opener) -> None:
+    page = open_portal("/settings")
+    light = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    page.get_by_role("button", name="Dark", exact=True).click()
+    dark = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert light != dark
+    page.get_by_role("button", name="Deutsch").click()
+    expect(page.get_by_role("heading", level=1, name="Einstellungen")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", level=1, name="Einstellungen")).to_be_visible()
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == dark
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_phone_never_scrolls_sideways(open_portal: Opener, dark: bool) -> None:
+    page = open_portal("/", phone=True, dark=dark)
+    places = ("/", "/points", POINT, f"{POINT}?view=table", "/events", "/operations", "/settings")
+    for path in places:
+        page.goto(path)
+        page.locator("main section").first.wait_for()
+        page.wait_for_timeout(600)
+        assert sideways(page) <= 0, path
+        rail = page.get_by_role("navigation", name="Places").bounding_box()
+        assert rail
+        assert rail["y"] > 700, "the places are a bar at the bottom"
