@@ -669,6 +669,16 @@ def test_an_aarq_in_an_association_starts_anew() -> None:
     assert isinstance(answer, GetAnswer)
 
 
+def test_an_aarq_that_is_refused_leaves_the_association_alone() -> None:
+    pair = plain_pair(Mechanism.LLS)
+    pair.associate()
+    for octets in (b"\x60\x00", b"\x60\x1d\xa1", acse.Aarq(1, b"", 1, b"wrong").encode()):
+        (answer,) = pair.server.receive_apdu(octets, NOW)
+        assert acse.decode_aare(answer).result == 1
+    (event,) = pair.exchange(pair.client.get(ENERGY))
+    assert isinstance(event, GetAnswer)
+
+
 def test_after_a_lost_link_requests_are_refused() -> None:
     pair = plain_pair()
     pair.associate()

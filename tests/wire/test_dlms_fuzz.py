@@ -13,7 +13,13 @@ import tracemalloc
 import pytest
 
 from blathy.wire import acse, apdu
-from blathy.wire.association import ClientConfig, Protection, SecurityPolicy, ServerAssociation
+from blathy.wire.association import (
+    ClientConfig,
+    Conformance,
+    Protection,
+    SecurityPolicy,
+    ServerAssociation,
+)
 from blathy.wire.block_transfer import BlockExchange
 from blathy.wire.errors import RemoteProtocolError
 from tests.wire.association_pair import (
@@ -32,6 +38,7 @@ from tests.wire.test_apdu import SAMPLES
 
 ACSE_SAMPLES = [bytes.fromhex(octets) for octets in ACSE_WORKED]
 PER_APDU_S_MAX = 0.1
+GET = int(Conformance.GET)
 
 
 def mutated(octets: bytes, others: list[bytes], dice: random.Random) -> bytes:
@@ -64,7 +71,7 @@ def fuzz_parsers(rounds: int, seed: int) -> int:
     for _ in range(rounds):
         octets = mutated(dice.choice(samples), samples, dice)
         decode = acse.decode if octets and 0x60 <= octets[0] <= 0x63 else apdu.decode
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             value = decode(octets)
         except RemoteProtocolError:
@@ -75,7 +82,7 @@ def fuzz_parsers(rounds: int, seed: int) -> int:
                 continue  # an OID that is not COSEM's is not kept
             again = decode(value.encode())  # type: ignore[operator]
             assert again == value, octets.hex()
-        assert time.perf_counter() - started < PER_APDU_S_MAX, octets.hex()
+        assert time.process_time() - started < PER_APDU_S_MAX, octets.hex()
     return accepted
 
 
@@ -120,7 +127,7 @@ def fuzz_cores(rounds: int, seed: int) -> None:
                     assert isinstance(answer, bytes)
                 server.take_events()
             else:
-                if client.associated and not client.busy:
+                if client.associated and not client.busy and client.conformance & GET:
                     client.get(ENERGY)
                 try:
                     client.receive_apdu(octets, NOW)

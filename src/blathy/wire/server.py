@@ -527,8 +527,6 @@ class ServerAssociation:
         profile = self._device.profiles.get(self.client_sap)
         if profile is not None and profile.pre_established:
             return self._refuse(None, _Refusal(UserDiagnostic.NO_REASON, "pre-established"))
-        if self._state is not State.IDLE:
-            self._close()
         guard = self._device.guard
         if guard is not None and guard.locked(self.client_sap, self._now):
             self._violation(Violation.LOCKED, "too many failed authentications; wait")
@@ -541,15 +539,12 @@ class ServerAssociation:
                 raise _Refusal(UserDiagnostic.NO_REASON, "unknown client")
             return self._open(profile, aarq)
         except _Refusal as refusal:
-            self._close()
             if refusal.diagnostic == UserDiagnostic.AUTHENTICATION_FAILURE:
                 self._authentication_failed(profile, str(refusal))
             return self._refuse(aarq, refusal)
-        except SecurityError as error:
-            self._close()
-            raise error from None
+        except SecurityError:
+            raise
         except RemoteProtocolError:
-            self._close()
             source = DiagnosticSource.PROVIDER
             return self._refuse(
                 aarq, _Refusal(ProviderDiagnostic.NO_REASON, "syntax", source=source)
@@ -567,6 +562,8 @@ class ServerAssociation:
             )  # fmt: skip
         _check_credentials(profile, aarq)
         proposal = self._checked_initiate(profile, aarq, context, security)
+        # Only now, with everything checked, an association that stands on this link gives way.
+        self._close()
         self._use(profile)
         self._security, self._context, self._client_title = security, context, title
         self._logical_names = context.logical_names

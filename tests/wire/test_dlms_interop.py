@@ -1,0 +1,176 @@
+"""Independent clients, each in a process of its own, against our server core."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blathy.wire.acse import Mechanism
+from blathy.wire.association import (
+    AssociationProfile,
+    ClientConfig,
+    KeySet,
+    SecurityPolicy,
+)
+from tests.wire.association_pair import (
+    CLIENT_TITLE,
+    DISCONNECT,
+    ENERGY_VALUE,
+    LONG_VALUE,
+    NOW,
+    WRITABLE,
+    Pair,
+    make_pair,
+)
+
+HERE = Path(__file__).parent
+SECRET = b"12345678ABCDEFGH"
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
+
+
+def keys_of(suite: int) -> KeySet:
+    size = 32 if suite == 2 else 16
+    return KeySet(suite, bytes(range(size)), bytes(range(0xC0, 0xC0 + size)))
+
+
+def meter(mechanism: Mechanism, *, ciphered: bool, suite: int = 0) -> Pair:
+    keyed = ciphered or mechanism is Mechanism.HLS_GMAC
+    policy = SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED if ciphered else SecurityPolicy.NONE
+    profile = AssociationProfile(
+        16,
+        mechanism,
+        SECRET,
+        keys_of(suite) if keyed else None,
+        policy,
+        conformance=0xFFFFFF,
+        bare_release=True,
+    )
+    return make_pair(ClientConfig(), profile)
+
+
+def job_of(
+    mechanism: Mechanism, *, ciphered: bool, suite: int = 0, **extra: object
+) -> dict[str, Any]:
+    job: dict[str, Any] = {"client": 16, "mechanism": int(mechanism), "secret": ""}
+    if mechanism not in (Mechanism.NONE, Mechanism.HLS_GMAC):
+        job["secret"] = SECRET.hex()
+    if ciphered or mechanism in (Mechanism.HLS_GMAC, Mechanism.HLS_SHA256):
+        keys = keys_of(suite)
+        job |= {"title": CLIENT_TITLE.hex(), "suite": suite}
+        job |= {"ek": keys.unicast.hex(), "ak": keys.authentication.hex()}
+    if ciphered:
+        job["security"] = 0x30
+    return job | extra
+
+
+def converse(script: str, job: dict[str, Any], pair: Pair) -> dict[str, Any]:
+    """Run the peer until its result; every APDU goes through our server core."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", str(HERE / script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as peer:
+        assert peer.stdin is not None
+        assert peer.stdout is not None
+        print(json.dumps(job), file=peer.stdin, flush=True)
+        for line in peer.stdout:
+            if line.startswith("RESULT "):
+                result: dict[str, Any] = json.loads(line[7:])
+                return result
+            if line.startswith("APDU "):
+                request = bytes.fromhex(line[5:])
+                pair.wire.append((">", request))
+                answers = pair.server.receive_apdu(request, NOW)
+                pair.wire += [("<", answer) for answer in answers]
+                answered = json.dumps([a.hex() for a in answers])
+                print(answered, file=peer.stdin, flush=True)
+    raise AssertionError("the peer ended without a result")
+
+
+WORK = {
+    "get": [["register", 2], ["clock", 2], ["profile", 2]],
+    "set": "aabbcc",
+    "action": True,
+    "list": True,
+}
+
+
+def check_gurux(result: dict[str, Any], pair: Pair) -> None:
+    assert "failed" not in result, (result, [(w, o.hex()) for w, o in pair.wire[-4:]])
+    assert result["register"] == "1337"
+    assert result["profile"] == 96
+    assert "\\x07\\xea\\x0b\\x15" in result["clock"]
+    assert result["set"]
+    assert result["action"]
+    assert result["list"] == 2
+    assert result["released"]
+    assert pair.meter.values[1, bytes(WRITABLE.obis), 2] == bytes.fromhex("0903aabbcc")
+    assert pair.meter.calls[-1][0] == DISCONNECT
+
+
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        Mechanism.NONE,
+        Mechanism.LLS,
+        Mechanism.HLS,
+        Mechanism.HLS_MD5,
+        Mechanism.HLS_SHA1,
+        Mechanism.HLS_GMAC,
+        Mechanism.HLS_SHA256,
+    ],
+)
+def test_gurux_client_in_a_plain_context(mechanism: Mechanism) -> None:
+    pair = meter(mechanism, ciphered=False)
+    job = job_of(mechanism, ciphered=False, **WORK)
+    check_gurux(converse("peer_gurux.py", job, pair), pair)
+
+
+@pytest.mark.parametrize("suite", [0, 1, 2])
+@pytest.mark.parametrize("mechanism", [Mechanism.LLS, Mechanism.HLS_GMAC, Mechanism.HLS_SHA256])
+def test_gurux_client_ciphered(mechanism: Mechanism, suite: int) -> None:
+    pair = meter(mechanism, ciphered=True, suite=suite)
+    job = job_of(mechanism, ciphered=True, suite=suite, **WORK)
+    check_gurux(converse("peer_gurux.py", job, pair), pair)
+
+
+@pytest.mark.parametrize("size", [128, 256])
+@pytest.mark.parametrize("ciphered", [False, True])
+def test_gurux_client_with_block_transfer(size: int, ciphered: bool) -> None:
+    mechanism = Mechanism.HLS_GMAC if ciphered else Mechanism.NONE
+    pair = meter(mechanism, ciphered=ciphered)
+    job = job_of(mechanism, ciphered=ciphered, pdu_size=size, **WORK)
+    check_gurux(converse("peer_gurux.py", job, pair), pair)
+
+
+def test_gurux_client_with_a_wrong_password_is_told_so() -> None:
+    pair = meter(Mechanism.LLS, ciphered=False)
+    job = job_of(Mechanism.LLS, ciphered=False) | {"secret": b"wrong".hex()}
+    result = converse("peer_gurux.py", job, pair)
+    assert "failed" in result
+    assert "uthentication" in result["failed"]
+    assert not pair.server.associated
+
+
+@pytest.mark.parametrize("pdu_size", [65535, 256])
+@pytest.mark.parametrize(
+    ("mechanism", "ciphered"),
+    [(Mechanism.NONE, False), (Mechanism.LLS, False), (Mechanism.HLS_GMAC, True)],
+)
+def test_dlms_cosem_client(mechanism: Mechanism, ciphered: bool, pdu_size: int) -> None:
+    pair = meter(mechanism, ciphered=ciphered)
+    job = job_of(mechanism, ciphered=ciphered, pdu_size=pdu_size)
+    result = converse("peer_dlms_cosem.py", job, pair)
+    assert "failed" not in result, (result, [(w, o.hex()) for w, o in pair.wire[-4:]])
+    assert result["register"] == ENERGY_VALUE.hex()
+    assert result["profile"] == LONG_VALUE.hex()
+    assert result["set"] == 0
+    assert result["released"]
+    assert pair.meter.calls[-1][0] == DISCONNECT
