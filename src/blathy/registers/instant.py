@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from blathy.quantity import Measure, Phase, Source
-from blathy.registers.block import INSTANT_INDEX, PHASES
+from blathy.registers.block import INSTANT_COLUMNS, INSTANT_INDEX, PHASES
 from blathy.registers.cells import Cells
 
 FULL_CIRCLE_MDEG: Final = 360_000
@@ -28,8 +28,6 @@ _ANGLE_COLUMNS: Final = {
 }
 RMS: Final = frozenset({Measure.U, Measure.I, Measure.I_N})
 """Means of these are root mean squares (IEC 61000-4-30), of everything else arithmetic."""
-FALLING: Final = frozenset({Measure.A_EXPORT, Measure.R_MINUS})
-"""Grow when the signed power falls: their largest value comes from the smallest power."""
 DIRECTED: Final = frozenset(
     {
         Measure.A_IMPORT,
@@ -47,14 +45,7 @@ DIRECTED: Final = frozenset(
     }
 )
 """Powers by direction and quadrant, from the signed P and Q and from S."""
-_BY_QUADRANT: Final = DIRECTED - {
-    Measure.A_IMPORT,
-    Measure.A_EXPORT,
-    Measure.A_NET,
-    Measure.R_PLUS,
-    Measure.R_MINUS,
-}
-"""Need P and Q of the same moment, so their extremes come from the intervals' means."""
+_NO_ROWS: Final = np.zeros((0, len(INSTANT_COLUMNS)), dtype=np.int64)
 
 
 def instant_of(instant: Cells, source: Source) -> Cells:
@@ -79,20 +70,6 @@ def instant_of(instant: Cells, source: Source) -> Cells:
     if column not in INSTANT_INDEX:
         raise ValueError(f"{source} is no instantaneous value")
     return instant[:, INSTANT_INDEX[column]]
-
-
-def extreme_of(
-    means: Cells, lows: Cells | None, highs: Cells | None, source: Source, *, highest: bool
-) -> Cells:
-    """The largest or smallest value inside each interval, from the extremes where they are there.
-
-    Quantities that need P and Q of the same moment are taken from the means.
-    """
-    if source.measure in _BY_QUADRANT or source.measure is Measure.ANGLE:
-        return instant_of(means, source)
-    from_highs = highest is not (source.measure in FALLING)
-    extremes = highs if from_highs else lows
-    return instant_of(means if extremes is None else extremes, source)
 
 
 def _directed(instant: Cells, measure: Measure, phase: Phase) -> Cells:
@@ -136,3 +113,81 @@ def _angle(instant: Cells, source: Source) -> Cells:
     difference = difference - instant[:, INSTANT_INDEX[_ANGLE_COLUMNS[start]]]
     angle: Cells = difference % FULL_CIRCLE_MDEG
     return angle
+
+
+class InstantColumns:
+    """Many instantaneous values at once, (m, columns).
+
+    With `highest` True or False their largest or smallest values inside each interval, where the
+    block has them; what needs P and Q of the same moment is taken from the means.
+
+    Columns that are worked out alike are worked out together, so that one second of a meter that
+    records eighty values costs a dozen array operations.
+    """
+
+    __slots__ = ("_groups", "rms", "sources", "width")
+
+    def __init__(self, sources: tuple[Source, ...], *, highest: bool | None = None) -> None:
+        self.sources = sources
+        self.width = len(sources)
+        self.rms = np.array([i for i, s in enumerate(sources) if s.measure in RMS], dtype=np.intp)
+        groups: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        for place, source in enumerate(sources):
+            instant_of(_NO_ROWS, source)  # refuses what is no instantaneous value
+            origin, operation, column = _recipe(source, highest)
+            columns, places = groups.setdefault((origin, operation), ([], []))
+            columns.append(column)
+            places.append(place)
+        self._groups = [
+            (origin, operation, np.array(columns, dtype=np.intp), np.array(places, dtype=np.intp))
+            for (origin, operation), (columns, places) in groups.items()
+        ]
+
+    def values(self, means: Cells, lows: Cells | None, highs: Cells | None) -> Cells:
+        """The columns for every row of a block's means and extremes."""
+        found = np.empty((len(means), self.width), dtype=np.int64)
+        for origin, operation, columns, places in self._groups:
+            extremes = {"means": means, "lows": lows, "highs": highs}[origin]
+            rows = means if extremes is None else extremes
+            if operation == "each":
+                for place in places:
+                    found[:, place] = instant_of(means, self.sources[place])
+            else:
+                found[:, places] = _apply(operation, rows[:, columns])
+        return found
+
+    def summands(self, means: Cells) -> Cells:
+        """What is added up for a mean: squares where the mean is a root mean square."""
+        found = self.values(means, None, None)
+        if len(self.rms):
+            found[:, self.rms] *= found[:, self.rms]
+        return found
+
+
+def _recipe(source: Source, highest: bool | None) -> tuple[str, str, int]:
+    """From which rows, by which operation, from which column."""
+    measure, phase = source.measure, source.phase
+    extremes = "means" if highest is None else "highs" if highest else "lows"
+    opposite = "means" if highest is None else "lows" if highest else "highs"
+    operations = {
+        Measure.A_IMPORT: ("p_mw", "positive", extremes),
+        Measure.A_EXPORT: ("p_mw", "negative", opposite),
+        Measure.A_NET: ("p_mw", "plain", extremes),
+        Measure.R_PLUS: ("q_mvar", "positive", extremes),
+        Measure.R_MINUS: ("q_mvar", "negative", opposite),
+        Measure.F: ("f_mhz", "plain", extremes),
+        Measure.I_N: ("i_n_ma", "plain", extremes),
+    }
+    if measure in operations:
+        name, operation, origin = operations[measure]
+        column = INSTANT_INDEX.get((name, phase), INSTANT_INDEX[name, Phase.TOTAL])
+        return origin, operation, column
+    if measure in _DIRECT:
+        return extremes, "plain", INSTANT_INDEX[_DIRECT[measure], phase]
+    return "means", "each", 0
+
+
+def _apply(operation: str, values: Cells) -> Cells:
+    if operation == "positive":
+        return np.maximum(values, 0)
+    return np.maximum(-values, 0) if operation == "negative" else values

@@ -17,9 +17,8 @@ from typing import Final
 import numpy as np
 
 from blathy.quantity import Kind, Source
-from blathy.registers.block import INSTANT_COLUMNS
 from blathy.registers.cells import CellReader, Cells, CellWriter
-from blathy.registers.instant import RMS, extreme_of, instant_of
+from blathy.registers.instant import InstantColumns
 from blathy.registers.plan import ProfilePlan, Sort
 from blathy.registers.ring import Kept, Ring, RingView
 from blathy.registers.span import Boundaries, Span
@@ -28,14 +27,12 @@ from blathy.registers.totals import Layout, Selection
 STAMP, STATUS, FIRST_COLUMN = 0, 1, 2
 SET_BACK_LIMIT_S: Final = 86_400
 """A clock set back further than this was wrong before: rows are written again from its new time."""
-AGGREGATES: Final = (Kind.MEAN, Kind.MINIMUM, Kind.MAXIMUM)
 DEFERRED: Final = frozenset(
     {Kind.MAX_DEMAND, Kind.CUMULATIVE_MAX, Kind.DEMAND, Kind.COUNTER, Kind.LAST_DEMAND}
 )
 """Columns that are read from the books when the row is written, so the block is cut there."""
 _HIGHEST: Final = np.iinfo(np.int64).max
 _LOWEST: Final = np.iinfo(np.int64).min
-_NO_ROWS: Final = np.zeros((0, len(INSTANT_COLUMNS)), dtype=np.int64)
 
 
 class Status(IntFlag):
@@ -95,23 +92,23 @@ def _extremes(span: Span, first: int, last: int) -> tuple[Cells, Cells | None, C
     return block.instant[low:high], lows, highs
 
 
-def _summand(means: Cells, source: Source) -> Cells:
-    """What is added up for a mean: squares where the mean is a root mean square."""
-    values = instant_of(means, source)
-    return values * values if source.measure in RMS else values
-
-
 class LoadProfile:
     """One load profile with its running period."""
 
     __slots__ = (
+        "_aggregates",
         "_at",
         "_base",
+        "_deltas",
         "_highs",
         "_instants",
         "_lows",
+        "_maxima",
+        "_means",
+        "_minima",
+        "_newest",
+        "_registers",
         "_seconds",
-        "_selection",
         "_sums",
         "deferred",
         "last_row",
@@ -126,23 +123,30 @@ class LoadProfile:
         self.ring = Ring(FIRST_COLUMN + len(plan.columns), plan.capacity_entries)
         self.last_row = np.zeros(self.ring.width, dtype=np.int64)
         self.pending = 0
+        of_kind = {kind: tuple(s for s in plan.columns if s.kind is kind) for kind in Kind}
         self._at = {
-            kind: [i for i, s in enumerate(plan.columns) if s.kind is kind] for kind in Kind
+            kind: np.array(
+                [FIRST_COLUMN + i for i, s in enumerate(plan.columns) if s.kind is kind],
+                dtype=np.intp,
+            )
+            for kind in Kind
         }
-        energies = [*self._at[Kind.ENERGY], *self._at[Kind.DELTA]]
-        self._selection = Selection(layout, tuple(plan.columns[i] for i in energies))
-        self._base = np.zeros(len(self._at[Kind.DELTA]), dtype=np.int64)
-        self._instants = np.zeros(len(self._at[Kind.INSTANT]), dtype=np.int64)
-        for source in plan.columns:
-            if source.kind in {Kind.INSTANT, *AGGREGATES}:
-                instant_of(_NO_ROWS, source)  # refuses what is no instantaneous value
+        self._registers = Selection(layout, of_kind[Kind.ENERGY])
+        self._deltas = Selection(layout, of_kind[Kind.DELTA])
+        self._base = np.zeros(self._deltas.width, dtype=np.int64)
+        self._newest = InstantColumns(of_kind[Kind.INSTANT])
+        self._means = InstantColumns(of_kind[Kind.MEAN])
+        self._minima = InstantColumns(of_kind[Kind.MINIMUM], highest=False)
+        self._maxima = InstantColumns(of_kind[Kind.MAXIMUM], highest=True)
+        self._aggregates = bool(self._means.width + self._minima.width + self._maxima.width)
+        self._instants = np.zeros(self._newest.width, dtype=np.int64)
         self._clear_aggregates()
 
     def _clear_aggregates(self) -> None:
         self._seconds = 0
-        self._sums = np.zeros(len(self._at[Kind.MEAN]), dtype=np.int64)
-        self._lows = np.full(len(self._at[Kind.MINIMUM]), _HIGHEST)
-        self._highs = np.full(len(self._at[Kind.MAXIMUM]), _LOWEST)
+        self._sums = np.zeros(self._means.width, dtype=np.int64)
+        self._lows = np.full(self._minima.width, _HIGHEST)
+        self._highs = np.full(self._maxima.width, _LOWEST)
 
     # --- a span at once -------------------------------------------------------------------------
 
@@ -173,96 +177,91 @@ class LoadProfile:
         rows[:, STATUS] = span.flags
         rows[ends.merged > 1, STATUS] |= int(Status.NOT_VALID)
         rows[0, STATUS] |= self.pending
-        self._put_energies(rows, self._selection.along(vector, span.flows(ends.after), span.rate))
-        if self._at[Kind.INSTANT]:
+        flows = span.flows(ends.after)
+        rows[:, self._at[Kind.ENERGY]] = self._registers.along(vector, flows, span.rate)
+        self._put_deltas(rows, self._deltas.along(vector, flows, span.rate))
+        if self._newest.width:
             at_ends = span.block.instant[span.first + ends.after - 1]
-            for index, place in enumerate(self._at[Kind.INSTANT]):
-                values = instant_of(at_ends, self.plan.columns[place])
-                rows[:, FIRST_COLUMN + place] = values
-                self._instants[index] = values[-1]
+            values = self._newest.values(at_ends, None, None)
+            rows[:, self._at[Kind.INSTANT]] = values
+            self._instants = values[-1].copy()
         self._aggregate(span, ends.after, rows)
         self._put_marks(rows)
         self._gather(span, int(ends.after[-1]), span.count)
         self._append(rows)
         return rows
 
-    def _put_energies(self, rows: Cells, energies: Cells) -> None:
-        registers = len(self._at[Kind.ENERGY])
-        for index, place in enumerate(self._at[Kind.ENERGY]):
-            rows[:, FIRST_COLUMN + place] = energies[:, index]
-        for index, place in enumerate(self._at[Kind.DELTA]):
-            reached = energies[:, registers + index]
-            rows[:, FIRST_COLUMN + place] = np.diff(reached, prepend=self._base[index])
-            self._base[index] = reached[-1]
+    def _put_deltas(self, rows: Cells, reached: Cells) -> None:
+        if self._deltas.width:
+            rows[:, self._at[Kind.DELTA]] = np.diff(reached, axis=0, prepend=self._base[np.newaxis])
+            self._base = reached[-1].copy()
 
     def _aggregate(self, span: Span, after: Cells, rows: Cells) -> None:
         """Means and extremes of every period that ends in the span; the first one began before."""
-        if not any(self._at[kind] for kind in AGGREGATES):
+        seconds = np.diff(after, prepend=0) * span.block.step_s
+        seconds[0] += self._seconds
+        if not self._aggregates:
             self._seconds = 0
             return
         starts = np.append(0, after[:-1])
-        seconds = np.diff(after, prepend=0) * span.block.step_s
-        seconds[0] += self._seconds
         means, lows, highs = _extremes(span, 0, int(after[-1]))
-        for index, place in enumerate(self._at[Kind.MEAN]):
-            source = self.plan.columns[place]
-            sums = np.add.reduceat(_summand(means, source) * span.block.step_s, starts)
-            sums[0] += self._sums[index]
-            mean = sums // seconds
-            if source.measure in RMS:
-                mean = np.array([isqrt(square) for square in mean.tolist()], dtype=np.int64)
-            rows[:, FIRST_COLUMN + place] = mean
-        for index, place in enumerate(self._at[Kind.MINIMUM]):
-            values = extreme_of(means, lows, highs, self.plan.columns[place], highest=False)
-            smallest = np.minimum.reduceat(values, starts)
-            smallest[0] = min(smallest[0], self._lows[index])
-            rows[:, FIRST_COLUMN + place] = smallest
-        for index, place in enumerate(self._at[Kind.MAXIMUM]):
-            values = extreme_of(means, lows, highs, self.plan.columns[place], highest=True)
-            largest = np.maximum.reduceat(values, starts)
-            largest[0] = max(largest[0], self._highs[index])
-            rows[:, FIRST_COLUMN + place] = largest
+        if self._means.width:
+            summands = self._means.summands(means) * span.block.step_s
+            sums = np.add.reduceat(summands, starts, axis=0)
+            sums[0] += self._sums
+            rows[:, self._at[Kind.MEAN]] = self._divide(sums, seconds)
+        if self._minima.width:
+            smallest = np.minimum.reduceat(self._minima.values(means, lows, highs), starts, axis=0)
+            smallest[0] = np.minimum(smallest[0], self._lows)
+            rows[:, self._at[Kind.MINIMUM]] = smallest
+        if self._maxima.width:
+            largest = np.maximum.reduceat(self._maxima.values(means, lows, highs), starts, axis=0)
+            largest[0] = np.maximum(largest[0], self._highs)
+            rows[:, self._at[Kind.MAXIMUM]] = largest
         self._clear_aggregates()
 
+    def _divide(self, sums: Cells, seconds: Cells) -> Cells:
+        """Means from sums, (m, columns): the root is drawn in whole numbers."""
+        means: Cells = sums // seconds[:, np.newaxis]
+        if len(self._means.rms):
+            squares = means[:, self._means.rms]
+            roots = [isqrt(square) for square in squares.ravel().tolist()]
+            means[:, self._means.rms] = np.array(roots, dtype=np.int64).reshape(squares.shape)
+        return means
+
     def _put_aggregates(self, row: Cells) -> None:
-        seconds = max(1, self._seconds)
-        for index, place in enumerate(self._at[Kind.MEAN]):
-            mean = int(self._sums[index]) // seconds
-            rms = self.plan.columns[place].measure in RMS
-            row[FIRST_COLUMN + place] = isqrt(mean) if rms else mean
-        for kind, extremes in ((Kind.MINIMUM, self._lows), (Kind.MAXIMUM, self._highs)):
-            for index, place in enumerate(self._at[kind]):
-                row[FIRST_COLUMN + place] = extremes[index] if self._seconds else 0
+        """The aggregates of the running period as they stand; nothing measured gives zeros."""
+        if self._aggregates and self._seconds:
+            seconds = np.array([self._seconds], dtype=np.int64)
+            row[self._at[Kind.MEAN]] = self._divide(self._sums[np.newaxis], seconds)[0]
+            row[self._at[Kind.MINIMUM]] = self._lows
+            row[self._at[Kind.MAXIMUM]] = self._highs
         self._clear_aggregates()
 
     def _put_marks(self, rows: Cells) -> None:
-        for place in self._at[Kind.CLOCK]:
-            rows[:, FIRST_COLUMN + place] = rows[:, STAMP]
-        for place in self._at[Kind.STATUS]:
-            rows[:, FIRST_COLUMN + place] = rows[:, STATUS]
+        rows[:, self._at[Kind.CLOCK]] = rows[:, [STAMP]]
+        rows[:, self._at[Kind.STATUS]] = rows[:, [STATUS]]
 
     def _gather(self, span: Span, first: int, last: int) -> None:
         """Add the intervals `first` … `last` - 1 of the span to the running means and extremes."""
         if first == last:
             return
-        block, high = span.block, span.first + last
-        self._seconds += (last - first) * block.step_s
-        if self._at[Kind.INSTANT]:
-            newest = block.instant[high - 1 : high]
-            sources = (self.plan.columns[i] for i in self._at[Kind.INSTANT])
-            self._instants = np.array([instant_of(newest, s)[0] for s in sources], dtype=np.int64)
-        if not any(self._at[kind] for kind in AGGREGATES):
+        self._seconds += (last - first) * span.block.step_s
+        if self._newest.width:
+            high = span.first + last
+            newest = span.block.instant[high - 1 : high]
+            self._instants = self._newest.values(newest, None, None)[0]
+        if not self._aggregates:
             return
         means, lows, highs = _extremes(span, first, last)
-        for index, place in enumerate(self._at[Kind.MEAN]):
-            source = self.plan.columns[place]
-            self._sums[index] += block.step_s * _summand(means, source).sum()
-        for index, place in enumerate(self._at[Kind.MINIMUM]):
-            values = extreme_of(means, lows, highs, self.plan.columns[place], highest=False)
-            self._lows[index] = min(self._lows[index], values.min())
-        for index, place in enumerate(self._at[Kind.MAXIMUM]):
-            values = extreme_of(means, lows, highs, self.plan.columns[place], highest=True)
-            self._highs[index] = max(self._highs[index], values.max())
+        if self._means.width:
+            self._sums += self._means.summands(means).sum(axis=0) * span.block.step_s
+        if self._minima.width:
+            smallest = self._minima.values(means, lows, highs).min(axis=0)
+            np.minimum(self._lows, smallest, out=self._lows)
+        if self._maxima.width:
+            largest = self._maxima.values(means, lows, highs).max(axis=0)
+            np.maximum(self._highs, largest, out=self._highs)
 
     @property
     def measured(self) -> bool:
@@ -280,9 +279,9 @@ class LoadProfile:
         rows = np.zeros((1, self.ring.width), dtype=np.int64)
         rows[0, STAMP] = stamp
         rows[0, STATUS] = flags | self.pending
-        self._put_energies(rows, self._selection.at(vector)[np.newaxis])
-        for index, place in enumerate(self._at[Kind.INSTANT]):
-            rows[0, FIRST_COLUMN + place] = self._instants[index]
+        rows[0, self._at[Kind.ENERGY]] = self._registers.at(vector)
+        self._put_deltas(rows, self._deltas.at(vector)[np.newaxis])
+        rows[0, self._at[Kind.INSTANT]] = self._instants
         for place, source in enumerate(self.plan.columns):
             if source.kind in DEFERRED:
                 rows[0, FIRST_COLUMN + place] = read(source)
