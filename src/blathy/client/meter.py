@@ -131,6 +131,10 @@ class Meter:
             entropy=entropy,
         )  # fmt: skip
 
+    def use_counters(self, counters: CounterStore) -> None:
+        """Take the invocation counters from this store; before the meter is opened."""
+        self._counters = counters
+
     # --- opening and closing
 
     async def open(self) -> None:

@@ -1,0 +1,204 @@
+"""What the verbs that talk to a meter share: options, opening, times, how values are written."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+from rich.console import Console
+
+from blathy.cli.app import CommandError
+from blathy.client.address import MeterAddress, parse_address
+from blathy.client.counters import FileCounterStore, FileKeyStore, StoreError
+from blathy.client.meter import Meter
+from blathy.client.values import Value
+from blathy.clock import Zone, iso_utc
+from blathy.cosem import axdr
+from blathy.cosem.axdr import AxdrError, Data
+from blathy.cosem.cosem_time import CosemDateTime
+from blathy.quantity import SYMBOL, Quantity
+from blathy.transport.errors import MeterError
+from blathy.wire.acse import Mechanism
+from blathy.wire.security import CounterStore, VolatileCounterStore
+
+T = TypeVar("T")
+COUNTER_WAIT_S: Final = 5.0
+
+UrlArgument = Annotated[
+    str,
+    typer.Argument(
+        help="dlms://HOST:4059?client=16&auth=none, dlms+hdlc://, dlms+udp:// or serial:///dev/…. "
+        "Options: client, server, auth (none lls hls2…hls7), password, ek, ak, suite, protect "
+        "(none auth enc both), dedicated, general, sn, physical, address_size, frame, window, "
+        "title, meter_title, pdu, timeout, baud, mode=e, user, ic, source. Secrets may be "
+        "@FILE or env:NAME."
+    ),
+]
+PasswordOption = Annotated[
+    str, typer.Option(help="LLS password or HLS secret: text, 0x hex, @FILE or env:NAME.")
+]
+EkOption = Annotated[str, typer.Option(help="Encryption key: hex, @FILE or env:NAME.")]
+AkOption = Annotated[str, typer.Option(help="Authentication key: hex, @FILE or env:NAME.")]
+KeysOption = Annotated[
+    str, typer.Option("--keys", help='TOML file with a table per meter: ["HOST:4059"] ek, ak, …')
+]
+CountersOption = Annotated[
+    str, typer.Option("--counters", help="File that keeps our invocation counters.")
+]
+ZoneOption = Annotated[
+    str, typer.Option("--zone", help="Time zone of the meter, e.g. Europe/Budapest.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def state_directory() -> Path:
+    """Where the command keeps what has to survive, e.g. invocation counters."""
+    named = os.environ.get("BLATHY_STATE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "blathy"
+
+
+def _counters(address: MeterAddress, path: str) -> CounterStore:
+    if not address.keys.unicast and address.mechanism is not Mechanism.HLS_GMAC:
+        return VolatileCounterStore()
+    file = Path(path) if path else state_directory() / "counters"
+    until = time.monotonic() + COUNTER_WAIT_S
+    while True:
+        try:
+            return FileCounterStore(file)
+        except StoreError as error:
+            if "another process" not in error.message or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def with_meter(
+    url: str,
+    work: Callable[[Meter], Awaitable[T]],
+    *,
+    password: str = "",
+    ek: str = "",
+    ak: str = "",
+    keys: str = "",
+    counters: str = "",
+    zone: str = "",
+) -> T:
+    """Open the meter, do the work, close it; every failure becomes one sentence."""
+
+    async def run() -> T:
+        secrets = {"password": password, "ek": ek, "ak": ak}
+        address = parse_address(url, secrets)
+        key_store = FileKeyStore(keys) if keys else None
+        meter = Meter.connect(address, keys=key_store, zone=parse_zone(zone))
+        store = _counters(meter.address, counters)
+        meter.use_counters(store)
+        try:
+            async with meter:
+                return await work(meter)
+        finally:
+            if isinstance(store, FileCounterStore):
+                store.close()
+
+    try:
+        return asyncio.run(run())
+    except MeterError as error:
+        raise CommandError(str(error)) from error
+
+
+def parse_zone(name: str) -> Zone | None:
+    """The zone of an option; None where it is not given."""
+    if not name:
+        return None
+    try:
+        return Zone(name)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+_AGO = re.compile(r"-(\d{1,5})([mhd])", re.ASCII)
+_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+def parse_moment(text: str, zone: Zone | None) -> datetime | None:
+    """`2026-11-20`, `2026-11-20T10:15`, `…Z`, `today`, `yesterday`, `now`, `-7d`, `-12h`."""
+    if not text:
+        return None
+    here = zone.tzinfo if zone is not None else datetime.now().astimezone().tzinfo
+    now = datetime.now(here)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    words = {"now": now, "today": midnight, "yesterday": midnight - timedelta(days=1)}
+    if text in words:
+        return words[text]
+    if match := _AGO.fullmatch(text):
+        return now - int(match[1]) * _UNITS[match[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(
+            f"{text!r} is no date; write 2026-11-20, 2026-11-20T10:15, yesterday or -7d"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=here)
+
+
+def shown(value: Value) -> str:
+    """A value for people."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, bytes):
+        return text_or_hex(value)
+    if isinstance(value, tuple):
+        return "(" + ", ".join(shown(element) for element in value) + ")"
+    return str(value)
+
+
+def text_or_hex(value: bytes) -> str:
+    """Octets as text where they are printable."""
+    if value and all(32 <= octet < 127 for octet in value):
+        return value.decode("ascii")
+    return value.hex(" ") if value else "(empty)"
+
+
+def plain(value: Any) -> Any:
+    """A value for JSON: quantities as number and unit, times as ISO 8601 UTC, octets as hex."""
+    if isinstance(value, Quantity):
+        return {"value": _number(value), "unit": SYMBOL[value.unit]}
+    if isinstance(value, CosemDateTime):
+        try:
+            return iso_utc(value.utc())
+        except AxdrError:
+            return str(value)
+    if isinstance(value, Data):
+        return axdr.encode(value).hex()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, tuple | list):
+        return [plain(element) for element in value]
+    return value
+
+
+def _number(value: Quantity) -> int | float:
+    return value.mantissa * 10**value.scaler if value.scaler >= 0 else float(value.decimal_text())
+
+
+def console() -> Console:
+    """For tables: as wide as the terminal, or wide enough where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def utc_text(utc_s: int, zone: Zone | None) -> str:
+    """A time stamp in the meter's zone where it is known, else in UTC."""
+    if zone is None:
+        return iso_utc(utc_s)
+    return zone.civil(utc_s).strftime("%Y-%m-%d %H:%M:%S%z")
