@@ -35,6 +35,8 @@ COLD_STEP_S: Final = 10
 """Every so many seconds the meters that nobody reads are stepped."""
 STALE_S: Final = 2
 """A reading brings a meter up to now when its books are older than this."""
+CLOCK_TOLERANCE_S: Final = 2
+"""While catching up, clocks that are off by more are set at the end of every day."""
 COARSE_STEP_S: Final = 60
 FINE_STEP_S: Final = 10
 FINE_SPAN_S: Final = 3 * 3600
@@ -111,10 +113,19 @@ class Fleet:
         while behind := [one for one in self.running.values() if until_utc_s - one.now > 0]:
             for one in behind:
                 self._advance(one, min(until_utc_s, one.now + SECONDS_PER_DAY))
+                self._synchronise(one)
                 done += 1
                 if progress:
                     progress(min(done, total), total)
             self._commit()
+
+    @staticmethod
+    def _synchronise(one: Running) -> None:
+        """Set the clock as a control centre does every day, where it is off by more than a
+        little."""
+        clock = one.meter.ledger.snapshot().clock
+        if clock.valid and abs(clock.utc_s - one.now) > CLOCK_TOLERANCE_S:
+            one.meter.ledger.set_clock(one.now, "catching up")
 
     def _advance(self, one: Running, until_utc_s: int) -> None:
         """Step one meter to `until_utc_s`: seconds to the minute, minutes, seconds again."""

@@ -43,6 +43,8 @@ _POWER_NAMES: Final = {
     Measure.E_IMPORT: ("s_import", "S+ power"),
     Measure.E_EXPORT: ("s_export", "S− power"),
 }
+DEPTH_S: Final = 31 * 86_400
+"""A profile that holds less than the history cannot be collected afterwards."""
 _EXTREMES: Final = {Kind.MINIMUM: ("_min", ", minimum"), Kind.MAXIMUM: ("_max", ", maximum")}
 
 
@@ -50,7 +52,7 @@ def channels_of(model: Model) -> tuple[ChannelDescription, ...]:
     """The channels of the main load profile, and the means of the second one where it adds any."""
     found: dict[str, ChannelDescription] = {}
     for profile in model.profiles[:2]:
-        if profile.period_s < 60 or profile.period_s > 3600:
+        if not 60 <= profile.period_s <= 3600 or profile.records() * profile.period_s < DEPTH_S:
             continue
         for column in profile.columns:
             channel = _channel(model, profile, column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,31 +73,38 @@ def feeder_balance(
         return answers
 
     below, above = read(members), read(feeder)
-    everything = below or above
+    everything = [*below, *above]
     if not everything:
         return Balance("slot" if resolution == "auto" else resolution, [])
+    grid = min((answer for answer, _ in everything), key=lambda answer: len(answer.buckets))
     slots = []
-    for n, bucket in enumerate(everything[0][0].buckets):
-        metered, metered_full = _sum(below, n)
-        counted, counted_full = _sum(above, n) if above else (None, True)
+    for bucket in grid.buckets:
+        metered, metered_full = _sum(below, bucket.start, bucket.end)
+        counted, counted_full = _sum(above, bucket.start, bucket.end) if above else (None, True)
         slots.append(
             BalanceSlot(bucket.start, bucket.end, metered, counted, metered_full and counted_full)
         )
     return Balance(chosen, slots)
 
 
-def _sum(answers: Sequence[tuple[ProfileAnswer, int]], n: int) -> tuple[int | None, bool]:
+def _sum(
+    answers: Sequence[tuple[ProfileAnswer, int]], start: int, end: int
+) -> tuple[int | None, bool]:
+    """Wh of all channels between two times; finer slots than the grid's are added up."""
     total, any_known, full = 0, False, True
     for answer, sign in answers:
-        bucket = answer.buckets[n]
-        if bucket.value is None:
-            full = False
-            continue
-        any_known = True
-        full = full and bucket.received == bucket.expected
-        total += (
-            sign * bucket.value * int(10**answer.channel.scaler)
-            if (answer.channel.scaler >= 0)
-            else sign * round(bucket.value * 10.0**answer.channel.scaler)
-        )
+        starts = [bucket.start for bucket in answer.buckets]
+        inside = answer.buckets[bisect_left(starts, start) : bisect_left(starts, end)]
+        full = full and bool(inside)
+        for bucket in inside:
+            if bucket.value is None:
+                full = False
+                continue
+            any_known = True
+            full = full and bucket.received == bucket.expected
+            total += sign * _watt_hours(bucket.value, answer.channel.scaler)
     return (total if any_known else None), full
+
+
+def _watt_hours(value: int, scaler: int) -> int:
+    return value * int(10**scaler) if scaler >= 0 else round(value * 10.0**scaler)
