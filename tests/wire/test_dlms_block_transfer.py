@@ -221,3 +221,23 @@ def test_what_is_assembled_and_queued_is_bounded() -> None:
 def test_an_apdu_that_needs_more_than_65535_blocks_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="too small"):
         BlockExchange().start(bytes(70_000), 10, NOW)
+
+
+def test_a_refused_apdu_does_not_disturb_a_running_transfer() -> None:
+    pair = secured_pair(pdu_size=150, conformance=ONLY_GENERAL)
+    pair.associate()
+    first = pair.server.receive_apdu(pair.client.get(LONG), NOW)
+    for forged in ("C001C100080000010000FF0200", "C8163000000001" + "00" * 17, "6000", "E2"):
+        (answer,) = pair.server.receive_apdu(bytes.fromhex(forged), NOW)
+        assert answer[0] in (0xD8, 0x61)
+    events = []
+    down = first
+    while down:
+        for event in pair.client.receive_apdu(down.pop(0), NOW):
+            if isinstance(event, Send):
+                down += pair.server.receive_apdu(event.apdu, NOW)
+            else:
+                events.append(event)
+    (answer_event,) = events
+    assert isinstance(answer_event, GetAnswer)
+    assert answer_event.results == (LONG_VALUE,)

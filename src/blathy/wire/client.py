@@ -342,19 +342,18 @@ class ClientAssociation:
 
     def get(self, *attributes: AttributeRef, confirmed: bool = True) -> bytes:
         """GET of one attribute, or with-list of several."""
-        self._allow(Conformance.GET)
+        self._allow(Conformance.GET, len(attributes))
         invoke = self._next_invoke(confirmed=confirmed)
         if len(attributes) == 1:
             plain = bytes((0xC0, 1, invoke)) + attribute_descriptor(attributes[0])
         else:
-            self._allow(Conformance.MULTIPLE_REFERENCES)
             plain = apdu.GetRequestList(invoke, attributes).encode()
         self._expect(Tag.GET_RESPONSE, invoke, many=len(attributes) != 1)
         return self._outgoing(plain)
 
     def set(self, *writes: tuple[AttributeRef, bytes], confirmed: bool = True) -> bytes:
         """SET of one attribute, or with-list of several; in blocks where the server needs them."""
-        self._allow(Conformance.SET)
+        self._allow(Conformance.SET, len(writes))
         invoke = self._next_invoke(confirmed=confirmed)
         attributes = tuple([ref for ref, _ in writes])
         if len(writes) == 1:
@@ -363,7 +362,6 @@ class ClientAssociation:
             plain = bytes((0xC1, 1, invoke)) + target + value
             choice = 2
         else:
-            self._allow(Conformance.MULTIPLE_REFERENCES)
             values = tuple([value for _, value in writes])
             plain = apdu.SetRequestList(invoke, attributes, values).encode()
             value = apdu.data_list(values)
@@ -381,7 +379,7 @@ class ClientAssociation:
 
     def action(self, *calls: tuple[MethodRef, bytes], confirmed: bool = True) -> bytes:
         """ACTION of one method (parameters empty: none), or with-list of several."""
-        self._allow(Conformance.ACTION)
+        self._allow(Conformance.ACTION, len(calls))
         invoke = self._next_invoke(confirmed=confirmed)
         methods = tuple([ref for ref, _ in calls])
         if len(calls) == 1:
@@ -390,7 +388,6 @@ class ClientAssociation:
             target = method_descriptor(methods[0])
             choice = 4
         else:
-            self._allow(Conformance.MULTIPLE_REFERENCES)
             values = tuple([value for _, value in calls])
             plain = apdu.ActionRequestList(invoke, methods, values).encode()
             value = apdu.data_list(values)
@@ -421,9 +418,7 @@ class ClientAssociation:
 
     def read(self, *variables: apdu.VariableAccess) -> bytes:
         """Read by short name; answered by GetAnswer."""
-        self._allow(Conformance.READ)
-        if len(variables) != 1:
-            self._allow(Conformance.MULTIPLE_REFERENCES)
+        self._allow(Conformance.READ, len(variables))
         invoke = self._next_invoke(confirmed=True)
         pending = self._expect(Tag.READ_RESPONSE, invoke, many=True)
         plain = apdu.ReadRequest(variables).encode()
@@ -431,9 +426,8 @@ class ClientAssociation:
 
     def write(self, *writes: tuple[apdu.VariableAccess, bytes], confirmed: bool = True) -> bytes:
         """Write by short name; answered by SetAnswer."""
-        self._allow(Conformance.WRITE if confirmed else Conformance.UNCONFIRMED_WRITE)
-        if len(writes) != 1:
-            self._allow(Conformance.MULTIPLE_REFERENCES)
+        needed = Conformance.WRITE if confirmed else Conformance.UNCONFIRMED_WRITE
+        self._allow(needed, len(writes))
         variables = tuple([variable for variable, _ in writes])
         values = tuple([value for _, value in writes])
         if not confirmed:
@@ -458,7 +452,12 @@ class ClientAssociation:
 
     # Sending
 
-    def _allow(self, needed: int) -> None:
+    def _allow(self, needed: int, count: int = 1) -> None:
+        """Raise LocalProtocolError where a request of `count` elements is not possible now."""
+        if count < 1:
+            raise LocalProtocolError("a request for nothing; name at least one element")
+        if count > 1:
+            self._allow(Conformance.MULTIPLE_REFERENCES)
         if self._state is not State.ASSOCIATED:
             raise LocalProtocolError("there is no association; call associate() first")
         if self._pending is not None:

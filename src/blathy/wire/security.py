@@ -58,6 +58,7 @@ TAG_OCTETS: Final = 12
 TITLE_OCTETS: Final = 8
 COUNTER_LAST: Final = 0xFFFF_FFFE  # at FFFFFFFF the key is exhausted
 RESERVED_AHEAD: Final = 64  # numbers lost at a crash at most, against one durable write per number
+DEDICATED_KEYS_MAX: Final = 64  # dedicated keys whose sequences are remembered
 UNPROVEN_JUMP_MAX: Final = 0x1_0000
 """How far a frame without tag may move the receive floor: noise must not use a key up."""
 REPORTED_JUMP_MAX: Final = 0x0100_0000
@@ -229,19 +230,28 @@ class VolatileCounterStore:
         self._lowest[name] = max(self._lowest.get(name, 0), lowest)
 
 
+@dataclass(slots=True)
+class DedicatedCounters:
+    """The two sequences of one dedicated key: the next number to send, the lowest to accept."""
+
+    next: int = 1
+    lowest: int = 0
+
+
 class InvocationCounters:
     """The counters of one meter or one client in front of their store, reserved ahead.
 
     One per system title and store: two of them for one title would hand numbers out of order.
     """
 
-    __slots__ = ("_ahead", "_blocks", "_lowest", "_store")
+    __slots__ = ("_ahead", "_blocks", "_dedicated", "_lowest", "_store")
 
     def __init__(self, store: CounterStore, reserved_ahead: int = RESERVED_AHEAD) -> None:
         self._store = store
         self._ahead = reserved_ahead
         self._blocks: dict[tuple[bytes, str], list[int]] = {}
         self._lowest: dict[tuple[bytes, str], int] = {}
+        self._dedicated: dict[tuple[bytes, str], DedicatedCounters] = {}
 
     def next(self, title: bytes, key_id: str) -> int:
         """A number never given before for this title and key; raise when the key is exhausted."""
@@ -281,6 +291,19 @@ class InvocationCounters:
         """Call after the tag verified: this number and all below are spent."""
         self._store.accept(_name("receive", title, key_id), counter + 1)
         self._lowest[title, key_id] = counter + 1
+
+    def dedicated(self, peer_title: bytes, key_id: str) -> DedicatedCounters:
+        """The sequences of a dedicated key: new for a new key, going on for one used before.
+
+        A client that takes the same key for every association would otherwise open the door to
+        replays, and make us use a nonce twice.
+        """
+        at = (peer_title, key_id)
+        counters = self._dedicated.pop(at, None) or DedicatedCounters()
+        if len(self._dedicated) >= DEDICATED_KEYS_MAX:
+            del self._dedicated[next(iter(self._dedicated))]
+        self._dedicated[at] = counters
+        return counters
 
 
 def _name(direction: str, title: bytes, key_id: str) -> str:
@@ -517,8 +540,8 @@ class SecurityContext:
     """
 
     __slots__ = (
-        "_broadcast", "_dedicated", "_dedicated_lowest", "_dedicated_next", "_derived_in",
-        "_derived_out", "_entropy", "_unicast", "counters", "keys",
+        "_broadcast", "_dedicated", "_dedicated_counters", "_derived_in", "_derived_out",
+        "_entropy", "_unicast", "counters", "keys",
         "needs", "peer_title", "title", "verify_tags",
     )  # fmt: skip
 
@@ -535,8 +558,7 @@ class SecurityContext:
         self.verify_tags = verify_tags
         self._entropy = entropy
         self._dedicated: GcmKey | None = None
-        self._dedicated_next = 1
-        self._dedicated_lowest = 0
+        self._dedicated_counters = DedicatedCounters()
         self._derived_in: tuple[KeyChoice, GcmKey] | None = None
         self._derived_out: tuple[KeyChoice, GcmKey] | None = None
         self.keys = keys
@@ -556,7 +578,7 @@ class SecurityContext:
     def use_dedicated(self, key: bytes) -> None:
         """Both directions start a sequence of their own under the dedicated key."""
         self._dedicated = GcmKey(key, self.keys.authentication)
-        self._dedicated_next, self._dedicated_lowest = 1, 0
+        self._dedicated_counters = self.counters.dedicated(self.peer_title, self._dedicated.key_id)
 
     @property
     def has_dedicated(self) -> bool:
@@ -629,10 +651,10 @@ class SecurityContext:
     def _next_dedicated(self) -> tuple[GcmKey, int, dict[int, int]]:
         if self._dedicated is None:
             raise LocalProtocolError("this association has no dedicated key")
-        counter = self._dedicated_next
+        counter = self._dedicated_counters.next
         if counter > COUNTER_LAST:
             raise LocalProtocolError("the dedicated key is used up; associate again")
-        self._dedicated_next = counter + 1
+        self._dedicated_counters.next = counter + 1
         return self._dedicated, counter, DED_OF
 
     def _general_header(self) -> GeneralHeader:
@@ -769,9 +791,9 @@ class SecurityContext:
         key = self._dedicated
         if key is None or control & _BROADCAST:
             raise _refused("this association has no dedicated key")
-        lowest = self._dedicated_lowest
+        lowest = self._dedicated_counters.lowest
         plain, counter, proved = self._verified(key, content, self.peer_title, lowest, plain_tag)
-        self._dedicated_lowest = counter + 1
+        self._dedicated_counters.lowest = counter + 1
         return Opened(plain, proved, envelope, counter, lowest, False, self.peer_title)
 
     def _verified(

@@ -297,8 +297,6 @@ class ServerAssociation:
             return [PDU_TOO_LONG]
         if octets[:1] == b"\xe0":
             return self._receive_block(octets)
-        if self._blocks is not None:
-            self._blocks.reset()  # a request outside of blocks ends the transfer that was running
         answer = self._receive(octets)
         if not answer:
             return []
@@ -415,6 +413,8 @@ class ServerAssociation:
         return NOT_ALLOWED
 
     def _serve(self, request: apdu.Apdu, opened: Opened) -> bytes:
+        if self._blocks is not None and not self._answering_in_blocks:
+            self._blocks.reset()  # a request outside of blocks ends the transfer that was running
         terms = Terms(
             self._requester(opened), self._conformance, self._room(opened),
             self._answering_in_blocks,
