@@ -314,6 +314,24 @@ def test_no_flipped_bit_at_all_is_served(tmp_path: Path) -> None:
     flips(path, ledger, keep, list(range(0, len(keep[path]) * 8, 11)))
 
 
+def test_scrubbing_mends_the_copy_that_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "meters.db"
+    small_store(path)
+    other = sqlite3.connect(mirror_of(path))
+    other.execute("UPDATE rows SET data = x'00' WHERE profile = 'load'")
+    other.commit()
+    other.close()
+    store = Store.open(path)
+    assert store.scrub() == 1
+    assert "m1" in store.faults[0]
+    assert store.scrub() == 0
+    store.close()
+    path.unlink()
+    found = Store.open(path).meter("m1").load_ledger(PLAN)
+    assert found is not None
+    assert len(found[0].snapshot().profiles["load"]) > 0
+
+
 def test_one_lost_file_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "meters.db"
     ledger = small_store(path)

@@ -88,19 +88,21 @@ class Batch:
 class MeterStore:
     """One meter's place in the store."""
 
-    __slots__ = ("_generation", "_head", "_store", "committed", "name")
+    __slots__ = ("_found", "_generation", "_head", "_store", "committed", "name")
 
-    def __init__(self, store: Store, name: str, generation: int, head: ChainHead) -> None:
+    def __init__(self, store: Store, name: str, found: Saved | None) -> None:
         self.name = name
         self.committed: Snapshot | None = None
         self._store = store
-        self._generation = generation
-        self._head = head
+        self._found = found  # read once for the place itself, handed out by the first load
+        self._generation = found.generation if found else 0
+        self._head = ChainHead.from_bytes(found.parts[AUDIT_PART]) if found else ChainHead()
 
     def load(self) -> Saved | None:
         """What was committed last, None for a new meter; raise StoreDamagedError if both copies
         are damaged."""
-        return self._store.read_meter(self.name)
+        found, self._found = self._found, None
+        return found or self._store.read_meter(self.name)
 
     def load_ledger(self, plan: BookPlan) -> tuple[Ledger, Saved] | None:
         """The books as they were committed last, which makes them the committed snapshot again.
@@ -119,6 +121,7 @@ class MeterStore:
 
         `parts` must name every state of the meter each time: they replace the ones before.
         """
+        self._found = None
         changes = ledger.take_changes()
         snapshot = ledger.snapshot()
         writing = Writing(0, b"", changes.rows, changes.entries, [], _keep_from(changes, snapshot))
@@ -258,35 +261,57 @@ class Store:
     def meter(self, name: str) -> MeterStore:
         """This meter's place, the same object every time."""
         if name not in self._meters:
-            saved = self.read_meter(name)
-            head = ChainHead.from_bytes(saved.parts[AUDIT_PART]) if saved else ChainHead()
-            self._meters[name] = MeterStore(self, name, saved.generation if saved else 0, head)
+            self._meters[name] = MeterStore(self, name, self.read_meter(name))
         return self._meters[name]
 
     def read_meter(self, name: str) -> Saved | None:
         """What the better copy holds of a meter; a damaged record is mended from the other one."""
         with self._lock:
             readings: list[tuple[Database, Saved | None]] = []
-            damaged = False
-            for database in (self._open_main(), self._mirror):
-                if database is None:
-                    continue
-                try:
-                    readings.append((database, _read(database, name)))
-                except (DamagedRecordError, sqlite3.Error) as error:
-                    self._fault(f"{name}: {error}")
-                    readings.append((database, None))
-                    damaged = True
-            found = max((s for _, s in readings if s), key=lambda s: s.generation, default=None)
-            if found is not None:
-                for database, saved in readings:
-                    if saved is None or saved.generation < found.generation:
-                        self._mend(database, name, found)
-            elif damaged:
+            faults = len(self.faults)
+            main, mirror = self._open_main(), self._mirror
+            saved = self._try_read(main, name)
+            if mirror is None or (saved and self._generation(mirror, name) == saved.generation):
+                found = saved
+            else:
+                readings = [(main, saved), (mirror, self._try_read(mirror, name))]
+                found = max((s for _, s in readings if s), key=lambda s: s.generation, default=None)
+            if found is None and len(self.faults) > faults:
                 raise StoreDamagedError(
                     f"both copies of the meter {name} are damaged; restore a backup of the store"
                 )
+            for database, copy in readings:
+                if found and (copy is None or copy.generation < found.generation):
+                    self._mend(database, name, found)
             return found
+
+    def scrub(self) -> int:
+        """Read every record of both copies and mend what is damaged; return how many meters were.
+
+        Raise StoreDamagedError where both copies of a meter are.
+        """
+        mended = 0
+        with self._lock:
+            for name in self.meters():
+                found = self.read_meter(name)
+                if self._mirror and found and self._try_read(self._mirror, name) is None:
+                    self._mend(self._mirror, name, found)
+                    mended += 1
+        return mended
+
+    def _try_read(self, database: Database, name: str) -> Saved | None:
+        try:
+            return _read(database, name)
+        except (DamagedRecordError, sqlite3.Error) as error:
+            self._fault(f"{name}: {error}")
+            return None
+
+    def _generation(self, database: Database, name: str) -> int:
+        try:
+            checkpoint = database.checkpoint(name)
+        except (DamagedRecordError, sqlite3.Error):
+            return -1
+        return checkpoint[0] if checkpoint else -1
 
     def _mend(self, database: Database, name: str, saved: Saved) -> None:
         rows = {profile: [kept] for profile, kept in saved.content.rows.items()}
