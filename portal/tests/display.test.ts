@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { extent, settled, stretchAt, stretches, toneOf, type Series } from '../src/charts/slots';
+import { parseObis } from '../src/format/obis';
 import { cells, lit, placeOf, width } from '../src/lcd/segments';
 
 const shown = (text: string, count: number): string =>
@@ -57,6 +58,16 @@ describe('what a chart draws', () => {
   it('is mean power where the slot was an energy', () => {
     expect(list.map((one) => one.value)).toEqual([1000, null, 2000]);
   });
+  it('scales the extremes of slots by the slot, not by the hour they lie in', () => {
+    const [hour] = stretches(
+      [{ ...slot('2026-11-21T10:00:00Z', '2026-11-21T11:00:00Z', 1000), min: 100, max: 400 }],
+      () => 1,
+      () => 4,
+    );
+    expect([hour?.min, hour?.value, hour?.max]).toEqual([400, 1000, 1600]);
+    const [out] = stretches([{ ...slot('2026-11-21T10:00:00Z', '2026-11-21T11:00:00Z', 1000), min: 100, max: 400 }], () => -1, () => -4);
+    expect([out?.min, out?.value, out?.max]).toEqual([-1600, -1000, -400]);
+  });
   it('leaves missing a gap', () => {
     expect(stretchAt(list, Date.parse('2026-11-21T10:20:00Z'))?.value).toBeNull();
     expect(stretchAt(list, Date.parse('2026-11-21T10:40:00Z'))).toBeNull();
@@ -83,5 +94,15 @@ describe('what a chart draws', () => {
     expect(toneOf('1-0:21.8.0')).toBe('import');
     expect(toneOf('1-0:52.7.0')).toBe('l2');
     expect(toneOf('8-1:1.0.0')).toBe('neutral');
+  });
+});
+
+describe('an OBIS code', () => {
+  it('tells quantity, phase, kind and tariff', () => {
+    expect(parseObis('1-0:1.8.2')).toEqual({ quantity: 1, phase: null, kind: 'energy', tariff: 2 });
+    expect(parseObis('1-0:52.7.0')).toEqual({ quantity: 12, phase: 2, kind: 'value', tariff: 0 });
+    expect(parseObis('1-0:61.8.0')).toEqual({ quantity: 1, phase: 3, kind: 'energy', tariff: 0 });
+    expect(parseObis('1-0:1.6.0')?.kind).toBe('demand');
+    expect(parseObis('8-1:1.0.0')).toBeNull();
   });
 });

@@ -200,6 +200,25 @@ export interface Slot {
   max: number | null;
   quality: Quality;
   source: string | null;
+  received?: number;
+  expected?: number;
+}
+export interface Finding {
+  rule: string;
+  severity: string;
+  channel: string;
+  start: string;
+  end: string;
+  slots: number;
+  text: string;
+}
+export interface Token {
+  id: string;
+  title: string;
+  created_at: string | null;
+  expires_at: string | null;
+  last_used_at?: string | null;
+  token?: string;
 }
 export interface Profile {
   channel: string;

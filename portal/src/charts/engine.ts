@@ -174,8 +174,9 @@ export function draw(chart: Chart, drawing: Drawing): void {
   const { colours } = drawing;
   const { low, high } = extent(drawing.series, drawing.zero);
   const step = axisStep(high - low || Math.abs(high) || 1);
-  const top = Math.ceil((high * (high > 0 ? 1.04 : 1)) / step) * step;
-  const bottom = Math.floor((low * (low < 0 ? 1.04 : 1)) / step) * step;
+  const air = (high - low) * 0.04;
+  const top = Math.ceil((high > 0 || !drawing.zero ? high + air : high) / step) * step;
+  const bottom = Math.floor((low < 0 || !drawing.zero ? low - air : low) / step) * step;
   const label = { color: css(colours.soft), fontSize: 12, fontFamily: colours.font };
   chart.setOption(
     {

@@ -25,19 +25,24 @@ export interface Series {
   stretches: Stretch[];
 }
 
-/** Slots as stretches; `factor` turns an energy into a mean power or puts export below the axis. */
-export function stretches(slots: Slot[], factor: (slot: { from: number; to: number }) => number): Stretch[] {
+type Factor = (slot: { from: number; to: number }) => number;
+
+/**
+ * Slots as stretches; `factor` turns an energy into a mean power or puts export below the axis.
+ * Extremes are of single slots, so where values are sums they have a factor of their own.
+ */
+export function stretches(slots: Slot[], factor: Factor, extremes: Factor = factor): Stretch[] {
   return slots.map((slot) => {
     const [from, to] = [Date.parse(slot.start), Date.parse(slot.end)];
-    const by = factor({ from, to });
+    const [by, byEnds] = [factor({ from, to }), extremes({ from, to })];
     const [low, high] = by < 0 ? [slot.max, slot.min] : [slot.min, slot.max];
-    const times = (value: number | null): number | null => (value == null ? null : value * by);
+    const times = (value: number | null, k: number): number | null => (value == null ? null : value * k);
     return {
       from,
       to,
-      value: slot.quality === 'missing' ? null : times(slot.value),
-      min: times(low),
-      max: times(high),
+      value: slot.quality === 'missing' ? null : times(slot.value, by),
+      min: times(low, byEnds),
+      max: times(high, byEnds),
       quality: slot.quality,
       source: slot.source,
       foot: 0,

@@ -2,6 +2,7 @@
 import { ApiError } from '../api/client';
 import { DASH, count, decimal, percent, quantity, type Quantity } from '../format/number';
 import * as time from '../format/time';
+import { parseObis } from '../format/obis';
 import type { MessageKey } from '../messages/en';
 import { now } from './now.svelte';
 import { settings } from './settings.svelte';
@@ -23,6 +24,27 @@ export function word(prefix: string, value: string | null | undefined): string {
   if (!value) return DASH;
   const key = `${prefix}.${value}`;
   return isKey(key) ? t(key) : value.replace(/[_-]/g, ' ');
+}
+
+/** An event in the reader's language; what no message knows is shown as the meter's log says it. */
+export function eventText(event: { name: string; text: string }): string {
+  const key = `event.${event.name}`;
+  return isKey(key) ? t(key) : event.text;
+}
+
+/**
+ * A register or channel in the reader's language, from its OBIS code. In English the control
+ * centre's own name is the better one.
+ */
+export function obisName(obis: string | null | undefined, name: string): string {
+  const code = settings.language === 'en' ? null : parseObis(obis);
+  if (!code) return name;
+  const key = `obis.c.${code.quantity}`;
+  if (!isKey(key)) return name;
+  const base = t(key);
+  const phased = code.phase ? t('obis.phase', { name: base, n: code.phase }) : base;
+  const whole = t(`obis.d.${code.kind}`, { name: phased });
+  return code.tariff ? t('obis.tariff', { name: whole, n: code.tariff }) : whole;
 }
 
 /** One or many: `key.one` for 1, else `key.other`. */
