@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 
 import structlog
 from dlms_cosem import cosem, enumerations
@@ -64,6 +65,9 @@ def run(job: dict) -> dict:
     data = cosem.CosemAttribute(enumerations.CosemInterface.DATA, cosem.Obis(0, 0, 96, 1, 0), 2)
     out["register"] = client.get(register).hex()
     out["profile"] = client.get(profile).hex()
+    if "sessions" in job:
+        client.release_association()
+        return out
     out["set"] = client.set(data, bytes.fromhex("090161")).result.value
     many = client.get_many([cosem.CosemAttributeWithSelection(register, None) for _ in range(2)])
     out["list"] = len(many.results) if hasattr(many, "results") else str(many)
@@ -83,6 +87,11 @@ def main() -> None:
     job = json.loads(sys.stdin.readline())
     try:
         result = run(job)
+        started = time.process_time()
+        for session in range(1, job.get("sessions", 1)):
+            result = run(job | {"counter": 1 + 50 * session})
+        if "sessions" in job:
+            result["cpu_ms"] = (time.process_time() - started) * 1e3 / (job["sessions"] - 1)
     except Exception as error:  # noqa: BLE001 - whatever the peer raises is its result
         result = {"failed": f"{type(error).__name__}: {error}"}
     print("RESULT " + json.dumps(result), flush=True)

@@ -1,0 +1,168 @@
+"""A secured session, core against core, beside gurux-dlms and dlms-cosem in their own processes.
+
+One session: associate with HLS-GMAC, suite 0 authenticated and encrypted, read a register, read 96
+rows of a profile in blocks of 1 024 octets, release. CPU time of each side; no sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.wire.association_pair import (
+    CLIENT_TITLE,
+    ENERGY,
+    ENERGY_VALUE,
+    LONG,
+    NOW,
+    SERVER_TITLE,
+    ToyMeter,
+    repeatable_entropy,
+    secured_pair,
+)
+
+from blathy.cosem import axdr
+from blathy.wire import apdu
+from blathy.wire.acse import Mechanism
+from blathy.wire.association import (
+    AssociationProfile,
+    ClientAssociation,
+    ClientConfig,
+    InvocationCounters,
+    KeySet,
+    LogicalDevice,
+    SecurityPolicy,
+    Send,
+    ServerAssociation,
+    VolatileCounterStore,
+)
+
+PEERS = Path(__file__).resolve().parent.parent / "tests" / "wire"
+KEYS = KeySet(0, bytes(range(16)), bytes(range(0xC0, 0xD0)))
+SESSIONS = 200
+PDU_SIZE = 1024
+
+
+def _device() -> LogicalDevice:
+    profile = AssociationProfile(
+        16, Mechanism.HLS_GMAC, b"", KEYS, SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED,
+        bare_release=True,
+    )  # fmt: skip
+    return LogicalDevice(
+        {16: profile}, ToyMeter(), SERVER_TITLE, repeatable_entropy(1),
+        InvocationCounters(VolatileCounterStore()),
+    )  # fmt: skip
+
+
+def _own_ms() -> tuple[float, float]:
+    """CPU time of one session at the client and at the server."""
+    device, counters = _device(), InvocationCounters(VolatileCounterStore())
+    config = ClientConfig(Mechanism.HLS_GMAC, b"", CLIENT_TITLE, KEYS, pdu_size=PDU_SIZE)
+    entropy = repeatable_entropy(2)
+    clock = time.perf_counter
+    client_s = server_s = 0.0
+    for _ in range(SESSIONS):
+        at = clock()
+        client = ClientAssociation(config, entropy, counters)
+        client_s += clock() - at
+        server = ServerAssociation(device, 16)
+        steps = (
+            client.associate,
+            lambda client=client: client.get(ENERGY),
+            lambda client=client: client.get(LONG),
+            client.release,
+        )
+        for step in steps:
+            at = clock()
+            up = [step()]
+            client_s += clock() - at
+            while up:
+                at = clock()
+                answers = server.receive_apdu(up.pop(0), NOW)
+                server_s += clock() - at
+                for answer in answers:
+                    at = clock()
+                    events = client.receive_apdu(answer, NOW)
+                    client_s += clock() - at
+                    up += [event.apdu for event in events if isinstance(event, Send)]
+        assert not server.associated
+    return client_s / SESSIONS * 1e3, server_s / SESSIONS * 1e3
+
+
+def _peer_ms(script: str) -> float | None:
+    """CPU time of one session at another client, against our server."""
+    job = {
+        "client": 16, "mechanism": 5, "secret": "", "title": CLIENT_TITLE.hex(), "security": 0x30,
+        "ek": KEYS.unicast.hex(), "ak": KEYS.authentication.hex(), "pdu_size": PDU_SIZE,
+        "get": [["register", 2], ["profile", 2]], "sessions": 8,
+    }  # fmt: skip
+    server = ServerAssociation(_device(), 16)
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", str(PEERS / script)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as peer:  # fmt: skip
+        assert peer.stdin is not None
+        assert peer.stdout is not None
+        print(json.dumps(job), file=peer.stdin, flush=True)
+        for line in peer.stdout:
+            if line.startswith("RESULT "):
+                figure: float | None = json.loads(line[7:]).get("cpu_ms")
+                return figure
+            if line.startswith("APDU "):
+                answers = server.receive_apdu(bytes.fromhex(line[5:]), NOW)
+                print(json.dumps([a.hex() for a in answers]), file=peer.stdin, flush=True)
+    return None
+
+
+def _responses_per_s() -> float:
+    """Ciphered register responses: decipher, match with the request, decode the value."""
+    pair = secured_pair()
+    pair.associate()
+    rounds = 3_000
+    answers = []
+    for _ in range(rounds):
+        request = pair.client.get(ENERGY)
+        answers += pair.server.receive_apdu(request, NOW)
+        pair.client.cancel()
+    started = time.perf_counter()
+    for number, answer in enumerate(answers):
+        opened = pair.client.security.unprotect(answer)  # type: ignore[union-attr]
+        response = apdu.decode(opened.plain)
+        assert isinstance(response, apdu.GetResponseNormal)
+        assert isinstance(response.result, bytes), number
+        axdr.decode(response.result)
+    elapsed = time.perf_counter() - started
+    assert response.result == ENERGY_VALUE
+    return rounds / elapsed
+
+
+def run() -> list[dict[str, Any]]:
+    """One row for each figure; the goals are upper limits in milliseconds but for the last."""
+    figures = [_own_ms() for _ in range(5)]
+    client = statistics.median(each[0] for each in figures)
+    server = statistics.median(each[1] for each in figures)
+    rate = statistics.median(_responses_per_s() for _ in range(5))
+    rows = [
+        {
+            "work": "session with HLS-GMAC, client", "figure": client, "unit": "ms", "goal": 1.2,
+            "peer": name, "peer_figure": _peer_ms(script),
+        }
+        for name, script in (
+            ("gurux-dlms", "peer_gurux.py"), ("dlms-cosem", "peer_dlms_cosem.py"),
+        )
+    ]  # fmt: skip
+    rows.append(
+        {"work": "session with HLS-GMAC, server", "figure": server, "unit": "ms", "goal": 1.2}
+    )
+    rows.append(
+        {
+            "work": "ciphered register response, to value", "figure": rate, "unit": "1/s",
+            "goal": 60_000,
+        }
+    )  # fmt: skip
+    return rows
