@@ -107,6 +107,9 @@ class Explainer:
         return [self._bare(sender, chunk.data)]
 
     def _bare(self, sender: str, data: bytes) -> Node:
+        frame = hdlc.parse_frame(data)
+        if frame is not None:
+            return self._hdlc(sender, frame)
         node = Node(f"{sender}APDU, {len(data)} octets")
         try:
             data = hdlc.strip_llc(data, b"\xe6\x00" if data[1:2] == b"\xe6" else b"\xe7\x00")

@@ -197,6 +197,7 @@ class HdlcLink(Link):
         if set_speed is not None:
             await set_speed(iec62056_21.INITIAL_BAUD, seven_bits=True)
         self.line.send(core.sign_on(monotonic_now()))
+        seen = ""
         while True:
             deadline = core.deadline()
             assert deadline is not None
@@ -217,6 +218,13 @@ class HdlcLink(Link):
                     if set_speed is not None:
                         await set_speed(event.baud, seven_bits=False)
                     return
+                elif isinstance(event, iec62056_21.Identified):
+                    seen = event.identification.text
+                elif isinstance(event, iec62056_21.NoAnswer) and seen and not event.octets:
+                    raise Refused(
+                        f"{self.line.name} ({seen}) offers no hand-over to HDLC",
+                        "leave out mode=e, or read it by IEC 62056-21",
+                    )
                 elif isinstance(event, iec62056_21.NoAnswer):
                     raise TimedOut(
                         f"{self.line.name} does not answer the sign-on"

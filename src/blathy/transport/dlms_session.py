@@ -50,7 +50,7 @@ class DlmsSession:
 
     __slots__ = (
         "_associations", "_endpoint", "_framing", "_hdlc", "_head", "_lookup", "_on_event", "_out",
-        "_sign_on", "_signing", "_transmit", "_wrapper", "closing", "frames",
+        "_sign_on", "_signing", "_transmit", "_wrapper", "closing", "frames", "speed",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +79,8 @@ class DlmsSession:
         self._out = bytearray()
         self.closing = False
         self.frames = 0
+        self.speed: tuple[int, bool] | None = None
+        """Baud rate and whether 7E1 (else 8N1), once the sign-on has agreed on one."""
         if framing is Framing.WRAPPER:
             self._wrapper = wrapper.WrapperStream()
         elif framing is Framing.HDLC:
@@ -196,6 +198,7 @@ class DlmsSession:
                 if isinstance(event, hdlc.LinkDown) and self._sign_on and not self._associations:
                     # The optical port waits for a sign-on again.
                     self._hdlc = None
+                    self.speed = (iec62056_21.INITIAL_BAUD, True)
                     return
 
     def _take_apdu(self, event: hdlc.Apdu, now: Instant) -> None:
@@ -219,7 +222,10 @@ class DlmsSession:
         self._out += self._signing.data_to_send()
         for event in events:
             self.frames += isinstance(event, iec62056_21.SignedOn)
-            if isinstance(event, iec62056_21.HandOver):
+            if isinstance(event, iec62056_21.BaudChange):
+                self.speed = (event.baud, True)
+            elif isinstance(event, iec62056_21.HandOver):
+                self.speed = (event.baud, False)
                 self._signing = None
                 self._hdlc = self._new_hdlc()
                 if event.rest:

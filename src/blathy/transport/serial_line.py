@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from blathy.transport.errors import Garbled, Unreachable, from_os_error
 from blathy.transport.limits import LINE, LineLimits
 from blathy.transport.line import Line
 
-_CHUNK = 4096
+_CHUNK: Final = 4096
+
+try:
+    import termios
+
+    _SPEED_ERRORS: tuple[type[Exception], ...] = (OSError, ValueError, termios.error)
+except ImportError:
+    _SPEED_ERRORS = (OSError, ValueError)
 
 
 class SerialLine(Line):
@@ -18,6 +25,7 @@ class SerialLine(Line):
     def __init__(self, name: str, port: Any, limits: LineLimits = LINE) -> None:
         super().__init__(name, limits)
         self._port = port
+        self._parity_by_hand = False
         self._loop.add_reader(port.fileno(), self._readable)
 
     @classmethod
@@ -45,9 +53,22 @@ class SerialLine(Line):
     async def set_speed(self, baud: int, *, seven_bits: bool) -> None:
         """7E1 or 8N1 at this rate, once everything written has left."""
         await asyncio.to_thread(self._port.flush)
+        self._parity_by_hand = False
+        try:
+            self._set(baud, 7 if seven_bits else 8, "E" if seven_bits else "N")
+        except _SPEED_ERRORS as error:
+            # Some adapters and all pseudo terminals know 8N1 only: the octets are the same
+            # when the parity bit is put into bit 7 by hand.
+            try:
+                self._set(baud, 8, "N")
+            except _SPEED_ERRORS:
+                raise Unreachable(f"{self.name} can't do {baud} Bd", "use another one") from error
+            self._parity_by_hand = seven_bits
+
+    def _set(self, baud: int, size: int, parity: str) -> None:
+        self._port.bytesize = size
+        self._port.parity = parity
         self._port.baudrate = baud
-        self._port.bytesize = 7 if seven_bits else 8
-        self._port.parity = "E" if seven_bits else "N"
 
     def _readable(self) -> None:
         try:
@@ -70,6 +91,8 @@ class SerialLine(Line):
     def send(self, data: bytes) -> None:
         if self.ended:
             raise self.end_or(Unreachable(f"{self.name} is closed"))
+        if self._parity_by_hand:
+            data = bytes(octet | (octet.bit_count() & 1) << 7 for octet in data)
         try:
             self._port.write(data)
         except OSError as error:

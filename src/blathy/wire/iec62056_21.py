@@ -757,18 +757,19 @@ class Iec21Client:
         events: list[Event] = [Identified(identification)]
         self._due_at = self._later(now)
         self._octets = 0
-        mode = identification.mode
+        mode, purpose = identification.mode, self.settings.purpose
+        if (purpose is Purpose.HDLC and mode is not Mode.E) or (
+            purpose is Purpose.PROGRAMMING and mode in {Mode.A, Mode.B}
+        ):
+            self._state = ClientState.IDLE
+            self._due_at = None
+            return [*events, NoAnswer()]
         if mode in {Mode.A, Mode.B}:
             self._state = ClientState.READING_OUT
             if mode is Mode.B:
                 events.append(BaudChange(identification.baud))
             return events
         character, self._baud = self._choose_baud(identification)
-        purpose = self.settings.purpose
-        if purpose is Purpose.HDLC and not identification.hdlc:
-            self._state = ClientState.IDLE
-            self._due_at = None
-            return [*events, NoAnswer()]
         protocol = "2" if purpose is Purpose.HDLC else "0"
         self._state = {
             Purpose.READOUT: ClientState.READING_OUT,

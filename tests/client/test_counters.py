@@ -1,0 +1,157 @@
+"""Invocation counters: never given twice, never lowered, whatever happens to the file."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from blathy.client.counters import FileCounterStore, FileKeyStore, StoreError
+
+
+def test_numbers_survive_and_never_come_twice(tmp_path: Path) -> None:
+    seen: set[int] = set()
+    for _ in range(5):
+        store = FileCounterStore(tmp_path / "c")
+        for _ in range(3):
+            first = store.reserve("send:x", 10)
+            numbers = set(range(first, first + 10))
+            assert not numbers & seen
+            seen |= numbers
+        store.close()
+
+
+def test_nothing_lowers_a_counter(tmp_path: Path) -> None:
+    store = FileCounterStore(tmp_path / "c")
+    store.advance("send:x", 1000)
+    store.advance("send:x", 5)
+    store.accept("receive:x", 50)
+    store.accept("receive:x", 7)
+    store.close()
+    again = FileCounterStore(tmp_path / "c")
+    assert again.reserve("send:x", 1) == 1000
+    assert again.lowest("receive:x") == 50
+    assert again.lowest("receive:y") == 0
+    again.close()
+
+
+def test_every_cut_and_every_flipped_octet_gives_no_number_twice(tmp_path: Path) -> None:
+    file = tmp_path / "c"
+    store = FileCounterStore(file)
+    given = [store.reserve("send:x", 64) for _ in range(4)]
+    store.close()
+    whole = file.read_bytes()
+    ends = [index + 1 for index, octet in enumerate(whole) if octet == 10]
+    for cut in range(len(whole)):
+        # What stands after a crash: every line synced before it, and a part of the next.
+        file.write_bytes(whole[:cut])
+        synced = sum(end <= cut for end in ends)
+        again = FileCounterStore(file)
+        first = again.reserve("send:x", 1)
+        assert first >= (given[synced - 1] + 64 if synced else 1)
+        assert first not in {n + k for n in given[:synced] for k in range(64)}
+        again.close()
+        once_more = FileCounterStore(file)
+        assert once_more.reserve("send:x", 1) > first
+        once_more.close()
+
+
+def test_an_older_line_or_noise_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "c"
+    store = FileCounterStore(file)
+    store.reserve("send:x", 1)
+    early = file.read_bytes()
+    store.reserve("send:x", 500)
+    store.close()
+    draw = random.Random(1)
+    file.write_bytes(file.read_bytes() + early + draw.randbytes(300) + b"\n s send:x 1 00000000\n")
+    again = FileCounterStore(file)
+    assert again.reserve("send:x", 1) == 502
+    again.close()
+
+
+def test_a_long_journal_is_written_anew_without_losing_anything(tmp_path: Path) -> None:
+    file = tmp_path / "c"
+    store = FileCounterStore(file)
+    for number in range(5000):
+        store.accept(f"receive:{number % 7}", number)
+    store.reserve("send:x", 99)
+    store.close()
+    large = file.stat().st_size
+    store = FileCounterStore(file)
+    assert file.stat().st_size < large / 100
+    assert store.reserve("send:x", 1) == 100
+    assert store.lowest("receive:3") == 4994 // 7 * 7 + 3 - (7 if 4994 // 7 * 7 + 3 > 4999 else 0)
+    store.close()
+
+
+def test_two_writers_are_refused(tmp_path: Path) -> None:
+    one = FileCounterStore(tmp_path / "c")
+    with pytest.raises(StoreError, match="another process"):
+        FileCounterStore(tmp_path / "c")
+    one.close()
+    with pytest.raises(StoreError, match="closed"):
+        one.reserve("send:x", 1)
+
+
+def test_a_disk_that_is_full_gives_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileCounterStore(tmp_path / "c")
+    store.reserve("send:x", 1)
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    with pytest.raises(StoreError, match="No space"):
+        store.reserve("send:x", 1)
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="closed"):
+        store.reserve("send:x", 1)
+
+
+def test_killed_while_reserving_gives_no_number_twice(tmp_path: Path) -> None:
+    program = (
+        "import sys; from blathy.client.counters import FileCounterStore\n"
+        f"s = FileCounterStore({str(tmp_path / 'c')!r})\n"
+        "while True: print(s.reserve('send:x', 3), flush=True)"
+    )
+    seen: list[int] = []
+    for round_ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        seen += [int(process.stdout.readline()) for _ in range(20 + 7 * round_)]
+        process.kill()
+        rest = process.stdout.read().split(b"\n")
+        seen += [int(line) for line in rest[:-1]]
+        process.stdout.close()
+        process.wait()
+    assert len(seen) == len(set(seen))
+    assert seen == sorted(seen)
+
+
+def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="can't be used"):
+        FileCounterStore(tmp_path / "file" / "c")
+
+
+def test_key_files(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text('["10.0.0.7:4059"]\nek = "' + "00" * 16 + '"\npassword = "pass"\n')
+    store = FileKeyStore(file)
+    assert store.keys("10.0.0.7:4059").unicast == bytes(16)
+    assert store.password("10.0.0.7:4059") == b"pass"
+    assert store.keys("other").unicast == b""
+    assert "00" * 16 not in repr(store)
+    file.write_text('[a]\nek = "0011"\n')
+    with pytest.raises(StoreError, match="wrong"):
+        FileKeyStore(file).keys("a")
+    file.write_text("not toml [")
+    with pytest.raises(StoreError):
+        FileKeyStore(file)
