@@ -270,6 +270,8 @@ def _count_rows(
     at = 0
     done = 0
     quiet = np.zeros(phases, np.bool_)
+    part = np.zeros((phases, SECOND_PHASE_COLUMNS))
+    work = (part, np.zeros(SECOND_TOTAL_COLUMNS), np.zeros((4, MEASURES)))
     count = len(rows)
     while at < count:
         # A block begins at an upward crossing; rows before it (the partial one) belong to it.
@@ -291,7 +293,7 @@ def _count_rows(
             if final and stop == count and stop - last < window and stop - last > 0:
                 last = stop
             done = _count_window(
-                rows, at, first_whole, last, phases, rate, quiet, netting, apparent,
+                rows, at, first_whole, last, phases, rate, quiet, netting, apparent, work,
                 total, remainder, counted, q_last, second, place, energy, sums, done,
             )  # fmt: skip
             at = last
@@ -335,6 +337,7 @@ def _count_window(
     quiet: Any,
     netting: Any,
     apparent: Any,
+    work: Any,
     total: Any,
     remainder: Any,
     counted: Any,
@@ -348,8 +351,12 @@ def _count_window(
     """P, Q1 and S of one window, into the registers and the running second."""
     begin, end = rows[first, C_START], rows[last - 1, C_END]
     time_s = (end - begin) / rate
-    part = np.zeros((phases, SECOND_PHASE_COLUMNS))
-    extra = np.zeros(SECOND_TOTAL_COLUMNS)
+    part, extra, joules = work
+    for p in range(phases):
+        for j in range(SECOND_PHASE_COLUMNS):
+            part[p, j] = 0.0
+    for j in range(SECOND_TOTAL_COLUMNS):
+        extra[j] = 0.0
     flags = 0
     for n in range(first, last):
         flags |= int(rows[n, C_FLAGS])
@@ -384,7 +391,6 @@ def _count_window(
                 span += rows[n, C_END] - rows[n, C_START]
         extra[T_CYCLES] = 0.5 * whole * (end - begin) / span if span > 0.0 else 0.0
     extra[T_FLAGS] = flags & ~sync.UPWARD
-    joules = np.zeros((4, MEASURES))
     _spread_measures(part, extra, phases, netting, joules)
     return _divide(
         begin / rate, time_s, part, extra, joules, phases, total, remainder, counted, second,
@@ -451,6 +457,8 @@ def _total_apparent(part: Any, extra: Any, phases: Any, apparent: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _quadrants(p: Any, q: Any, s: Any, out: Any) -> Any:
+    for j in range(MEASURES):
+        out[j] = 0.0
     out[A_IMPORT] = max(p, 0.0)
     out[A_EXPORT] = max(-p, 0.0)
     importing = p >= 0.0
@@ -467,10 +475,11 @@ def _spread_measures(part: Any, extra: Any, phases: Any, netting: Any, joules: A
         _quadrants(part[p, S_P], part[p, S_Q], part[p, S_S], joules[1 + p])
     if netting == 0:
         _quadrants(extra[T_P], extra[T_Q], extra[T_S], joules[0])
-    else:
+        return
+    for j in range(MEASURES):
+        joules[0, j] = 0.0
         for p in range(phases):
-            for j in range(MEASURES):
-                joules[0, j] += joules[1 + p, j]
+            joules[0, j] += joules[1 + p, j]
 
 
 @njit(cache=True, nogil=True)

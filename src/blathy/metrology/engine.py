@@ -225,8 +225,6 @@ class Engine:
         self._frequency.take(judged, run.frequencies, final=final)
         if self._blocks_wanted:
             self._measure_blocks(judged, run)
-        if final and self.measuring.aggregates:
-            run.intervals += self._aggregator.finish()
         if final and self._flicker is not None:
             self._flicker.finish(self.meter, run.flicker)
 
@@ -248,12 +246,15 @@ class Engine:
         if self._detector is not None and self._detector.rules.sliding_reference:
             for k in np.flatnonzero(windows.flags & FLAGGED == 0):
                 self._detector.follow(quantities.u_v[k])
+
+    def _judge_blocks(self, blocks: BaseIntervals, run: _Run) -> None:
+        """What needs no samples any more: once per push, because arrays are cheap when long."""
         if self._monitor is not None:
-            run.conditions += self._monitor.add(quantities, spectra)
+            run.conditions += self._monitor.add(blocks.quantities, blocks.spectra)
         if self.measuring.aggregates:
             run.intervals += self._aggregator.add(blocks)
-        if spectra is not None:
-            self._thd.add(blocks.end_utc_ns, spectra.thd_percent(40))
+        if blocks.spectra is not None:
+            self._thd.add(blocks.end_utc_ns, blocks.spectra.thd_percent(40))
 
     def _spectra(self, quantities: Quantities) -> Spectra:
         windows, base = quantities.windows, self.meter.base
@@ -268,6 +269,11 @@ class Engine:
         )
 
     def _result(self, run: _Run, *, final: bool) -> Measured:
+        blocks = _join_blocks(run.blocks)
+        if blocks is not None:
+            self._judge_blocks(blocks, run)
+        if final and self.measuring.aggregates:
+            run.intervals += self._aggregator.finish()
         seconds = _join_seconds(run.seconds)
         thd = None
         if self.measuring.spectrum:
@@ -282,7 +288,7 @@ class Engine:
             supply_of(seconds, self.supply_threshold_v),
             loss,
             self._joined_half_cycles(run),
-            _join_blocks(run.blocks),
+            blocks,
             tuple(run.intervals),
             tuple(run.flicker),
             tuple(run.frequencies),

@@ -30,6 +30,7 @@ from blathy.metrology.synchronisation import (
     EDGE_GUARD,
     FAST,
     I_BASE,
+    I_DECIMATED,
     I_EDGES,
     I_FILLED,
     I_FIRST6,
@@ -148,14 +149,16 @@ class HalfCycleMeter:
         phases = connection.phases
         currents = phases + int(connection.neutral_measured)
         self.step = sync.step_samples(connection)
+        self._decimation = sync.decimation_of(connection)
         self._kernel_c, self._kernel_s = sync.design_window(connection)
         self._omega = 2 * np.pi * connection.nominal_hz / rate
         self._advance_max = 2 * np.pi * sync.DEVIATION_MAX_HZ * self.step / rate
         self._floor_v = sync.AMPLITUDE_FLOOR * connection.nominal_u_v
         self.keep = TICK * int(np.ceil(KEEP_S * rate / TICK))
-        self.capacity = self.keep + 2 * SLICE
+        self.capacity = self.keep + 4 * SLICE
         self.samples = np.zeros((phases + currents, self.capacity), np.float32)
-        self._reference = np.zeros((2 if phases > 1 else 1, self.capacity), np.float32)
+        shape = (2 if phases > 1 else 1, self.capacity // self._decimation)
+        self._reference = np.zeros(shape, np.float32)
         self._oscillator = np.zeros((2, self.capacity))
         self._quality = np.zeros(self.capacity // TICK + 1, np.uint8)
         self.ints = np.zeros(sync.INTEGERS, np.int64)
@@ -210,7 +213,7 @@ class HalfCycleMeter:
             self._compact()
         limit = self.connection.saturation_counts(frames.dtype)
         _ingest(
-            frames, self._scale, limit, self._mode, self.connection.phases,
+            frames, self._scale, limit, self._mode, self.connection.phases, self._decimation,
             self.samples, self._reference, self._quality, self.ints,
         )  # fmt: skip
         return self._work(final=False)
@@ -221,11 +224,12 @@ class HalfCycleMeter:
 
     def _work(self, *, final: bool) -> HalfCycles:
         sync.measure_steps(
-            self._reference, self._kernel_c, self._kernel_s, self.step, self._omega,
+            self._reference, self._kernel_c, self._kernel_s, self.step, self._decimation, self._omega,
             self._floor_v, self._advance_max, self.ints, self._ring,
         )  # fmt: skip
         sync.track(
-            self.ints, self._floats, self._ring, self.step, len(self._kernel_c) // 2, self._omega,
+            self.ints, self._floats, self._ring, self.step,
+            len(self._kernel_c) // 2 * self._decimation, 0.5 * (self._decimation - 1), self._omega,
             self._floor_v, self._advance_max, self._oscillator, self._edges, final,
         )  # fmt: skip
         count = _sum_half_cycles(
@@ -244,8 +248,10 @@ class HalfCycleMeter:
         drop = (used - self.keep) // TICK * TICK
         if drop <= 0:
             return
-        for rows in (self.samples, self._reference, self._oscillator):
-            rows[:, : used - drop] = rows[:, drop:used].copy()
+        for rows in (self.samples, self._oscillator):
+            rows[:, : used - drop] = rows[:, drop:used]
+        first, last = drop // self._decimation, used // self._decimation
+        self._reference[:, : last - first] = self._reference[:, first:last]
         marks = self._quality[drop // TICK :].copy()
         self._quality[:] = 0
         self._quality[: len(marks)] = marks
@@ -282,6 +288,7 @@ def _ingest(
     limit: Any,
     mode: Any,
     phases: Any,
+    decimation: Any,
     samples: Any,
     reference: Any,
     quality: Any,
@@ -309,8 +316,18 @@ def _ingest(
             _mark_bad(level, line, quality, at)
     if mode == 1:
         _star_point(samples, at, count)
-    _write_reference(samples, reference, phases, mode, at, count)
     ints[I_TOTAL] += count
+    short_base = ints[I_BASE] // decimation
+    last = ints[I_TOTAL] // decimation
+    first = ints[I_DECIMATED]
+    _write_reference(
+        samples[:, (first - short_base) * decimation : (last - short_base) * decimation],
+        reference[:, first - short_base : last - short_base],
+        phases,
+        mode,
+        decimation,
+    )
+    ints[I_DECIMATED] = last
 
 
 @njit(cache=True, nogil=True)
@@ -335,32 +352,31 @@ def _star_point(samples: Any, at: Any, count: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _write_reference(
-    samples: Any, reference: Any, phases: Any, mode: Any, at: Any, count: Any
-) -> Any:
-    third = np.float32(1.0 / 3.0)
-    root = np.float32(1.0 / np.sqrt(3.0))
-    a = samples[0, at : at + count]
-    alpha = reference[0, at : at + count]
+def _write_reference(samples: Any, reference: Any, phases: Any, mode: Any, decimation: Any) -> Any:
+    """alpha and beta of the voltages, the mean of `decimation` samples each."""
+    a = samples[0]
+    b = samples[1 if phases > 1 else 0]
+    c = samples[2 if phases > 2 else 0]
+    # Factors of the three voltages in alpha and in beta.
+    part = 1.0 / decimation
     if phases == 1:
-        for n in range(count):
-            alpha[n] = a[n]
-        return
-    b = samples[1, at : at + count]
-    beta = reference[1, at : at + count]
-    if mode == 2:
-        for n in range(count):
-            alpha[n] = np.float32(0.5) * (a[n] - b[n])
-            beta[n] = np.float32(0.0)
+        a1, b1, c1, b2, c2 = part, 0.0, 0.0, 0.0, 0.0
+    elif mode == 2:
+        a1, b1, c1, b2, c2 = 0.5 * part, -0.5 * part, 0.0, 0.0, 0.0
     elif phases == 2:
-        for n in range(count):
-            alpha[n] = (np.float32(2.0) * a[n] - b[n]) * third
-            beta[n] = b[n] * root
+        a1, b1, c1, b2, c2 = part * 2.0 / 3.0, -part / 3.0, 0.0, part / np.sqrt(3.0), 0.0
     else:
-        c = samples[2, at : at + count]
-        for n in range(count):
-            alpha[n] = (np.float32(2.0) * a[n] - (b[n] + c[n])) * third
-            beta[n] = (b[n] - c[n]) * root
+        root = part / np.sqrt(3.0)
+        a1, b1, c1, b2, c2 = part * 2.0 / 3.0, -part / 3.0, -part / 3.0, root, -root
+    for m in range(reference.shape[1]):
+        x = y = z = 0.0
+        for n in range(m * decimation, (m + 1) * decimation):
+            x += a[n]
+            y += b[n]
+            z += c[n]
+        reference[0, m] = np.float32(a1 * x + b1 * y + c1 * z)
+        if phases > 1:
+            reference[1, m] = np.float32(b2 * y + c2 * z)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -564,18 +580,19 @@ def _sum_row(
     base: Any,
     times: Any,
     sums: Any,
+    work: Any,
     row: Any,
     partial_start: Any,
     final: Any,
 ) -> Any:
     """One half cycle between times[0] and times[3]; sums[0] holds the correction at its start."""
-    w = np.empty(TAPS)
-    last_w = np.empty(TAPS)
-    m = np.empty(4, np.int64)
-    for j in range(4):
-        m[j] = int(np.floor(times[j] + 0.5)) - base
-    spans = np.empty(9)
-    cross = np.empty(CROSS_COLUMNS)
+    w, last_w, spans, cross = work[0], work[1], work[2], work[3]
+    m = (
+        int(np.floor(times[0] + 0.5)) - base,
+        int(np.floor(times[1] + 0.5)) - base,
+        int(np.floor(times[2] + 0.5)) - base,
+        int(np.floor(times[3] + 0.5)) - base,
+    )
     if final:
         _clear(sums[1])
     else:
@@ -639,6 +656,7 @@ def _sum_half_cycles(
     base = ints[I_BASE]
     count = ints[I_EDGES]
     times = np.empty(4)
+    work = np.empty((4, TAPS))
     done = 0
     n_rows = 0
     ready = ints[I_FILLED] - EDGE_GUARD
@@ -649,7 +667,7 @@ def _sum_half_cycles(
             times[3] = edges[0, first]
             _clear(sums[0])
             flags = _sum_row(
-                samples, oscillator, quality, weights, phases, dt, base, times, sums,
+                samples, oscillator, quality, weights, phases, dt, base, times, sums, work,
                 rows[0], True, False,
             )  # fmt: skip
             rows[0, C_FLAGS] = flags | int(edges[1, first])
@@ -662,7 +680,7 @@ def _sum_half_cycles(
             for j in range(4):
                 times[j] = edges[0, done + j]
             flags = _sum_row(
-                samples, oscillator, quality, weights, phases, dt, base, times, sums,
+                samples, oscillator, quality, weights, phases, dt, base, times, sums, work,
                 rows[n_rows], False, False,
             )  # fmt: skip
             flags |= int(edges[1, done + 3]) | int(edges[1, done + 1])
@@ -676,7 +694,7 @@ def _sum_half_cycles(
         if ints[I_OPENED] == 0:
             _clear(sums[0])
         flags = _sum_row(
-            samples, oscillator, quality, weights, phases, dt, base, times, sums,
+            samples, oscillator, quality, weights, phases, dt, base, times, sums, work,
             rows[n_rows], ints[I_OPENED] == 0, True,
         )  # fmt: skip
         rows[n_rows, C_FLAGS] = flags

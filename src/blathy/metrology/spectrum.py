@@ -1,7 +1,7 @@
 """Harmonics and interharmonics of U and I after IEC 61000-4-7.
 
-A window of 10 (12) cycles between two zero crossings of the synchronised grid is resampled to a
-power of two by a Kaiser-windowed sinc, so the rectangular window is exact and its lines stand
+A window of 10 (12) cycles between two zero crossings of the synchronised grid is resampled to 2^n
+or 3 2^n points by a Kaiser-windowed sinc, so the rectangular window is exact and its lines stand
 5 Hz apart (f / 10). Harmonic subgroup h: lines -1, 0, +1 around h f. Interharmonic centred
 subgroup h: what lies between the harmonic subgroups h and h + 1.
 """
@@ -161,11 +161,11 @@ class Spectra:
 
 
 def points_of_window(samples_max: float, cycles: int) -> int:
-    """Points per window: a power of two so high that nothing folds onto the measured orders."""
-    needed = samples_max / 2 + cycles * ORDER_MAX + 20
+    """Points per window: 2^n or 3 2^n, so many that nothing folds onto the measured orders."""
+    top = cycles * ORDER_MAX + 20
     points = 1024
-    while points < needed or points < 2 * (cycles * ORDER_MAX + 20):
-        points *= 2
+    while points < max(samples_max / 2 + top, 2 * top):
+        points = points * 3 // 2 if points & (points - 1) == 0 else points * 4 // 3
     return points
 
 
@@ -190,7 +190,7 @@ def measure_spectra(
         np.ascontiguousarray(first, np.float64),
         np.ascontiguousarray(last, np.float64),
         sinc_table(),
-        np.zeros((samples.shape[1], LANES)),
+        np.zeros(LANES * (int(np.max(last - first, initial=0.0)) + SINC_TAPS + 4)),
         out,
     )
     return spectra_of_points(out, cycles, phases, order_max)
@@ -225,7 +225,7 @@ def sinc_table() -> FloatArray:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _resample(samples: Any, first: Any, last: Any, table: Any, lanes: Any, out: Any) -> Any:
+def _resample(samples: Any, first: Any, last: Any, table: Any, flat: Any, out: Any) -> Any:
     """All channels of a window at the same instants, eight at a time side by side."""
     channels = samples.shape[0]
     points = out.shape[2]
@@ -239,7 +239,7 @@ def _resample(samples: Any, first: Any, last: Any, table: Any, lanes: Any, out: 
         high = int(last[window]) + half + 1
         for channel in range(channels):
             for n in range(low, high):
-                lanes[n - low, channel] = samples[channel, n]
+                flat[LANES * (n - low) + channel] = samples[channel, n]
         for k in range(points):
             at = start + k * stride
             whole = int(at)
@@ -248,18 +248,18 @@ def _resample(samples: Any, first: Any, last: Any, table: Any, lanes: Any, out: 
             part = place - row
             for j in range(SINC_TAPS):
                 weight[j] = table[row, j] + part * (table[row + 1, j] - table[row, j])
-            base = whole - half + 1 - low
+            near = flat[LANES * (whole - half + 1 - low) :]
             a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = 0.0
             for j in range(SINC_TAPS):
                 w = weight[j]
-                a0 += w * lanes[base + j, 0]
-                a1 += w * lanes[base + j, 1]
-                a2 += w * lanes[base + j, 2]
-                a3 += w * lanes[base + j, 3]
-                a4 += w * lanes[base + j, 4]
-                a5 += w * lanes[base + j, 5]
-                a6 += w * lanes[base + j, 6]
-                a7 += w * lanes[base + j, 7]
+                a0 += w * near[8 * j]
+                a1 += w * near[8 * j + 1]
+                a2 += w * near[8 * j + 2]
+                a3 += w * near[8 * j + 3]
+                a4 += w * near[8 * j + 4]
+                a5 += w * near[8 * j + 5]
+                a6 += w * near[8 * j + 6]
+                a7 += w * near[8 * j + 7]
             result[0], result[1], result[2], result[3] = a0, a1, a2, a3
             result[4], result[5], result[6], result[7] = a4, a5, a6, a7
             for channel in range(channels):

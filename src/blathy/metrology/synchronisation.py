@@ -8,6 +8,9 @@ exact at any steady frequency, and everything 35 Hz or more away (d.c., all harm
 a single phase) is down by 92 dB. Positive and negative sequence come from the same four sums; the
 stronger one is followed, so reversed phase order is measured like the right one.
 
+The vector is averaged over pairs or fours of samples first where the sample rate allows it; what
+that could fold onto the fundamental lies above the hundredth harmonic.
+
 Between steps the phase is linear in time. When amplitude or frequency change faster than a grid
 does (a dip, a phase jump, the end of the supply), the steps that the window could have smeared
 coast on the last frequency: a dip does not move the crossings. Steps are judged four steps late,
@@ -28,6 +31,7 @@ FAST: Final = {"reassoc", "contract", "arcp", "nsz"}
 """Float freedom that the compiler may use: sums in any (but always the same) order. NaN stays."""
 
 WINDOW_CYCLES: Final = 5.72
+REFERENCE_RATE_HZ_MIN: Final = 5_000.0
 RING: Final = 256  # steps remembered: more than one slice of samples and the start hold
 LOOK_BEHIND, LOOK_AHEAD = 3, 4  # steps around a disturbance that the window may have smeared
 START_STEPS_MAX: Final = 28  # without a usable voltage: run free on the nominal frequency
@@ -60,24 +64,35 @@ UPWARD = 32  # no fault: the half cycle begins at a crossing from minus to plus
     I_FIRST6,
     I_OPENED,
     I_AGAINST,
-) = range(14)
+    I_DECIMATED,
+) = range(15)
 F_TIME, F_THETA, F_OMEGA, F_START = range(4)
 INTEGERS, FLOATS = 16, 4
 
 
+def decimation_of(connection: Connection) -> int:
+    """Samples averaged into one of the reference: a power of two that leaves 5 kS/s."""
+    decimation = 1
+    while connection.sample_rate_hz / (2 * decimation) >= REFERENCE_RATE_HZ_MIN:
+        decimation *= 2
+    return decimation
+
+
 def step_samples(connection: Connection) -> int:
-    """Samples per step: one nominal cycle."""
-    return round(connection.sample_rate_hz / connection.nominal_hz)
+    """Samples per step: one nominal cycle, in whole samples of the reference."""
+    decimation = decimation_of(connection)
+    return decimation * round(connection.sample_rate_hz / decimation / connection.nominal_hz)
 
 
 def design_window(connection: Connection) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cosine and sine kernel of the demodulation; its gain gives the peak of a sine wave."""
-    half = round(0.5 * WINDOW_CYCLES * connection.sample_rate_hz / connection.nominal_hz)
+    rate_hz = connection.sample_rate_hz / decimation_of(connection)
+    half = round(0.5 * WINDOW_CYCLES * rate_hz / connection.nominal_hz)
     n = np.arange(-half, half + 1)
     x = np.pi * (n / (half + 1.0))
     window = 0.35875 + 0.48829 * np.cos(x) + 0.14128 * np.cos(2 * x) + 0.01168 * np.cos(3 * x)
     window /= window.sum()
-    angle = 2 * np.pi * connection.nominal_hz / connection.sample_rate_hz * n
+    angle = 2 * np.pi * connection.nominal_hz / rate_hz * n
     return window * np.cos(angle), -window * np.sin(angle)
 
 
@@ -118,6 +133,7 @@ def measure_steps(
     kernel_c: Any,
     kernel_s: Any,
     step: Any,
+    decimation: Any,
     omega_nominal: Any,
     floor_v: Any,
     advance_max: Any,
@@ -129,9 +145,10 @@ def measure_steps(
     `ring` rows: amplitude, phase, phase advance against nominal, consistent (0/1).
     """
     length = len(kernel_c)
-    while ints[I_STEPS] * step + length <= ints[I_TOTAL]:
+    short_step = step // decimation
+    while ints[I_STEPS] * short_step + length <= ints[I_DECIMATED]:
         k = ints[I_STEPS]
-        start = k * step - ints[I_BASE]
+        start = k * short_step - ints[I_BASE] // decimation
         if reference.shape[0] == 1:
             ac, as_ = _two_sums(reference[0], kernel_c, kernel_s, start)
             re, im = 2.0 * ac, 2.0 * as_
@@ -187,7 +204,14 @@ def _is_good(ring: Any, k: Any, steps: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _start(
-    ints: Any, floats: Any, ring: Any, step: Any, half: Any, omega_nominal: Any, final: Any
+    ints: Any,
+    floats: Any,
+    ring: Any,
+    step: Any,
+    half: Any,
+    lag: Any,
+    omega_nominal: Any,
+    final: Any,
 ) -> Any:
     """Lock on the first good step, or run free; the phase at sample 0 follows by extrapolation."""
     steps = ints[I_STEPS]
@@ -202,7 +226,7 @@ def _start(
     if lock >= 0:
         if steps > 1:
             omega += ring[2, (lock + 1 if lock + 1 < steps else lock) % RING] / step
-        theta = ring[1, lock % RING] - omega * (lock * step + half)
+        theta = ring[1, lock % RING] - omega * (lock * step + half + lag)
     ints[I_STARTED] = 1
     floats[F_TIME] = 0.0
     floats[F_THETA] = theta - 2.0 * np.pi * np.floor(theta / (2.0 * np.pi))
@@ -217,29 +241,18 @@ def _start(
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _fill_oscillator(oscillator: Any, first: Any, count: Any, theta: Any, omega: Any) -> Any:
     """sin and cos of theta + omega n, eight lanes turning together."""
-    lanes_s = np.empty(8)
-    lanes_c = np.empty(8)
-    s, c = np.sin(theta), np.cos(theta)
-    ds, dc = np.sin(omega), np.cos(omega)
-    for lane in range(8):
-        lanes_s[lane] = s
-        lanes_c[lane] = c
-        s, c = s * dc + c * ds, c * dc - s * ds
-    d8s, d8c = np.sin(8.0 * omega), np.cos(8.0 * omega)
-    whole = count // 8
     sine = oscillator[0, first : first + count]
     cosine = oscillator[1, first : first + count]
-    for block in range(whole):
-        for lane in range(8):
-            s = lanes_s[lane]
-            c = lanes_c[lane]
-            sine[8 * block + lane] = s
-            cosine[8 * block + lane] = c
-            lanes_s[lane] = s * d8c + c * d8s
-            lanes_c[lane] = c * d8c - s * d8s
-    for lane in range(count - 8 * whole):
-        sine[8 * whole + lane] = lanes_s[lane]
-        cosine[8 * whole + lane] = lanes_c[lane]
+    s, c = np.sin(theta), np.cos(theta)
+    ds, dc = np.sin(omega), np.cos(omega)
+    for n in range(min(8, count)):
+        sine[n] = s
+        cosine[n] = c
+        s, c = s * dc + c * ds, c * dc - s * ds
+    d8s, d8c = np.sin(8.0 * omega), np.cos(8.0 * omega)
+    for n in range(count - 8):
+        sine[n + 8] = sine[n] * d8c + cosine[n] * d8s
+        cosine[n + 8] = cosine[n] * d8c - sine[n] * d8s
 
 
 @njit(cache=True, nogil=True)
@@ -276,6 +289,7 @@ def track(
     ring: Any,
     step: Any,
     half: Any,
+    lag: Any,
     omega_nominal: Any,
     floor_v: Any,
     advance_max: Any,
@@ -283,8 +297,13 @@ def track(
     edges: Any,
     final: Any,
 ) -> Any:
-    """Decide the phase at every step that has its look-ahead; coast where it is not good."""
-    if ints[I_STARTED] == 0 and not _start(ints, floats, ring, step, half, omega_nominal, final):
+    """Decide the phase at every step that has its look-ahead; coast where it is not good.
+
+    A step's phase was measured `lag` samples (a part of one) after the sample it is laid on.
+    """
+    if ints[I_STARTED] == 0 and not _start(
+        ints, floats, ring, step, half, lag, omega_nominal, final
+    ):
         return
     while ints[I_FINAL] + LOOK_AHEAD < ints[I_STEPS] or (final and ints[I_FINAL] < ints[I_STEPS]):
         k = ints[I_FINAL]
@@ -297,9 +316,10 @@ def track(
             good = good and abs(ring[2, slot] - ring[2, (k - 1) % RING]) < 0.1
         advance = predicted
         if good:
-            advance += _wrap(ring[1, slot] - floats[F_THETA] - predicted)
             if k >= 1 and ring[3, slot] != 0.0:
                 floats[F_OMEGA] = omega_nominal + ring[2, slot] / step
+            measured = ring[1, slot] - floats[F_OMEGA] * lag
+            advance += _wrap(measured - floats[F_THETA] - predicted)
             ints[I_COAST] = 0
         else:
             ints[I_COAST] += 1
@@ -310,6 +330,4 @@ def track(
         if span > 0:
             advance = floats[F_OMEGA] * span
             coasting = ints[I_COAST] > 0 or ints[I_STEPS] == 0
-            _advance_to(
-                ints, floats, oscillator, edges, float(ints[I_TOTAL]), advance, coasting
-            )
+            _advance_to(ints, floats, oscillator, edges, float(ints[I_TOTAL]), advance, coasting)
