@@ -5,24 +5,25 @@ Reads a job as JSON from standard input, prints what it read as JSON.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import socket
 import sys
 from typing import Any
 
 from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
-from gurux_dlms.enums import Authentication, DataType, InterfaceType, ObjectType, Security
-from gurux_dlms.GXDLMSTranslator import GXDLMSTranslator
+from gurux_dlms.enums import Authentication, InterfaceType, ObjectType, Security
 from gurux_dlms.objects import GXDLMSClock, GXDLMSProfileGeneric, GXDLMSRegister
 from gurux_dlms.secure import GXDLMSSecureClient
-
-del GXDLMSTranslator
 
 
 class Peer:
     def __init__(self, job: dict[str, Any]) -> None:
-        auth = {"none": Authentication.NONE, "lls": Authentication.LOW, "hls5": Authentication.HIGH_GMAC}
+        auth = {
+            "none": Authentication.NONE,
+            "lls": Authentication.LOW,
+            "hls5": Authentication.HIGH_GMAC,
+        }
         self.client = GXDLMSSecureClient(
             True, job["client"], 1, auth[job["auth"]], None, InterfaceType.WRAPPER
         )
@@ -34,7 +35,9 @@ class Peer:
             self.client.ciphering.blockCipherKey = bytearray.fromhex(job["ek"])
             self.client.ciphering.authenticationKey = bytearray.fromhex(job["ak"])
             self.client.ciphering.invocationCounter = job.get("counter", 1)
-        self.socket = socket.create_connection(("127.0.0.1", job["port"]), 10)
+        self.socket = socket.create_connection(
+            (job.get("host", "127.0.0.1"), job["port"]), 10
+        )
 
     def exchange(self, data: Any, reply: GXReplyData) -> None:
         if not data:
@@ -82,8 +85,8 @@ class Peer:
     def profile(self, obis: str, since: str, until: str) -> list[list[Any]]:
         item = GXDLMSProfileGeneric(obis)
         self.read(item, 3)
-        start = GXDateTime(datetime.datetime.fromisoformat(since))
-        end = GXDateTime(datetime.datetime.fromisoformat(until))
+        start = GXDateTime(dt.datetime.fromisoformat(since))
+        end = GXDateTime(dt.datetime.fromisoformat(until))
         reply = GXReplyData()
         self.exchange(self.client.readRowsByRange(item, start, end), reply)
         rows = self.client.updateValue(item, 2, reply.value)
@@ -124,5 +127,5 @@ def main() -> None:
     json.dump(result, sys.stdout)
 
 
-if DataType is not None:
+if __name__ == "__main__":
     main()

@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from blathy.cosem.service import Requester
+from blathy.cosem import axdr
+from blathy.cosem.axdr import Data
+from blathy.cosem.service import AttributeRef, MethodRef, Requester
 from blathy.meter.keeping import Keeper
 from blathy.meter.meter import Meter, new_meter
 from blathy.meter.plan import MeterOptions
 from blathy.models import MODELS
 from blathy.models.model import Level
+from blathy.obis import Obis
 from blathy.transport.dlms_session import serve_dlms
 from tests.meter.simple_load import ConstantLoad
 
@@ -87,3 +90,35 @@ def gurux(job: dict[str, Any]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr[-2000:]
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def get(
+    meter: Meter, class_id: int, obis: str, attribute: int, level: Level = Level.MANAGEMENT
+) -> Any:
+    """The decoded attribute as a Python value tree."""
+    raw = meter.objects.get(AttributeRef(class_id, Obis.parse(obis), attribute), who(meter, level))
+    return plain(axdr.decode(raw))
+
+
+def put(
+    meter: Meter, class_id: int, obis: str, attribute: int, data: Data,
+    level: Level = Level.MANAGEMENT,
+) -> None:  # fmt: skip
+    ref = AttributeRef(class_id, Obis.parse(obis), attribute)
+    meter.objects.set(ref, axdr.encode(data), who(meter, level))
+
+
+def call(
+    meter: Meter, class_id: int, obis: str, method: int, data: Data | None = None,
+    level: Level = Level.MANAGEMENT,
+) -> Any:  # fmt: skip
+    ref = MethodRef(class_id, Obis.parse(obis), method)
+    parameters = axdr.encode(axdr.i8(0) if data is None else data)
+    raw = meter.objects.invoke(ref, parameters, who(meter, level))
+    return plain(axdr.decode(raw)) if raw else None
+
+
+def plain(data: Data) -> Any:
+    if data.type in {axdr.DataType.ARRAY, axdr.DataType.STRUCTURE}:
+        return [plain(item) for item in data.value]
+    return data.value

@@ -83,14 +83,13 @@ def _error_bits(meter: Meter) -> int:
 
 def tampered(meter: Meter) -> bool:
     """Whether a cover is open or a magnet is there, by the logs."""
-    standing: dict[str, int] = {}
+    newest: dict[str, int] = {}
     for entries in meter.books.logs.values():
         for entry in entries:
-            if entry.name in OPENED:
-                standing[entry.name] = 1
-            elif entry.name in CLOSED:
-                standing.pop(CLOSED[entry.name], None)
-    return bool(standing)
+            if entry.name in OPENED or entry.name in CLOSED:
+                newest[entry.name] = max(newest.get(entry.name, 0), entry.at_utc_s)
+    closed = {opened: newest[name] for name, opened in CLOSED.items() if name in newest}
+    return any(newest[name] > closed.get(name, -1) for name in OPENED if name in newest)
 
 
 def _loaded(meter: Meter) -> frozenset[int]:

@@ -78,10 +78,34 @@ def identity_rows() -> tuple[Row, ...]:
         counter("0-0:96.10.1", "profile_status_load", "load profile quality", DataType.U32),
         counter("0-0:96.10.2", "profile_status_analysis", "analysis logger quality", DataType.U32),
         counter("0-0:96.7.0", "power_failures", "power failures", DataType.U32),
-        counter("0-0:97.98.0", "alarm_register_1", "alarm register 1", DataType.U32),
-        counter("0-0:97.98.1", "alarm_register_2", "alarm register 2", DataType.U32),
-        counter("0-0:97.98.2", "alarm_register_3", "alarm register 3", DataType.U32),
-        counter("0-0:97.98.3", "alarm_register_4", "alarm register 4", DataType.U32),
+        counter(
+            "0-0:97.98.0",
+            "alarm_register_1",
+            "alarm register 1",
+            DataType.U32,
+            group=Group.PARAMETER,
+        ),
+        counter(
+            "0-0:97.98.1",
+            "alarm_register_2",
+            "alarm register 2",
+            DataType.U32,
+            group=Group.PARAMETER,
+        ),
+        counter(
+            "0-0:97.98.2",
+            "alarm_register_3",
+            "alarm register 3",
+            DataType.U32,
+            group=Group.PARAMETER,
+        ),
+        counter(
+            "0-0:97.98.3",
+            "alarm_register_4",
+            "alarm register 4",
+            DataType.U32,
+            group=Group.PARAMETER,
+        ),
     )
 
 

@@ -75,7 +75,9 @@ ROWS: Final = (
     counter("0-0:96.7.2", "power_failures_l2", "power failures L2"),
     counter("0-0:96.7.3", "power_failures_l3", "power failures L3"),
     counter("0-0:97.97.0", "error_register", "error register FF", DataType.U32),
-    counter("0-0:97.98.0", "alarm_register_1", "alarm register", DataType.U32),
+    counter(
+        "0-0:97.98.0", "alarm_register_1", "alarm register", DataType.U32, group=Group.PARAMETER
+    ),
     counter("0-0:96.11.0", "last_event", "last event code", group=Group.LOG),
     counter("0-0:96.10.1", "profile_status_load", "status of profile 1", DataType.U8),
     counter("0-0:96.10.2", "profile_status_daily", "status of profile 2", DataType.U8),

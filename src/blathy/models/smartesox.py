@@ -150,7 +150,9 @@ ROWS: Final = (
     counter("0-0:96.7.0", "power_failures", "power failures"),
     counter("0-0:96.7.9", "long_outages", "long outages"),
     counter("0-0:97.97.0", "error_register", "error register", DataType.U32),
-    counter("0-0:97.98.0", "alarm_register_1", "alarm register", DataType.U32),
+    counter(
+        "0-0:97.98.0", "alarm_register_1", "alarm register", DataType.U32, group=Group.PARAMETER
+    ),
     counter("0-0:96.11.0", "last_event", "last event code", group=Group.LOG),
     *(
         counter(f"0-0:96.10.{n}", f"profile_status_{key}", f"status of profile {n}", DataType.U16)

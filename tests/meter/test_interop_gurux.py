@@ -1,0 +1,61 @@
+"""Every model read over its port by a client that this project did not write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from blathy.meter.meter import Meter
+from blathy.models import MODELS
+from blathy.models.model import Level, Mechanism
+from tests.meter.running import DAY_S, fed, gurux, served
+
+pytestmark = [pytest.mark.interop, pytest.mark.requirement("K-17", "OMNI-19", "ESOX-12")]
+BY_GURUX_ITSELF = {(28, 7)}
+"""Auto answer is read as version 0 by gurux-dlms 1.0.203 whatever the object list says."""
+
+
+def job_of(meter: Meter, level: Level, port: int) -> dict[str, Any]:
+    association = next(a for a in meter.model.associations if a.level is level)
+    mechanism = meter.mechanism_of(association)
+    job: dict[str, Any] = {
+        "port": port, "client": association.client_sap, "clock": meter.model.clock.obis.dotted(),
+        "auth": {Mechanism.NONE: "none", Mechanism.LLS: "lls"}.get(mechanism, "hls5"),
+    }  # fmt: skip
+    if mechanism is Mechanism.LLS:
+        job["password"] = meter.secret_of(association).decode()
+    if mechanism is Mechanism.HLS_GMAC:
+        job["ek"] = meter.key("unicast").hex()
+        job["ak"] = meter.key("authentication").hex()
+    return job
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_an_independent_client_browses_and_reads_every_model(key: str) -> None:
+    meter = fed(key, 2)
+    energy = "1.1.1.8.0.255" if meter.model.flag == "KAM" else "1.0.1.8.0.255"
+    profile = meter.model.profiles[0]
+    with served(meter) as port:
+        job = job_of(meter, Level.MANAGEMENT, port) | {
+            "walk": key in {"mpta-3", "omnipower"}, "register": energy, "profile": profile.obis.dotted(),
+            "since": "2026-01-02T00:00:00+00:00", "until": "2026-01-02T23:59:00+00:00",
+        }  # fmt: skip
+        found = gurux(job)
+    listed = meter.tree.view(Level.MANAGEMENT).list_entries
+    assert len(found["objects"]) == len(listed)
+    wrong = [row for row in found.get("wrong", ()) if (row[0], row[2]) not in BY_GURUX_ITSELF]
+    assert wrong == []
+    assert found["clock"] == "2026-01-03T01:00:00+01:00"
+    assert found["unit"] == 30
+    assert found["register"] == 1200 * 48 * len(meter.model.phases)
+    assert len(found["rows"]) == DAY_S // profile.period_s
+
+
+@pytest.mark.parametrize("level", [Level.PUBLIC, Level.READER])
+def test_the_public_and_the_reading_client_browse_what_they_may(level: Level) -> None:
+    meter = fed("mt372", 1)
+    with served(meter) as port:
+        found = gurux(job_of(meter, level, port) | {"walk": True})
+    assert len(found["objects"]) == len(meter.tree.view(level).list_entries)
+    assert [row for row in found["wrong"] if (row[0], row[2]) not in BY_GURUX_ITSELF] == []
