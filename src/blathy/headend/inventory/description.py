@@ -132,7 +132,10 @@ class ChannelDescription:
         if self.step_s not in {60, 300, 600, 900, 1200, 1800, 3600, 86400}:
             raise DescriptionError(f"channel {self.id}: a period of {self.step_s} s is not usual")
         for code in (self.obis, self.profile):
-            Obis.parse(code)
+            try:
+                Obis.parse(code)
+            except ValueError as error:
+                raise DescriptionError(f"channel {self.id}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +166,10 @@ class MeterDescription:
             raise DescriptionError(
                 f"meter {self.serial}: {self.url!r} is no address; write dlms://HOST:4059"
             )
-        if self.system_title and len(bytes.fromhex(self.system_title)) != 8:
-            raise DescriptionError(f"meter {self.serial}: a system title has 8 octets")
+        if self.system_title and not re.fullmatch(r"[0-9A-Fa-f]{16}", self.system_title):
+            raise DescriptionError(
+                f"meter {self.serial}: write the system title as 16 hexadecimal digits"
+            )
         ids = [channel.id for channel in self.channels]
         if len(ids) != len(set(ids)):
             raise DescriptionError(f"meter {self.serial}: two channels have the same id")
@@ -192,7 +197,8 @@ class PointDescription:
     medium: str = "electricity"
     timezone: str = "Europe/Budapest"
     parent: str = ""
-    """For a water or heat meter behind an electricity meter: the point that reads it."""
+    """For a water or heat meter behind an electricity meter: the point that reads it. Give it the
+    parent's `url` and no association: it is then read in the parent's conversation."""
     groups: tuple[str, ...] = ()
     protected: bool = False
     """Never disconnected by command (hospital, life support)."""

@@ -76,6 +76,8 @@ class Series:
     sources: NDArray[np.uint8]
     registers: Int64s
     register_known: Bools
+    opening: int | None = None
+    """The register at the beginning of the first slot, where it is known."""
 
     def __len__(self) -> int:
         return len(self.start)
@@ -104,7 +106,8 @@ def read_series(
         suspect |= (captured.status & _SUSPECT) != 0
     quality = _QUALITY_OF_SOURCE[captured.sources]
     quality = np.where(known, np.where(suspect & (quality == 1), 4, quality), 0).astype(np.uint8)
-    cut = slice(1, None) if channel.cumulative and len(grid) and grid[0] < from_utc else slice(None)
+    opened = channel.cumulative and len(grid) > 0 and grid[0] < from_utc
+    cut = slice(1, None) if opened else slice(None)
     return Series(
         channel,
         zone,
@@ -115,6 +118,7 @@ def read_series(
         captured.sources[cut],
         captured.values[cut],
         present[cut],
+        int(captured.values[0]) if opened and present[0] else None,
     )
 
 
@@ -264,7 +268,7 @@ def read_profile(
     edges = bucket_edges(zone, from_utc, to_utc, resolution, channel.step_s)
     series = read_series(connection, channel, zone, edges[0], edges[-1])
     buckets = _buckets(series, np.array(edges, np.int64), INT64_MAX if now is None else now)
-    first, last = _end_registers(connection, channel, zone, edges[0], series)
+    first, last = _end_registers(channel, series)
     known = [b.value for b in buckets if b.value is not None]
     step = {"slot": channel.step_s, "hour": 3600}.get(resolution)
     return ProfileAnswer(
@@ -279,15 +283,10 @@ def read_profile(
     )
 
 
-def _end_registers(
-    connection: Connection, channel: Channel, zone: Zone, start: int, series: Series
-) -> tuple[int | None, int | None]:
+def _end_registers(channel: Channel, series: Series) -> tuple[int | None, int | None]:
     if not channel.cumulative:
         return None, None
-    opening = slot_floor(zone, start - 1, channel.step_s)
-    grid = np.array([opening], np.int64)
-    before = _captured(connection, channel, zone, grid, raw_only=False)
-    first = int(before.values[0]) if before.present[0] else None
+    first = series.opening
     there = np.flatnonzero(series.register_known)
     if first is None and len(there):
         first = int(series.registers[there[0]])
@@ -330,12 +329,18 @@ def _bucket(series: Series, start: int, end: int, low: int, high: int, expected:
 
 
 def _anchored(series: Series, low: int, high: int, total: int) -> int:
-    """With slots missing inside, the registers at both ends still give the exact sum."""
-    if not series.channel.cumulative or low == 0:
+    """With slots missing inside, the registers around them still give the exact sum."""
+    there = np.flatnonzero(series.register_known[low:high])
+    if not series.channel.cumulative or len(there) == 0:
         return total
-    ends = series.register_known[low - 1] and series.register_known[high - 1]
-    advance = int(series.registers[high - 1] - series.registers[low - 1])
-    return advance if ends and advance >= total else total
+    if low == 0:
+        begin = series.opening
+    else:
+        begin = int(series.registers[low - 1]) if series.register_known[low - 1] else None
+    if begin is None:
+        return total
+    advance = int(series.registers[low + int(there[-1])]) - begin
+    return max(advance, total)
 
 
 def missing_ranges(

@@ -1,0 +1,130 @@
+"""kill -9 at any step of ingest: what was acknowledged is there, and nothing is there twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from blathy.headend import schema
+from blathy.headend.database import Database
+from blathy.headend.inventory.registry import Inventory
+from blathy.headend.inventory.sealing import Sealer
+from blathy.headend.readings.ingest import ingest
+from blathy.headend.readings.series import read_series
+from tests.headend.conftest import NOON
+from tests.headend.fake_meters import ZONE
+
+STEP = 900
+BATCHES = 12
+SLOTS = 40
+FIRST = NOON - NOON % STEP - BATCHES * SLOTS * STEP // 2
+CHILD = """
+import json, os, signal, sys
+from pathlib import Path
+import sqlalchemy as sa
+from blathy.headend.database import Database
+from blathy.headend.inventory.registry import Inventory
+from blathy.headend.inventory.sealing import Sealer
+from blathy.headend.readings.ingest import ingest, seal
+from tests.headend import test_crash as t
+from tests.headend.fake_meters import ZONE, demo_site
+
+path, die_at = Path(sys.argv[1]), int(sys.argv[2])
+database = Database.in_file(path)
+inventory = Inventory(database, Sealer(b"k" * 32))
+inventory.load(demo_site(1), t.NOON)
+steps = 0
+
+def step(*_):
+    global steps
+    steps += 1
+    if steps == die_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+for name in ("before_cursor_execute", "after_cursor_execute", "commit", "savepoint",
+             "release_savepoint"):
+    sa.event.listen(database.engine, name, step)
+channel = inventory.points["p-001"].meter.channels[0]
+for n in range(t.BATCHES):
+    database.write_now(lambda c: ingest(c, [t.part(channel, n)], t.NOON + n * 7200))
+    step()
+    print(n, flush=True)
+    step()
+    if n % 4 == 3:
+        database.write_now(lambda c: seal(c, channel, ZONE, t.NOON + 86_400))
+print("steps", steps, flush=True)
+"""
+
+
+def part(channel: object, n: int) -> object:
+    """Batch `n`: half of its slots are those of the batch before."""
+    from tests.headend.test_ingest import batch
+
+    slots = [FIRST + (n * SLOTS // 2 + k) * STEP for k in range(SLOTS)]
+    return batch(channel, slots, [(s - FIRST) // STEP * 3 + 17 for s in slots])  # type: ignore[arg-type]
+
+
+def run_child(path: Path, die_at: int) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(path), str(die_at)],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode in {0, -9}, done.stderr
+    return done.stdout.splitlines()
+
+
+def check(path: Path, acknowledged: list[int]) -> None:
+    """Everything acknowledged is there; then the rest is sent again, and all is there once."""
+    database = Database.in_file(path)
+    try:
+        inventory = Inventory(database, Sealer(b"k" * 32))
+        inventory.refresh()
+        if not inventory.points:
+            assert acknowledged == []
+            return
+        channel = inventory.points["p-001"].meter.channels[0]
+        end = FIRST + (BATCHES + 1) * SLOTS // 2 * STEP
+        series = database.read_now(lambda c: read_series(c, channel, ZONE, FIRST, end))
+        there = set(series.start[series.register_known].tolist())
+        for n in acknowledged:
+            assert set(part(channel, n).slot_utc.tolist()) <= there  # type: ignore[attr-defined]
+        for n in range(BATCHES):
+            receipt = database.write_now(
+                lambda c, n=n: ingest(c, [part(channel, n)], NOON + 10 * 86_400)  # type: ignore[list-item]
+            )
+            assert receipt.conflicts == []
+        series = database.read_now(lambda c: read_series(c, channel, ZONE, FIRST, end))
+        assert series.register_known.all()
+        assert series.registers.tolist() == [n * 3 + 17 for n in range(len(series))]
+        rows = database.read_now(
+            lambda c: c.execute(
+                sa.select(sa.func.count()).select_from(schema.reading_revision)
+            ).scalar_one()
+        )
+        assert rows == 0
+    finally:
+        database.close()
+
+
+def crash_at(tmp_path: Path, step: int) -> None:
+    path = tmp_path / f"{step}.sqlite"
+    lines = run_child(path, step)
+    check(path, [int(line) for line in lines if line.isdigit()])
+
+
+@pytest.mark.parametrize("step", [3, 19, 47])
+def test_a_kill_loses_nothing_acknowledged(tmp_path: Path, step: int) -> None:
+    crash_at(tmp_path, step)
+
+
+@pytest.mark.crash
+def test_a_kill_at_every_step(tmp_path: Path) -> None:
+    steps = json.loads(run_child(tmp_path / "whole.sqlite", -1)[-1].split()[1])
+    assert steps > 80
+    for step in range(1, steps + 1):
+        crash_at(tmp_path, step)
