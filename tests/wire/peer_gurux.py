@@ -11,6 +11,8 @@ import sys
 import time
 
 from gurux_dlms import GXByteBuffer, GXReplyData
+from gurux_dlms.ecdsa.GXPrivateKey import GXPrivateKey
+from gurux_dlms.ecdsa.GXPublicKey import GXPublicKey
 from gurux_dlms.enums import Authentication, Conformance, DataType, InterfaceType, Security
 from gurux_dlms.objects import (
     GXDLMSAssociationLogicalName,
@@ -33,7 +35,7 @@ class Peer:
     def __init__(self, job: dict) -> None:
         self.job = job
         client = GXDLMSSecureClient(
-            True,
+            not job.get("short_names"),
             job["client"],
             1,
             Authentication(job["mechanism"]),
@@ -50,13 +52,21 @@ class Peer:
             client.ciphering.invocationCounter = job.get("counter", 1)
         if job.get("security"):
             client.ciphering.security = Security(job["security"])
+        if job.get("signing"):
+            public = GXPublicKey.fromRawBytes(bytes.fromhex(job["peer_signing"]))
+            private = GXPrivateKey.fromRawBytes(bytes.fromhex(job["signing"]))
+            client.ciphering.signingKeyPair = (public, private)
+            client.settings.useCustomChallenge = True
+            client.settings.ctoSChallenge = bytearray(range(32))  # its own would be too short
         if job.get("dedicated"):
             client.ciphering.dedicatedKey = bytes.fromhex(job["dedicated"])
         if job.get("conformance") is not None:
             client.proposedConformance = Conformance(job["conformance"])
         client.useProtectedRelease = True
         if job.get("gbt_window"):
-            client.gbtWindowSize = job["gbt_window"]
+            client.settings.gbtWindowSize = job["gbt_window"]
+        # Its block transfer reads an attribute that its settings never had.
+        type(client.settings).blockNumber = property(lambda settings: settings.blockIndex)
         self.client = client
         self.backlog: list[bytes] = []
 
@@ -98,6 +108,7 @@ class Peer:
 
     def run(self) -> dict:
         client, reply, out = self.client, GXReplyData(), {}
+        job_names = self.job.get("short_names") or {}
         self.send(client.aarqRequest(), reply)
         client.parseAareResponse(reply.data)
         out["associated"] = True
@@ -113,6 +124,7 @@ class Peer:
                 "profile": GXDLMSProfileGeneric("1.0.99.1.0.255"),
                 "association": GXDLMSAssociationLogicalName("0.0.40.0.0.255"),
             }[name]
+            target.shortName = job_names.get(name, 0)
             try:
                 self.send(client.read(target, index)[0], reply)
             except RuntimeError as error:
@@ -124,6 +136,7 @@ class Peer:
             data = GXDLMSData("0.0.96.1.0.255")
             data.value = bytearray.fromhex(self.job["set"])
             data.setDataType(2, DataType.OCTET_STRING)
+            data.shortName = job_names.get("data", 0)
             self.send(client.write(data, 2), reply)
             out["set"] = True
         if self.job.get("action"):
@@ -132,6 +145,10 @@ class Peer:
             out["action"] = True
         if self.job.get("list"):
             register, clock = GXDLMSRegister("1.0.1.8.0.255"), GXDLMSClock("0.0.1.0.0.255")
+            register.shortName, clock.shortName = (
+                job_names.get("register", 0),
+                job_names.get("clock", 0),
+            )
             self.send(client.readList([(register, 2), (clock, 2)]), reply)
             out["list"] = len(reply.value)
         self.send(client.releaseRequest(), reply)

@@ -14,6 +14,7 @@ from blathy.wire.acse import Mechanism
 from blathy.wire.association import (
     AssociationProfile,
     ClientConfig,
+    Conformance,
     KeySet,
     SecurityPolicy,
 )
@@ -25,11 +26,13 @@ from tests.wire.association_pair import (
     NOW,
     WRITABLE,
     Pair,
+    key_pair,
     make_pair,
 )
 
 HERE = Path(__file__).parent
 SECRET = b"12345678ABCDEFGH"
+ONLY_GENERAL_BLOCKS = 0xFFFFFF & ~int(Conformance.BLOCK_TRANSFER_GET_OR_READ)
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
@@ -148,6 +151,47 @@ def test_gurux_client_with_block_transfer(size: int, ciphered: bool) -> None:
     pair = meter(mechanism, ciphered=ciphered)
     job = job_of(mechanism, ciphered=ciphered, pdu_size=size, **WORK)
     check_gurux(converse("peer_gurux.py", job, pair), pair)
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_gurux_client_with_general_block_transfer(window: int) -> None:
+    profile = AssociationProfile(16, conformance=ONLY_GENERAL_BLOCKS)
+    pair = make_pair(ClientConfig(), profile)
+    job = job_of(Mechanism.NONE, ciphered=False, pdu_size=300, gbt_window=window)
+    # Gurux counts the bits of the conformance block from the other end.
+    bits = sum(1 << bit for bit in (2, 9, 14, 19, 20, 21, 23))
+    job |= {"get": [["profile", 2]], "conformance": bits}
+    result = converse("peer_gurux.py", job, pair)
+    assert result.get("profile") == 96, (result, [(w, o.hex()) for w, o in pair.wire])
+    streamed = [octets for way, octets in pair.wire if way == "<" and octets[0] == 0xE0]
+    assert len(streamed) == 8
+    assert any(octets[1] & 0x40 for octets in streamed) is (window > 1)
+
+
+def test_gurux_client_proves_itself_with_ecdsa() -> None:
+    """Its signature opens the association; its own check of a signature raises (gurux 1.0.203)."""
+    client_keys, server_keys = key_pair(1)
+    profile = AssociationProfile(
+        16, Mechanism.HLS_ECDSA, b"", server_keys, conformance=0xFFFFFF, bare_release=True
+    )
+    pair = make_pair(ClientConfig(), profile)
+    job = job_of(Mechanism.HLS_ECDSA, ciphered=False, suite=1) | {"secret": ""}
+    job |= {"title": CLIENT_TITLE.hex(), "suite": 1}
+    job |= {"ek": client_keys.unicast.hex(), "ak": client_keys.authentication.hex()}
+    job |= {"signing": client_keys.signing.hex(), "peer_signing": client_keys.peer_signing.hex()}
+    converse("peer_gurux.py", job, pair)
+    assert pair.server.associated
+
+
+@pytest.mark.parametrize("mechanism", [Mechanism.NONE, Mechanism.LLS])
+def test_gurux_client_with_short_names(mechanism: Mechanism) -> None:
+    profile = AssociationProfile(16, mechanism, SECRET, conformance=0xFFFFFF, short_names=True)
+    pair = make_pair(ClientConfig(), profile)
+    names = {"register": 0x100, "clock": 0x200, "profile": 0x300, "data": 0x400}
+    job = job_of(mechanism, ciphered=False, short_names=names, **WORK) | {"action": False}
+    result = converse("peer_gurux.py", job, pair)
+    assert (result["register"], result["profile"], result["list"]) == ("1337", 96, 2), result
+    assert pair.meter.values[1, bytes(WRITABLE.obis), 2] == bytes.fromhex("0903aabbcc")
 
 
 def test_gurux_client_with_a_wrong_password_is_told_so() -> None:
