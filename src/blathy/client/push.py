@@ -1,0 +1,528 @@
+"""Pushes of meters, decoded with or without an object list, however they are wrapped.
+
+HDLC UI frames (also segmented, also with the two-octet client addresses of the field), the wrapper,
+M-Bus long frames and bare APDUs; general block transfer inside; general-glo-ciphering with the keys
+of the originator. Without the authentication key, or with a counter that does not rise, the content
+is still handed out, and says so: `authenticated` and `repeated`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from blathy.client.values import Value, plain_value
+from blathy.clock import Instant
+from blathy.cosem import axdr
+from blathy.cosem.axdr import AxdrError, Data, DataType
+from blathy.cosem.cosem_time import CosemDateTime
+from blathy.cosem.objectlist import ScalerUnit
+from blathy.cosem.selective import CaptureObject
+from blathy.obis import Obis
+from blathy.quantity import Unit
+from blathy.transport.session import Endpoint, SessionFactory, Stage, Transmit
+from blathy.wire import apdu, hdlc, wrapper
+from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.octets import Reader
+from blathy.wire.security import (
+    InvocationCounters,
+    KeySet,
+    SecurityContext,
+    VolatileCounterStore,
+)
+
+APDU_SIZE_MAX: Final = 1 << 17
+ORIGINATORS_MAX: Final = 100_000
+_MBUS_START: Final = 0x68
+_MBUS_LAST: Final = 0x10
+
+
+@dataclass(frozen=True, slots=True)
+class PushedValue:
+    """One value; `obis` None where nothing in the push or in a list names it."""
+
+    obis: Obis | None
+    value: Value
+    class_id: int | None = None
+    attribute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One notification of a meter.
+
+    `authenticated` is True only where a tag was checked with the authentication key. `repeated`:
+    its invocation counter is not above the last one seen of this meter.
+    """
+
+    body: Data
+    values: tuple[PushedValue, ...]
+    time: CosemDateTime | None = None
+    originator: bytes = b""
+    ciphered: bool = False
+    authenticated: bool = False
+    repeated: bool = False
+    counter: int = -1
+    event: CaptureObject | None = None  # an event-notification names its attribute itself
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A push that could not be read, and why; `originator` where it was told."""
+
+    reason: str
+    originator: bytes = b""
+    octets: bytes = b""
+
+
+KeysOf = Callable[[bytes], KeySet | None]
+"""The keys of a meter by its system title; None where there are none."""
+ObjectsOf = Callable[[bytes], Sequence[CaptureObject]]
+"""The push object list of a meter by its system title; empty where it is not known."""
+
+
+def _no_keys(_title: bytes) -> KeySet | None:
+    return None
+
+
+def _no_objects(_title: bytes) -> Sequence[CaptureObject]:
+    return ()
+
+
+def _no_entropy(_count: int) -> bytes:
+    raise LocalProtocolError("a listener encrypts nothing")
+
+
+class PushReceiver:
+    """Takes octets of one source, gives pushes. Total: any octets, any cut."""
+
+    def __init__(self, keys: KeysOf = _no_keys, objects: ObjectsOf = _no_objects) -> None:
+        self._keys = keys
+        self._objects = objects
+        self._framing = ""
+        self._head = b""
+        self._hdlc = hdlc.FrameDecoder()
+        self._wrapper = wrapper.WrapperStream()
+        self._segments: dict[bytes, bytearray] = {}
+        self._mbus = bytearray()  # segments of an APDU
+        self._mbus_octets = bytearray()  # of a frame
+        self._blocks = bytearray()
+        self._counters: dict[bytes, int] = {}
+        self.frames = 0
+
+    def receive(self, data: bytes, now: Instant) -> list[Push | Unreadable]:
+        """The pushes that these octets complete."""
+        found: list[Push | Unreadable] = []
+        for body in self._apdus(data, now):
+            self.frames += 1
+            made = self._take(body)
+            if made is not None:
+                found.append(made)
+        return found
+
+    def receive_datagram(self, data: bytes) -> list[Push | Unreadable]:
+        """The push of one UDP datagram: in the wrapper, or bare."""
+        try:
+            body = wrapper.decode_datagram(data).apdu
+        except RemoteProtocolError:
+            body = data
+        self.frames += 1
+        made = self._take(body)
+        return [] if made is None else [made]
+
+    # --- framing
+
+    def _apdus(self, data: bytes, now: Instant) -> list[bytes]:
+        if not self._framing:
+            data = self._head + data
+            self._framing = self._detect(data)
+            if not self._framing:
+                self._head = data
+                return []
+            self._head = b""
+        if self._framing == "hdlc":
+            return self._from_hdlc(self._hdlc.receive(data, now))
+        if self._framing == "mbus":
+            return self._from_mbus(data)
+        try:
+            return [packet.apdu for packet in self._wrapper.receive(data, now)]
+        except RemoteProtocolError:
+            self._wrapper = wrapper.WrapperStream()
+            self._framing = ""
+            return []
+
+    @staticmethod
+    def _detect(data: bytes) -> str:
+        if data[:2] == b"\0\x01":
+            return "wrapper"
+        for octet in data:
+            if octet == hdlc.FLAG:
+                return "hdlc"
+            if octet == _MBUS_START:
+                return "mbus"
+        return ""
+
+    def _from_hdlc(self, frames: list[hdlc.Frame]) -> list[bytes]:
+        found = []
+        for frame in frames:
+            if frame.kind not in {hdlc.FrameType.UI, hdlc.FrameType.I} or not frame.information:
+                continue
+            if len(self._segments) > 64:
+                self._segments.clear()
+            store = self._segments.setdefault(frame.source, bytearray())
+            store += frame.information
+            if len(store) > APDU_SIZE_MAX:
+                store.clear()
+            elif not frame.segmented:
+                found.append(_without_llc(bytes(store)))
+                store.clear()
+        return found
+
+    def _from_mbus(self, data: bytes) -> list[bytes]:
+        buffer = self._mbus_octets
+        buffer += data
+        found = []
+        while True:
+            start = buffer.find(_MBUS_START)
+            if start < 0:
+                buffer.clear()
+                break
+            del buffer[:start]
+            if len(buffer) < 6:
+                break
+            size = buffer[1]
+            if buffer[2] != size or buffer[3] != _MBUS_START or size < 5:
+                del buffer[0]
+                continue
+            if len(buffer) < size + 6:
+                break
+            body = bytes(buffer[4 : 4 + size])
+            if sum(body) & 0xFF != buffer[4 + size] or buffer[5 + size] != 0x16:
+                del buffer[0]
+                continue
+            del buffer[: size + 6]
+            self._mbus += body[5:]
+            if body[2] & _MBUS_LAST:
+                found.append(bytes(self._mbus))
+                self._mbus.clear()
+            elif len(self._mbus) > APDU_SIZE_MAX:
+                self._mbus.clear()
+        return found
+
+    # --- APDUs
+
+    def _take(self, body: bytes) -> Push | Unreadable | None:
+        try:
+            if body[:1] == b"\xe0":
+                whole = self._join(apdu.decode_block_transfer(Reader(body, 1)))
+                return None if whole is None else self._take(whole)
+            if body[:1] in {b"\xdb", b"\xdd", b"\xdf"}:
+                return self._open(body)
+            return self._read(body, Push(axdr.null(), ()))
+        except (RemoteProtocolError, LocalProtocolError, AxdrError) as error:
+            return Unreadable(str(error), octets=body[:64])
+
+    def _join(self, block: apdu.GeneralBlockTransfer) -> bytes | None:
+        """Meters in the field stream without acknowledgement; only the last-block bit counts."""
+        if block.block == 1:
+            self._blocks.clear()
+        self._blocks += block.data
+        if len(self._blocks) > APDU_SIZE_MAX:
+            self._blocks.clear()
+            return None
+        if not block.last:
+            return None
+        whole = bytes(self._blocks)
+        self._blocks.clear()
+        if whole[:1] == b"\xe0":
+            raise RemoteProtocolError("a general block transfer inside another one")
+        return whole
+
+    def _open(self, body: bytes) -> Push | Unreadable:
+        reader = Reader(body, 1)
+        if body[0] != 0xDB:
+            reader.octets()  # the transaction id
+        title = reader.octets()
+        keys = self._keys(title)
+        if keys is None:
+            return Unreadable("there are no keys for this meter", title, body[:64])
+        context = SecurityContext(
+            b"listener", keys, InvocationCounters(VolatileCounterStore()), _no_entropy,
+            peer_title=title, verify_tags=bool(keys.authentication),
+        )  # fmt: skip
+        try:
+            opened = context.unprotect(body)
+        except RemoteProtocolError as error:
+            return Unreadable(str(error), title, body[:64])
+        last = self._counters.get(title, -1)
+        if len(self._counters) >= ORIGINATORS_MAX:
+            self._counters.clear()
+        self._counters[title] = max(last, opened.counter)
+        frame = Push(
+            axdr.null(), (), None, title, ciphered=True,
+            authenticated=bool(opened.protection & 0x110),
+            repeated=opened.counter <= last, counter=opened.counter,
+        )  # fmt: skip
+        return self._read(opened.plain, frame)
+
+    def _read(self, plain: bytes, frame: Push) -> Push | Unreadable:
+        message = apdu.decode(plain)
+        if isinstance(message, apdu.DataNotification):
+            body = axdr.decode(message.body)
+            values = named_values(body, self._objects(frame.originator))
+            return _with(frame, body, values, message.time)
+        if isinstance(message, apdu.EventNotification):
+            ref = message.attribute
+            value = axdr.decode(message.value)
+            event = CaptureObject(ref.class_id, ref.obis, ref.attribute)
+            one = PushedValue(ref.obis, plain_value(value), ref.class_id, ref.attribute)
+            return _with(frame, value, (one,), message.time or b"", event)
+        return Unreadable(f"an APDU {plain[0]:02X} is no notification", frame.originator)
+
+
+def _with(
+    frame: Push,
+    body: Data,
+    values: tuple[PushedValue, ...],
+    time: bytes,
+    event: CaptureObject | None = None,
+) -> Push:
+    stamp = None
+    if len(time) == 12:
+        try:
+            stamp = CosemDateTime.of(time)
+        except ValueError:
+            stamp = None
+    return Push(
+        body, values, stamp, frame.originator, frame.ciphered, frame.authenticated,
+        frame.repeated, frame.counter, event,
+    )  # fmt: skip
+
+
+def _without_llc(data: bytes) -> bytes:
+    """Blocks after the first one come without an LLC header from some meters."""
+    try:
+        return hdlc.strip_llc(data, b"\xe7\x00")
+    except ValueError:
+        return data
+
+
+# --- naming values ------------------------------------------------------------------------------
+
+_KAMSTRUP_UNITS: Final = {1: (1, Unit.WH), 31: (-2, Unit.A), 32: (0, Unit.V)}
+_KAIFA: Final = {
+    1: ("1-0:1.7.0",),
+    9: ("", "", "", "1-0:1.7.0", "1-0:2.7.0", "1-0:3.7.0", "1-0:4.7.0", "1-0:31.7.0",
+        "1-0:32.7.0"),
+    13: ("", "", "", "1-0:1.7.0", "1-0:2.7.0", "1-0:3.7.0", "1-0:4.7.0", "1-0:31.7.0",
+         "1-0:51.7.0", "1-0:71.7.0", "1-0:32.7.0", "1-0:52.7.0", "1-0:72.7.0"),
+}  # fmt: skip
+_KAIFA_ENERGIES: Final = ("0-0:1.0.0", "1-0:1.8.0", "1-0:2.8.0", "1-0:3.8.0", "1-0:4.8.0")
+
+
+def named_values(body: Data, objects: Sequence[CaptureObject] = ()) -> tuple[PushedValue, ...]:
+    """The values of a push body with their codes and units, by the first way that fits.
+
+    A list of the push objects in the body itself, the list given, a code before each value, or
+    the fixed lists of makers that send neither.
+    """
+    elements = _elements(body)
+    listed = _list_in_body(elements) or tuple(objects)
+    if listed and len(listed) == len(elements):
+        return tuple(_by_list(o, e) for o, e in zip(listed, elements, strict=True))
+    flat = _by_code(elements)
+    if flat:
+        return flat
+    kaifa = _by_kaifa_list(elements)
+    return kaifa or tuple(PushedValue(None, plain_value(element)) for element in elements)
+
+
+def _elements(body: Data) -> tuple[Data, ...]:
+    if body.type in {DataType.STRUCTURE, DataType.ARRAY}:
+        return tuple(body.value)
+    if body.type is DataType.COMPACT_ARRAY:
+        return tuple(body.value.elements)
+    return (body,)
+
+
+def _list_in_body(elements: tuple[Data, ...]) -> tuple[CaptureObject, ...]:
+    for element in elements[:3]:
+        if element.type is not DataType.ARRAY or len(element.value) < 2:
+            continue
+        try:
+            found = tuple(_push_object(each) for each in element.value)
+        except (AxdrError, ValueError):
+            continue
+        if len(found) == len(elements):
+            return found
+    return ()
+
+
+def _push_object(data: Data) -> CaptureObject:
+    """A push object: later versions append restriction and columns to the four elements."""
+    if data.type is not DataType.STRUCTURE or len(data.value) < 4:
+        raise AxdrError("a push object is a structure of at least 4 elements")
+    return CaptureObject.of(Data(DataType.STRUCTURE, data.value[:4]))
+
+
+def _by_list(item: CaptureObject, element: Data) -> PushedValue:
+    value = plain_value(element)
+    if item.is_clock and element.type is DataType.OCTET_STRING:
+        value = _time_or(element.value, value)
+    return PushedValue(item.obis, value, item.class_id, item.attribute)
+
+
+def _time_or(raw: bytes, otherwise: Value) -> Value:
+    try:
+        return CosemDateTime.of(raw)
+    except ValueError:
+        return otherwise
+
+
+def _is_code(data: Data) -> bool:
+    return data.type is DataType.OCTET_STRING and len(data.value) == 6 and data.value[5] == 0xFF
+
+
+def _by_code(elements: tuple[Data, ...]) -> tuple[PushedValue, ...]:
+    """Codes before values: each pair in a structure of its own, or all in one row."""
+    found: list[PushedValue] = []
+    maker = next((str(e.value) for e in elements if e.type is DataType.VISIBLE_STRING), "")
+    position = 0
+    while position < len(elements):
+        element = elements[position]
+        if element.type is DataType.STRUCTURE and element.value and _is_code(element.value[0]):
+            found += _by_code(tuple(element.value))
+            position += 1
+        elif _is_code(element) and position + 1 < len(elements):
+            unit = _unit_after(elements, position + 2)
+            code = Obis.of(element.value)
+            found.append(_valued(code, elements[position + 1], unit or _maker_unit(maker, code)))
+            position += 2 if unit is None else 3
+        else:
+            position += 1
+    return tuple(found)
+
+
+def _unit_after(elements: tuple[Data, ...], position: int) -> ScalerUnit | None:
+    if position >= len(elements):
+        return None
+    data = elements[position]
+    if data.type is not DataType.STRUCTURE or len(data.value) != 2:
+        return None
+    if data.value[1].type is not DataType.ENUM:
+        return None
+    try:
+        return ScalerUnit.of(data)
+    except AxdrError:
+        return None
+
+
+def _maker_unit(maker: str, code: Obis) -> ScalerUnit | None:
+    """Kamstrup sends no scaler: 1 V, 0.01 A, 1 W and 10 Wh, whatever group B says."""
+    if not maker.startswith("Kamstrup"):
+        return None
+    if code.d == 8:
+        return ScalerUnit(1, Unit.VARH if code.c in {3, 4} else Unit.WH)
+    phase_free = (code.c - 1) % 20 + 1 if 21 <= code.c <= 80 else code.c
+    if code.d == 7 and phase_free in {11, 12}:
+        scaler, unit = _KAMSTRUP_UNITS[31 if phase_free == 11 else 32]
+        return ScalerUnit(scaler, unit)
+    if code.d == 7 and phase_free in {1, 2, 3, 4}:
+        return ScalerUnit(0, Unit.VAR if phase_free in {3, 4} else Unit.W)
+    return None
+
+
+def _valued(code: Obis, data: Data, unit: ScalerUnit | None) -> PushedValue:
+    value = plain_value(data)
+    if unit is not None and data.type in axdr.NUMERIC_FORMATS:
+        value = unit.quantity(data)
+    elif data.type is DataType.OCTET_STRING and len(data.value) == 12:
+        value = _time_or(data.value, value)
+    return PushedValue(code, value)
+
+
+def _by_kaifa_list(elements: tuple[Data, ...]) -> tuple[PushedValue, ...]:
+    """Kaifa names nothing: the number of elements tells which list of the maker it is."""
+    count = len(elements)
+    codes = _KAIFA.get(count) or (
+        (_KAIFA[count - 5] + _KAIFA_ENERGIES) if count - 5 in _KAIFA and count > 6 else ()
+    )
+    if not codes or (count > 1 and not _is_kaifa(elements[0])):
+        return ()
+    found = []
+    for code, element in zip(codes, elements, strict=True):
+        obis = Obis.parse(code) if code else None
+        if obis is None:
+            found.append(PushedValue(None, plain_value(element)))
+        else:
+            found.append(_valued(obis, element, _kaifa_unit(obis)))
+    return tuple(found)
+
+
+def _is_kaifa(element: Data) -> bool:
+    value = element.value
+    text = value if isinstance(value, bytes) else str(value).encode()
+    return text.startswith(b"KFM")
+
+
+def _kaifa_unit(code: Obis) -> ScalerUnit | None:
+    if code.a == 0:
+        return None
+    if code.d == 8:
+        return ScalerUnit(0, Unit.VARH if code.c in {3, 4} else Unit.WH)
+    if code.c in {31, 51, 71}:
+        return ScalerUnit(-3, Unit.A)
+    if code.c in {32, 52, 72}:
+        return ScalerUnit(-1, Unit.V)
+    return ScalerUnit(0, Unit.VAR if code.c in {3, 4} else Unit.W)
+
+
+# --- listening ----------------------------------------------------------------------------------
+
+PushSink = Callable[[Endpoint, "Push | Unreadable"], None]
+
+
+@dataclass(slots=True)
+class PushSession:
+    """The head-end's side of a connection that a meter opens to push on."""
+
+    endpoint: Endpoint
+    receiver: PushReceiver
+    sink: PushSink
+    closing: bool = False
+
+    @property
+    def stage(self) -> Stage:
+        return Stage.ASSOCIATED if self.receiver.frames else Stage.CONNECTED
+
+    @property
+    def frames(self) -> int:
+        return self.receiver.frames
+
+    def receive(self, data: bytes, now: Instant) -> None:
+        for push in self.receiver.receive(data, now):
+            self.sink(self.endpoint, push)
+
+    def data_to_send(self) -> bytes:
+        return b""
+
+    def deadline(self) -> Instant | None:
+        return None
+
+    def tick(self, now: Instant) -> None:
+        """Nothing is ever due: the listener keeps the idle time."""
+
+    def lost(self) -> None:
+        """A push that was not complete is lost with its connection."""
+
+
+def push_sessions(
+    sink: PushSink, keys: KeysOf = _no_keys, objects: ObjectsOf = _no_objects
+) -> SessionFactory:
+    """For a TcpListener: every push that meters send goes to `sink`."""
+
+    def make(endpoint: Endpoint, _transmit: Transmit) -> PushSession:
+        return PushSession(endpoint, PushReceiver(keys, objects), sink)
+
+    return make

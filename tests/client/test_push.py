@@ -1,0 +1,255 @@
+"""Pushes of real meters, as they were recorded, decoded with names and units."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blathy.client.push import Push, PushReceiver, Unreadable, named_values, push_sessions
+from blathy.clock import Instant
+from blathy.cosem import axdr
+from blathy.cosem.axdr import Data, DataType
+from blathy.cosem.selective import CaptureObject
+from blathy.obis import Obis
+from blathy.quantity import Quantity, Unit
+from blathy.transport.line import TcpLine
+from blathy.transport.listener import TcpListener
+from blathy.wire import apdu
+from blathy.wire.hdlc import HdlcServer, ServerAddress
+from blathy.wire.security import (
+    Envelope,
+    InvocationCounters,
+    KeySet,
+    SecurityContext,
+    VolatileCounterStore,
+)
+from blathy.wire.wrapper import encode
+
+T0 = Instant(0)
+TITLE = bytes.fromhex("4D4D4D0000BC614E")
+KEYS = KeySet(0, bytes(range(16)), bytes(range(0xD0, 0xE0)))
+
+
+def vectors(shared_data: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((shared_data / "dlms-vectors.json").read_text())
+    return found
+
+
+def plain(data: Data) -> Any:
+    """As the vectors write a value."""
+    value = data.value
+    if data.type in {DataType.ARRAY, DataType.STRUCTURE}:
+        value = [plain(element) for element in value]
+    elif isinstance(value, bytes):
+        value = value.hex()
+    return [data.type.text, value]
+
+
+def keys_of(vector: dict[str, Any]) -> KeySet | None:
+    params = vector.get("params") or {}
+    ek = params.get("ek") or params.get("key") or params.get("encryption_key")
+    ak = params.get("ak") or params.get("authentication_key")
+    return KeySet(0, bytes.fromhex(ek), bytes.fromhex(ak or "")) if ek else None
+
+
+def receiver_of(vector: dict[str, Any]) -> PushReceiver:
+    return PushReceiver(lambda _title: keys_of(vector))
+
+
+def test_gas_meters_push_ciphered_datagrams(shared_data: Path) -> None:
+    for vector in vectors(shared_data):
+        if vector["kind"] == "wrapper+general-glo":
+            (push,) = receiver_of(vector).receive_datagram(bytes.fromhex(vector["hex"]))
+            assert isinstance(push, Push)
+            assert push.authenticated
+            assert push.counter == vector["expected"]["ic"]
+            assert apdu.DataNotification(
+                int(vector["expected"]["plaintext"][2:10], 16), b"", axdr.encode(push.body)
+            ).encode() == bytes.fromhex(vector["expected"]["plaintext"])
+
+
+def test_recorded_pushes_give_the_expected_values(shared_data: Path) -> None:
+    checked = 0
+    for vector in vectors(shared_data):
+        expected = vector["expected"]
+        messages = expected.get("messages", [expected]) if isinstance(expected, dict) else []
+        bodies = [m["apdu"]["data"] for m in messages if isinstance(m.get("apdu"), dict)
+                  and "data" in m["apdu"]]  # fmt: skip
+        if vector["kind"] not in {"hdlc-frame", "hdlc-stream"} or not bodies:
+            continue
+        octets = bytes.fromhex(vector["hex"])
+        if octets[0] != 0x7E or messages[0]["apdu"]["apdu"] != "data-notification":
+            continue
+        for cut in (len(octets), 1, 100):
+            receiver = receiver_of(vector)
+            found = []
+            for start in range(0, len(octets), cut):
+                found += receiver.receive(octets[start : start + cut], T0)
+            pushes = [push for push in found if isinstance(push, Push)]
+            assert [plain(push.body) for push in pushes] == bodies, (vector["name"], found)
+        checked += 1
+    assert checked >= 8
+
+
+def recorded(shared_data: Path, name: str) -> Push:
+    vector = next(v for v in vectors(shared_data) if v["name"] == name)
+    receiver = PushReceiver(lambda _title: keys_of(vector))
+    octets = bytes.fromhex(vector["hex"])
+    if octets[:2] == b"\xe6\xe7":
+        octets = HdlcServer().push(32, ServerAddress(1), octets[3:])
+    (push,) = receiver.receive(octets, T0)
+    assert isinstance(push, Push), push
+    return push
+
+
+def value_of(push: Push, code: str) -> Any:
+    obis = Obis.parse(code)
+    return next(v.value for v in push.values if v.obis is not None and v.obis == obis)
+
+
+def test_aidon_says_its_scalers_itself(shared_data: Path) -> None:
+    push = recorded(shared_data, "han-aidon-no_list_1")
+    assert value_of(push, "1-0:1.7.0") == Quantity(280, 0, Unit.W)
+
+
+def test_kamstrup_has_fixed_scalers_and_its_own_group_b(shared_data: Path) -> None:
+    push = recorded(shared_data, "push-kamstrup-gh862-3")
+    assert value_of(push, "1-1:51.7.0") == Quantity(995, -2, Unit.A)
+    assert value_of(push, "1-1:32.7.0") == Quantity(242, 0, Unit.V)
+
+
+def test_kaifa_names_nothing_and_is_known_by_its_lists(shared_data: Path) -> None:
+    push = recorded(shared_data, "han-kaifa-no_list_1")
+    assert value_of(push, "1-0:1.7.0") == Quantity(5852, 0, Unit.W)
+    three = recorded(shared_data, "han-kaifa-no_list_3")
+    assert isinstance(value_of(three, "1-0:1.8.0"), Quantity)
+
+
+def test_without_the_authentication_key_it_is_read_and_flagged(shared_data: Path) -> None:
+    vector = next(v for v in vectors(shared_data) if v["name"] == "stream-encrypted-lg-e450-no-ak")
+    keys = keys_of(vector)
+    assert keys is not None
+    assert not keys.authentication
+    (push,) = PushReceiver(lambda _title: keys).receive(bytes.fromhex(vector["hex"]), T0)
+    assert isinstance(push, Push)
+    assert push.ciphered
+    assert not push.authenticated
+    assert push.originator == bytes.fromhex(vector["expected"]["ciphered"]["system_title"])
+    assert value_of(push, "1-0:4.7.0") == 442
+    (unread,) = PushReceiver().receive(bytes.fromhex(vector["hex"]), T0)
+    assert isinstance(unread, Unreadable)
+    assert unread.originator == push.originator
+
+
+def notification(body: Data) -> bytes:
+    return apdu.DataNotification(1, b"", axdr.encode(body)).encode()
+
+
+def sealed(count: int = 1) -> list[bytes]:
+    """The same push, protected by a meter under rising counters."""
+    counters = InvocationCounters(VolatileCounterStore())
+    context = SecurityContext(TITLE, KEYS, counters, lambda n: bytes(n))
+    plain_apdu = notification(axdr.structure(axdr.octets(b"\x01\x00\x01\x08\x00\xff"), axdr.u32(7)))
+    return [context.protect(plain_apdu, 0x30, Envelope.GENERAL_GLO) for _ in range(count)]
+
+
+def test_authenticated_pushes_and_repeated_counters() -> None:
+    receiver = PushReceiver(lambda title: KEYS if title == TITLE else None)
+    first, second = sealed(2)
+    got = [
+        receiver.receive(encode(1, 1, octets), T0)[0] for octets in (first, second, second, first)
+    ]
+    pushes = [push for push in got if isinstance(push, Push)]
+    assert [push.authenticated for push in pushes] == [True] * 4
+    assert [push.repeated for push in pushes] == [False, False, True, True]
+
+
+def test_a_forged_push_is_never_a_push() -> None:
+    (octets,) = sealed()
+    for bit in range(8 * 9, 8 * len(octets)):
+        forged = bytearray(octets)
+        forged[bit // 8] ^= 1 << bit % 8
+        receiver = PushReceiver(lambda _title: KEYS)
+        for found in receiver.receive(encode(1, 1, bytes(forged)), T0):
+            assert isinstance(found, Unreadable)
+
+
+def test_values_are_named_by_the_list_in_the_body_or_by_the_list_given() -> None:
+    setup = CaptureObject(40, Obis.parse("0-0:25.9.0"), 2)
+    energy, clock = (
+        CaptureObject(3, Obis.parse("1-0:1.8.0")),
+        CaptureObject(8, Obis.parse("0-0:1.0.0")),
+    )
+    objects = (setup, clock, energy)
+    stamp = bytes.fromhex("07EA0B15060C000000FFC400")
+    inside = axdr.structure(
+        axdr.array_of(item.data() for item in objects), axdr.octets(stamp), axdr.u32(1337)
+    )
+    values = named_values(inside)
+    assert [str(v.obis) for v in values] == ["0-0:25.9.0", "0-0:1.0.0", "1-0:1.8.0"]
+    assert (values[2].value, values[2].class_id, values[2].attribute) == (1337, 3, 2)
+    bare = axdr.structure(axdr.octets(b"x"), axdr.octets(stamp), axdr.u32(1337))
+    assert named_values(bare, objects)[2].obis == energy.obis
+    assert [v.obis for v in named_values(bare)] == [None, None, None]
+
+
+def test_meters_push_to_a_listener() -> None:
+    async def test() -> None:
+        got: list[Push | Unreadable] = []
+        arrived = asyncio.Event()
+
+        def sink(_endpoint: Any, push: Push | Unreadable) -> None:
+            got.append(push)
+            arrived.set()
+
+        listener = TcpListener(push_sessions(sink, lambda _title: KEYS))
+        port = await listener.start("127.0.0.1", 0)
+        line = await TcpLine.connect("127.0.0.1", port)
+        line.send(encode(1, 1, sealed()[0]))
+        await asyncio.wait_for(arrived.wait(), 5)
+        assert isinstance(got[0], Push)
+        assert got[0].authenticated
+        await line.close()
+        await listener.stop()
+
+    asyncio.run(test())
+
+
+def test_events_name_their_attribute() -> None:
+    event = bytes.fromhex("C2 00 0001 0000616200FF 02 06 00000001")
+    (push,) = PushReceiver().receive(encode(1, 1, event), T0)
+    assert isinstance(push, Push)
+    assert push.event == CaptureObject(1, Obis.parse("0-0:97.98.0"), 2)
+
+
+@pytest.mark.fuzz
+def test_fuzz_a_million_times() -> None:
+    _fuzz(1_000_000)
+
+
+def test_any_octets_in_any_cut_give_the_same_and_never_an_exception() -> None:
+    _fuzz(10_000)
+
+
+def _fuzz(count: int) -> None:
+    draw = random.Random(9)
+    protected = sealed(1)[0]
+    body = notification(axdr.structure(axdr.u8(1)))
+    seeds = [
+        encode(1, 1, body), encode(1, 1, protected), HdlcServer().push(16, ServerAddress(1), body),
+        bytes.fromhex("68FAFA6853FF000167DB08") + body, b"\xe0\x40\x00\x01\x00\x00\x05hello",
+    ]  # fmt: skip
+    for _ in range(count):
+        data = bytearray(b"".join(draw.choices(seeds, k=draw.randrange(1, 4))))
+        for _ in range(draw.randrange(4)):
+            data[draw.randrange(len(data))] = draw.choice((0x7E, 0x68, draw.randrange(256)))
+        whole = PushReceiver(lambda _title: KEYS)
+        whole.receive(bytes(data), T0)
+        pieces = PushReceiver(lambda _title: KEYS)
+        for octet in data:
+            pieces.receive(bytes((octet,)), T0)
