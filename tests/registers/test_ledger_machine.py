@@ -15,6 +15,7 @@ from blathy.quantity import Kind, Measure, Source
 from blathy.registers.changes import Content
 from blathy.registers.ledger import Ledger, RefusedError
 from blathy.registers.load_profile import FIRST_COLUMN, STAMP
+from blathy.registers.plan import LogPlan, ProfilePlan
 from blathy.registers.ring import Kept
 from blathy.registers.state import StateError
 from tests.registers.intervals import UTC_2026, A, full_plan, random_block, rate, two_rates
@@ -149,6 +150,50 @@ def test_a_state_with_a_flipped_bit_is_refused(bit: int) -> None:
 def test_any_other_bytes_are_refused_as_a_state(data: bytes) -> None:
     with pytest.raises(StateError):
         Ledger.from_state(PLAN, data, Content())
+
+
+# --- another plan ---------------------------------------------------------------------------
+
+
+def test_another_plan_is_refused_unless_it_is_adopted() -> None:
+    ledger = made()
+    other = full_plan(logs=())
+    with pytest.raises(StateError, match="another plan"):
+        Ledger.from_state(other, ledger.state_bytes(), content_of(ledger))
+
+
+def test_an_adopted_plan_keeps_what_is_still_there_and_begins_what_is_new() -> None:
+    ledger = made()
+    before = ledger.snapshot()
+    extra = ProfilePlan("extra", (A, A_DELTA), 900, 100)
+    wider = ProfilePlan("values", (A,), 600, 20)
+    profiles = (PLAN.profiles[0], wider, extra, PLAN.profiles[2])
+    other = full_plan(
+        rates=8, profiles=profiles, thresholds=(), logs=(*PLAN.logs, LogPlan("new", 9))
+    )
+    adopted = Ledger.from_state(other, ledger.state_bytes(), content_of(ledger), adopt=True)
+    after = adopted.snapshot()
+    for source in (A, EXPORT, *(rate(r) for r in range(1, 5))):
+        assert after.value(source) == before.value(source)
+    assert after.counters["power_failures"] == before.counters["power_failures"]
+    assert after.clock.utc_s == before.clock.utc_s
+    assert np.array_equal(after.profiles["load"].rows(), before.profiles["load"].rows())
+    assert len(after.profiles["values"]) == len(after.profiles["extra"]) == 0
+    assert [e.name for e in after.logs["new"]] == ["parameters_changed"]
+    (note,) = adopted.take_changes().audit
+    assert "profile/extra" in note.detail
+    assert "profile/load" not in note.detail
+    adopted.step(random_block(np.random.default_rng(6), adopted.now, 60, 900))
+    rows = adopted.snapshot().profiles["extra"]
+    assert rows.column(A)[-1] - before.value(A) == rows.column(A_DELTA).sum()
+
+
+def test_a_plan_without_room_for_counted_energy_is_refused() -> None:
+    ledger = Ledger(PLAN, UTC_2026 + 86_400)
+    ledger.override_rate(4, "machine")
+    ledger.step(random_block(np.random.default_rng(5), ledger.now, 200, 900))
+    with pytest.raises(StateError, match="no place"):
+        Ledger.from_state(full_plan(rates=3), ledger.state_bytes(), content_of(ledger), adopt=True)
 
 
 def test_a_state_without_its_rows_is_refused() -> None:

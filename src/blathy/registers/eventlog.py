@@ -62,6 +62,7 @@ class EventLog:
     def read(self, cells: CellReader, entries: tuple[LogEntry, ...]) -> None:
         """Stand where the cells say; raise ValueError if entries that should be there are not."""
         count, end, digest = cells.take(), cells.take(), cells.take()
+        count = min(count, self.plan.capacity_entries)
         entries = tuple(e for e in entries if end - count <= e.sequence < end)
         if tuple(e.sequence for e in entries) != tuple(range(end - count, end)):
             raise ValueError(f"entries of the log {self.plan.name} are missing")

@@ -34,14 +34,26 @@ from blathy.registers.ring import Kept, Ring
 from blathy.registers.rtc import Rtc
 from blathy.registers.snapshot import ClockView, Snapshot
 from blathy.registers.span import Span, next_boundary
-from blathy.registers.state import StateError, pack_state, unpack_state
+from blathy.registers.state import (
+    State,
+    StateError,
+    fingerprint,
+    pack_state,
+    shape_of,
+    unpack_state,
+)
 from blathy.registers.thresholds import Thresholds, Watched
 from blathy.registers.totals import Layout
 
 UNKNOWN: Final = -1
 NEVER: Final = 1 << 62
 BUILT_IN_COUNTERS: Final = ("operating_s", "billing_resets", "clock_settings")
+_ZERO: Final = np.zeros(1, dtype=np.int64)
 _IDLE: Final = np.zeros((1, len(INSTANT_COLUMNS)), dtype=np.int64)
+
+
+Part = Rtc | Thresholds | Demand | LoadProfile | Billing | EventLog
+"""What keeps a state of its own within the books."""
 
 
 class RefusedError(Exception):
@@ -104,6 +116,8 @@ class Ledger:
         self._changes = Changes()
         self._deferred_due: dict[str, int] = {}
         self._bound = 0
+        self._shape = fingerprint(plan)
+        self._named_parts = self._parts()
         self._flag_profiles(Status.POWER_DOWN, start_utc_s)
         self._refresh()
 
@@ -116,7 +130,7 @@ class Ledger:
         """
         if block.start_utc_s < self.now:
             raise ValueError("a block cannot begin before the last one has ended")
-        work = self._take_up(block)
+        work = self._unfold(block)
         if block.start_utc_s > self.now and self._powered:
             self._power_down(self.now)
         index = 0
@@ -132,7 +146,7 @@ class Ledger:
         self._happened.clear()
         return happened
 
-    def _take_up(self, block: Block) -> _Work:
+    def _unfold(self, block: Block) -> _Work:
         flows = self.layout.flows(block)
         cumulated = np.zeros((len(block) + 1, self.layout.flow), dtype=np.int64)
         np.cumsum(flows, axis=0, out=cumulated[1:])
@@ -570,74 +584,131 @@ class Ledger:
 
     # --- state ------------------------------------------------------------------------------------
 
-    def _write(self) -> tuple[Cells, tuple[bytes, ...]]:
+    def _parts(self) -> dict[str, Part]:
+        """Every part that keeps a state of its own, under a name that changes with its layout."""
+        parts: dict[str, Part] = {"clock": self._rtc}
+        watched = tuple((t.source, t.above) for t in self.plan.thresholds)
+        parts[f"thresholds/{shape_of(watched)}"] = self._thresholds
+        for demand in self._demands:
+            d = demand.plan
+            shape = shape_of(d.period_s, d.sub_periods, d.by_rate, self.plan.rates)
+            parts[f"demand/{d.measure.name}/{d.phase.name}/{shape}"] = demand
+        for name, profile in self._profiles.items():
+            shape = shape_of(profile.plan.columns, profile.plan.period_s)
+            parts[f"profile/{name}/{shape}"] = profile
+        for name, billing in self._billings.items():
+            parts[f"billing/{name}/{shape_of(billing.plan.columns)}"] = billing
+        for name, log in self._logs.items():
+            parts[f"log/{name}"] = log
+        return parts
+
+    def _write(self) -> tuple[dict[str, Cells], tuple[bytes, ...]]:
         cells = CellWriter()
         cells.put(self.now, self._passive_from, self._override, self._powered, self._down_true_s)
         cells.put(self._supply, self._errors, self._clock_set_true_s, self._reset_true_s)
-        self._rtc.write(cells)
-        cells.put_all(self._vector)
-        cells.put_all(self._instant)
-        cells.put_all(self._counters.values())
-        self._thresholds.write(cells)
-        for demand in self._demands:
-            demand.write(cells)
-        for profile in self._profiles.values():
-            profile.write(cells)
-        for billing in self._billings.values():
-            billing.write(cells)
-        for log in self._logs.values():
-            log.write(cells)
+        sections = {
+            "meter": cells.cells(),
+            "flow": self._vector[: self.layout.flow],
+            "rates": self._vector[self.layout.flow :],
+            "instant": self._instant[0],
+        }
+        for name, count in self._counters.items():
+            sections[f"counter/{name}"] = np.array([count], dtype=np.int64)
+        for name, part in self._named_parts.items():
+            cells = CellWriter()
+            part.write(cells)
+            sections[name] = cells.cells()
         passive = b"" if self._passive is None else self._passive.encoded
-        return cells.cells(), (self._calendar.encoded, passive)
+        return sections, (self._calendar.encoded, passive)
 
     def state_bytes(self) -> bytes:
         """Everything but the rows and log entries, which the store keeps one by one."""
-        return pack_state(self.plan, *self._write())
+        return pack_state(self._shape, *self._write())
 
     def state_hash(self) -> str:
         """SHA-256 over the state, which covers every row and entry ever written: the same for the
         same intervals however they were cut into blocks."""
-        cells, texts = self._write()
-        return hashlib.sha256(cells.astype(">i8").tobytes() + b"\0".join(texts)).hexdigest()
+        sections, texts = self._write()
+        digest = hashlib.sha256()
+        for name, cells in sections.items():
+            digest.update(f"{name}\0{len(cells)}\0".encode() + cells.astype(">i8").tobytes())
+        digest.update(b"\0".join(texts))
+        return digest.hexdigest()
 
     @classmethod
-    def from_state(cls, plan: BookPlan, state: bytes, content: Content) -> Self:
+    def from_state(
+        cls, plan: BookPlan, state: bytes, content: Content, *, adopt: bool = False
+    ) -> Self:
         """Go on from a state with the rows and entries that were kept with it.
 
-        Raise StateError if the bytes are damaged, of another plan, or do not fit the content.
+        A state of another plan is refused unless `adopt`: then registers, rates, counters, clock
+        and every part that has kept its layout go on, the others begin empty, which leaves an
+        audit note and an event. Raise StateError if the bytes are damaged, do not fit the content,
+        or hold registers that the plan has no place for.
         """
-        cells, texts = unpack_state(plan, state)
+        found = unpack_state(plan, state)
+        if not (found.same_plan or adopt):
+            raise StateError("the state belongs to another plan of registers and profiles")
         ledger = cls(plan, 0)
         try:
-            ledger._read(CellReader(cells), texts, content)
-        except (ValueError, KeyError) as error:
+            begun = ledger._read(found, content)
+        except (ValueError, KeyError, IndexError) as error:
             raise StateError(f"the state does not fit: {error}") from error
+        if not found.same_plan:
+            ledger.note("meter", "plan changed", "begins anew: " + (", ".join(begun) or "nothing"))
+            ledger._tell(ledger.now, "parameters_changed", Phase.TOTAL, 0)
         return ledger
 
-    def _read(self, cells: CellReader, texts: tuple[bytes, ...], content: Content) -> None:
+    def _read(self, state: State, content: Content) -> list[str]:
+        """Take the state up; return the names of the parts that it does not have."""
+        sections = state.sections
+        cells = CellReader(sections["meter"])
         self.now, self._passive_from, self._override = cells.take(), cells.take(), cells.take()
         self._powered, self._down_true_s = bool(cells.take()), cells.take()
         self._supply, self._errors = cells.take(), cells.take()
         self._clock_set_true_s, self._reset_true_s = cells.take(), cells.take()
-        self._rtc.read(cells)
-        self._vector = cells.take_all(len(self._vector))
-        self._instant = cells.take_all(len(INSTANT_COLUMNS)).reshape(1, -1)
-        self._counters = {name: cells.take() for name in self._counters}
-        self._thresholds.read(cells)
-        for demand in self._demands:
-            demand.read(cells)
-        for name, profile in self._profiles.items():
-            profile.read(cells, content.rows.get(name, _nothing(profile.ring)))
-        for name, billing in self._billings.items():
-            billing.read(cells, content.rows.get(name, _nothing(billing.ring)))
-        for name, log in self._logs.items():
-            log.read(cells, content.entries.get(name, ()))
-        if cells.rest:
-            raise ValueError("the state is longer than the plan asks for")
-        self._calendar = Calendar(decode_calendar(texts[0]), self.zone)
-        self._passive = Calendar(decode_calendar(texts[1]), self.zone) if texts[1] else None
+        self._read_registers(sections["flow"], sections["rates"])
+        self._instant = sections["instant"].reshape(_IDLE.shape)
+        for name in self._counters:
+            self._counters[name] = int(sections.get(f"counter/{name}", _ZERO)[0])
+        begun = [name for name in self._named_parts if name not in sections]
+        for name, part in self._named_parts.items():
+            if name in begun:
+                continue
+            cells = CellReader(sections[name])
+            self._read_part(part, cells, content)
+            if cells.rest:
+                raise ValueError(f"{name} is longer than it should be")
+        self._take_up(state, begun)
+        return begun
+
+    def _read_registers(self, flow: Cells, rates: Cells) -> None:
+        for at, kept in ((0, flow), (self.layout.flow, rates)):
+            room = self.layout.flow if at == 0 else self.layout.size - self.layout.flow
+            if kept[room:].any():
+                raise ValueError("the plan has no place for registers that have counted")
+            self._vector[at : at + min(room, len(kept))] = kept[:room]
+
+    def _read_part(self, part: Part, cells: CellReader, content: Content) -> None:
+        if isinstance(part, LoadProfile | Billing):
+            part.read(cells, content.rows.get(part.plan.name, _nothing(part.ring)))
+        elif isinstance(part, EventLog):
+            part.read(cells, content.entries.get(part.plan.name, ()))
+        else:
+            part.read(cells)
+
+    def _take_up(self, state: State, begun: list[str]) -> None:
+        calendar = decode_calendar(state.texts[0])
+        if max(calendar.rates, default=1) <= self.plan.rates:
+            self._calendar = Calendar(calendar, self.zone)
+        passive = state.texts[1]
+        self._passive = Calendar(decode_calendar(passive), self.zone) if passive else None
         known_s = self.now if self._powered else self._down_true_s
         self._piece = self._calendar.piece_at(self._rtc.utc_s(known_s))
+        for name in begun:
+            part = self._named_parts[name]
+            if isinstance(part, LoadProfile):
+                part.begin(self._vector, Status.POWER_DOWN)
         self._happened.clear()
         self._changes = Changes()
         self._refresh()

@@ -309,6 +309,11 @@ class LoadProfile:
             newest_first,
         )
 
+    def begin(self, vector: Cells, mark: Status) -> None:
+        """Begin empty in the middle of a meter's life: what was counted before is not a delta."""
+        self._base = self._deltas.at(vector)
+        self.pending |= int(mark)
+
     def write(self, cells: CellWriter) -> None:
         self.ring.write(cells)
         cells.put(self.pending, self._seconds)

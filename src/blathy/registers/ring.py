@@ -113,8 +113,11 @@ class Ring:
         Raise ValueError if rows that should be there are missing.
         """
         first, end, digest = cells.take(), cells.take(), cells.take()
+        first = max(first, end - self.capacity)
+        if first == end:
+            kept = Kept(first, np.zeros((0, self.width), dtype=np.int64))
         rows = kept.rows[max(0, first - kept.first_sequence) : max(0, end - kept.first_sequence)]
-        if not 0 <= end - first <= self.capacity or rows.shape != (end - first, self.width):
+        if end < first or rows.shape != (end - first, self.width):
             raise ValueError(f"{end - first} rows should be there and {len(rows)} are")
         self._base = self.first = self.end = first
         self._chunks = []

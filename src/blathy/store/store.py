@@ -104,15 +104,16 @@ class MeterStore:
         found, self._found = self._found, None
         return found or self._store.read_meter(self.name)
 
-    def load_ledger(self, plan: BookPlan) -> tuple[Ledger, Saved] | None:
+    def load_ledger(self, plan: BookPlan, *, adopt: bool = False) -> tuple[Ledger, Saved] | None:
         """The books as they were committed last, which makes them the committed snapshot again.
 
-        Raise StoreDamagedError as `load`, and registers.state.StateError for another plan.
+        `adopt` carries them over to another plan, as `Ledger.from_state` says. Raise
+        StoreDamagedError as `load`, and registers.state.StateError where the plan does not fit.
         """
         saved = self.load()
         if saved is None or LEDGER_PART not in saved.parts:
             return None
-        ledger = Ledger.from_state(plan, saved.parts[LEDGER_PART], saved.content)
+        ledger = Ledger.from_state(plan, saved.parts[LEDGER_PART], saved.content, adopt=adopt)
         self.committed = ledger.snapshot()
         return ledger, saved
 
