@@ -135,14 +135,14 @@ def made() -> Ledger:
     return ledger
 
 
-@settings(max_examples=150, deadline=None)
-@given(bit=st.integers(0, 2**20))
-def test_a_state_with_a_flipped_bit_is_refused(bit: int) -> None:
+def test_a_state_with_a_flipped_bit_is_refused() -> None:
     ledger = made()
-    state = bytearray(ledger.state_bytes())
-    state[bit // 8 % len(state)] ^= 1 << (bit % 8)
-    with pytest.raises(StateError):
-        Ledger.from_state(PLAN, bytes(state), content_of(ledger))
+    state, content = ledger.state_bytes(), content_of(ledger)
+    for bit in np.random.default_rng(1).integers(0, 8 * len(state), size=400).tolist():
+        flipped = bytearray(state)
+        flipped[bit // 8] ^= 1 << (bit % 8)
+        with pytest.raises(StateError):
+            Ledger.from_state(PLAN, bytes(flipped), content)
 
 
 @settings(max_examples=60, deadline=None)
