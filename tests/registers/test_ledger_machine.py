@@ -18,7 +18,7 @@ from blathy.registers.load_profile import FIRST_COLUMN, STAMP
 from blathy.registers.plan import LogPlan, ProfilePlan
 from blathy.registers.ring import Kept
 from blathy.registers.state import StateError
-from tests.registers.intervals import UTC_2026, A, full_plan, random_block, rate, two_rates
+from tests.registers.intervals import A_DELTA, UTC_2026, A, full_plan, random_block, rate, two_rates
 
 PLAN = full_plan()
 LOAD_A = FIRST_COLUMN + 2  # after CLOCK and STATUS
