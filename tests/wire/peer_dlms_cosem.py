@@ -84,17 +84,18 @@ def run(job: dict) -> dict:
 
 
 def main() -> None:
-    job = json.loads(sys.stdin.readline())
-    try:
-        result = run(job)
-        started = time.process_time()
-        for session in range(1, job.get("sessions", 1)):
-            result = run(job | {"counter": 1 + 50 * session})
-        if "sessions" in job:
-            result["cpu_ms"] = (time.process_time() - started) * 1e3 / (job["sessions"] - 1)
-    except Exception as error:  # noqa: BLE001 - whatever the peer raises is its result
-        result = {"failed": f"{type(error).__name__}: {error}"}
-    print("RESULT " + json.dumps(result), flush=True)
+    while line := sys.stdin.readline():
+        job = json.loads(line)
+        try:
+            result = run(job)
+            started = time.process_time()
+            for session in range(1, job.get("sessions", 1)):
+                result = run(job | {"counter": 1 + 50 * session})
+            if "sessions" in job:
+                result["cpu_ms"] = (time.process_time() - started) * 1e3 / (job["sessions"] - 1)
+        except Exception as error:  # noqa: BLE001 - whatever the peer raises is its result
+            result = {"failed": f"{type(error).__name__}: {error}"}
+        print("RESULT " + json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

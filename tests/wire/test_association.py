@@ -233,6 +233,25 @@ def test_general_ciphering_with_every_way_to_name_the_key(
     assert ("signed" in who.protected) is bool(signed)
 
 
+def test_a_policy_that_asks_for_signatures_gets_them_both_ways() -> None:
+    policy = (
+        SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED
+        | SecurityPolicy.SIGNED_REQUEST
+        | SecurityPolicy.SIGNED_RESPONSE
+    )
+    signed = secured_pair(
+        Mechanism.HLS_ECDSA, 1, policy=policy, protection=Protection.BOTH | Protection.SIGNED
+    )
+    (event,) = signed.associate()
+    assert isinstance(event, Associated)
+    every_service(signed)
+    assert all(octets[0] in (0xDF, 0x60, 0x61) for _, octets in signed.wire)
+    unsigned = secured_pair(Mechanism.HLS_ECDSA, 1, policy=policy)
+    (event,) = unsigned.associate()
+    assert isinstance(event, AssociationRefused)
+    assert not unsigned.server.associated
+
+
 @pytest.mark.parametrize("size", [12, 13, 20, 37, 64, 127, 128, 129, 140, 255, 256, 257, 300, 1024])
 def test_every_pdu_size_in_a_plain_context(size: int) -> None:
     pair = plain_pair(pdu_size=size, server_pdu_size=max(size, 60))

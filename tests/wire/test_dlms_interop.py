@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +73,24 @@ def job_of(
     return job | extra
 
 
-def converse(script: str, job: dict[str, Any], pair: Pair) -> dict[str, Any]:
-    """Run the peer until its result; every APDU goes through our server core."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(HERE / script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as peer:
-        assert peer.stdin is not None
-        assert peer.stdout is not None
-        print(json.dumps(job), file=peer.stdin, flush=True)
-        for line in peer.stdout:
+class Peer:
+    """A peer's process. Every APDU that it writes goes through a server core."""
+
+    def __init__(self, script: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(HERE / script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, job: dict[str, Any], pair: Pair) -> dict[str, Any]:
+        """Let it do a job against the pair's server and return its result."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        print(json.dumps(job), file=stdin, flush=True)
+        for line in stdout:
             if line.startswith("RESULT "):
                 result: dict[str, Any] = json.loads(line[7:])
                 return result
@@ -92,9 +99,22 @@ def converse(script: str, job: dict[str, Any], pair: Pair) -> dict[str, Any]:
                 pair.wire.append((">", request))
                 answers = pair.server.receive_apdu(request, NOW)
                 pair.wire += [("<", answer) for answer in answers]
-                answered = json.dumps([a.hex() for a in answers])
-                print(answered, file=peer.stdin, flush=True)
-    raise AssertionError("the peer ended without a result")
+                print(json.dumps([a.hex() for a in answers]), file=stdin, flush=True)
+        raise AssertionError("the peer ended without a result")
+
+
+@pytest.fixture(scope="module")
+def gurux() -> Iterator[Peer]:
+    peer = Peer("peer_gurux.py")
+    with peer.process:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def dlms_cosem() -> Iterator[Peer]:
+    peer = Peer("peer_dlms_cosem.py")
+    with peer.process:
+        yield peer
 
 
 WORK = {
@@ -130,45 +150,45 @@ def check_gurux(result: dict[str, Any], pair: Pair) -> None:
         Mechanism.HLS_SHA256,
     ],
 )
-def test_gurux_client_in_a_plain_context(mechanism: Mechanism) -> None:
+def test_gurux_client_in_a_plain_context(gurux: Peer, mechanism: Mechanism) -> None:
     pair = meter(mechanism, ciphered=False)
     job = job_of(mechanism, ciphered=False, **WORK)
-    check_gurux(converse("peer_gurux.py", job, pair), pair)
+    check_gurux(gurux(job, pair), pair)
 
 
 @pytest.mark.parametrize("suite", [0, 1, 2])
 @pytest.mark.parametrize("mechanism", [Mechanism.LLS, Mechanism.HLS_GMAC, Mechanism.HLS_SHA256])
-def test_gurux_client_ciphered(mechanism: Mechanism, suite: int) -> None:
+def test_gurux_client_ciphered(gurux: Peer, mechanism: Mechanism, suite: int) -> None:
     pair = meter(mechanism, ciphered=True, suite=suite)
     job = job_of(mechanism, ciphered=True, suite=suite, **WORK)
-    check_gurux(converse("peer_gurux.py", job, pair), pair)
+    check_gurux(gurux(job, pair), pair)
 
 
 @pytest.mark.parametrize("size", [128, 256])
 @pytest.mark.parametrize("ciphered", [False, True])
-def test_gurux_client_with_block_transfer(size: int, ciphered: bool) -> None:
+def test_gurux_client_with_block_transfer(gurux: Peer, size: int, ciphered: bool) -> None:
     mechanism = Mechanism.HLS_GMAC if ciphered else Mechanism.NONE
     pair = meter(mechanism, ciphered=ciphered)
     job = job_of(mechanism, ciphered=ciphered, pdu_size=size, **WORK)
-    check_gurux(converse("peer_gurux.py", job, pair), pair)
+    check_gurux(gurux(job, pair), pair)
 
 
 @pytest.mark.parametrize("window", [1, 4])
-def test_gurux_client_with_general_block_transfer(window: int) -> None:
+def test_gurux_client_with_general_block_transfer(gurux: Peer, window: int) -> None:
     profile = AssociationProfile(16, conformance=ONLY_GENERAL_BLOCKS)
     pair = make_pair(ClientConfig(), profile)
     job = job_of(Mechanism.NONE, ciphered=False, pdu_size=300, gbt_window=window)
     # Gurux counts the bits of the conformance block from the other end.
     bits = sum(1 << bit for bit in (2, 9, 14, 19, 20, 21, 23))
     job |= {"get": [["profile", 2]], "conformance": bits}
-    result = converse("peer_gurux.py", job, pair)
+    result = gurux(job, pair)
     assert result.get("profile") == 96, (result, [(w, o.hex()) for w, o in pair.wire])
     streamed = [octets for way, octets in pair.wire if way == "<" and octets[0] == 0xE0]
     assert len(streamed) == 8
     assert any(octets[1] & 0x40 for octets in streamed) is (window > 1)
 
 
-def test_gurux_client_proves_itself_with_ecdsa() -> None:
+def test_gurux_client_proves_itself_with_ecdsa(gurux: Peer) -> None:
     """Its signature opens the association; its own check of a signature raises (gurux 1.0.203)."""
     client_keys, server_keys = key_pair(1)
     profile = AssociationProfile(
@@ -179,25 +199,25 @@ def test_gurux_client_proves_itself_with_ecdsa() -> None:
     job |= {"title": CLIENT_TITLE.hex(), "suite": 1}
     job |= {"ek": client_keys.unicast.hex(), "ak": client_keys.authentication.hex()}
     job |= {"signing": client_keys.signing.hex(), "peer_signing": client_keys.peer_signing.hex()}
-    converse("peer_gurux.py", job, pair)
+    gurux(job, pair)
     assert pair.server.associated
 
 
 @pytest.mark.parametrize("mechanism", [Mechanism.NONE, Mechanism.LLS])
-def test_gurux_client_with_short_names(mechanism: Mechanism) -> None:
+def test_gurux_client_with_short_names(gurux: Peer, mechanism: Mechanism) -> None:
     profile = AssociationProfile(16, mechanism, SECRET, conformance=0xFFFFFF, short_names=True)
     pair = make_pair(ClientConfig(), profile)
     names = {"register": 0x100, "clock": 0x200, "profile": 0x300, "data": 0x400}
     job = job_of(mechanism, ciphered=False, short_names=names, **WORK) | {"action": False}
-    result = converse("peer_gurux.py", job, pair)
+    result = gurux(job, pair)
     assert (result["register"], result["profile"], result["list"]) == ("1337", 96, 2), result
     assert pair.meter.values[1, bytes(WRITABLE.obis), 2] == bytes.fromhex("0903aabbcc")
 
 
-def test_gurux_client_with_a_wrong_password_is_told_so() -> None:
+def test_gurux_client_with_a_wrong_password_is_told_so(gurux: Peer) -> None:
     pair = meter(Mechanism.LLS, ciphered=False)
     job = job_of(Mechanism.LLS, ciphered=False) | {"secret": b"wrong".hex()}
-    result = converse("peer_gurux.py", job, pair)
+    result = gurux(job, pair)
     assert "failed" in result
     assert "uthentication" in result["failed"]
     assert not pair.server.associated
@@ -208,10 +228,12 @@ def test_gurux_client_with_a_wrong_password_is_told_so() -> None:
     ("mechanism", "ciphered"),
     [(Mechanism.NONE, False), (Mechanism.LLS, False), (Mechanism.HLS_GMAC, True)],
 )
-def test_dlms_cosem_client(mechanism: Mechanism, ciphered: bool, pdu_size: int) -> None:
+def test_dlms_cosem_client(
+    dlms_cosem: Peer, mechanism: Mechanism, ciphered: bool, pdu_size: int
+) -> None:
     pair = meter(mechanism, ciphered=ciphered)
     job = job_of(mechanism, ciphered=ciphered, pdu_size=pdu_size)
-    result = converse("peer_dlms_cosem.py", job, pair)
+    result = dlms_cosem(job, pair)
     assert "failed" not in result, (result, [(w, o.hex()) for w, o in pair.wire[-4:]])
     assert result["register"] == ENERGY_VALUE.hex()
     assert result["profile"] == LONG_VALUE.hex()

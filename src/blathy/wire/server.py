@@ -606,7 +606,8 @@ class ServerAssociation:
             raise _Refusal(UserDiagnostic.NO_REASON, "no InitiateRequest")
         initiate = apdu.decode_initiate_request(Reader(information, 1))
         protection = opened.protection if opened is not None else 0
-        if ~protection & profile.policy.request:
+        # Signatures are for services; an Initiate is authenticated and encrypted at most.
+        if profile.policy.request & Protection.BOTH & ~protection:
             self._violation(Violation.POLICY, "an InitiateRequest below the security policy")
             raise _Refusal(UserDiagnostic.AUTHENTICATION_FAILURE, "protection below the policy")
         conformance = _negotiated(profile, context, initiate, protection)
