@@ -379,23 +379,25 @@ def _count_window(
         extra[T_Q] += part[p, S_Q]
     extra[T_S] = _total_apparent(part, extra, phases, apparent)
     extra[T_TIME] = time_s
-    whole = 0
-    for n in range(first_whole, last):
-        whole += 0 if int(rows[n, C_FLAGS]) & sync.PARTIAL else 1
-    extra[T_CYCLES] = 0.5 * whole
-    if first != first_whole or whole != last - first:
-        # A partial half cycle has no count of its own: give it the frequency of its neighbours.
-        span = 0.0
-        for n in range(first_whole, last):
-            if int(rows[n, C_FLAGS]) & sync.PARTIAL == 0:
-                span += rows[n, C_END] - rows[n, C_START]
-        extra[T_CYCLES] = 0.5 * whole * (end - begin) / span if span > 0.0 else 0.0
+    extra[T_CYCLES] = _cycles(rows, first_whole, last, end - begin)
     extra[T_FLAGS] = flags & ~sync.UPWARD
     _spread_measures(part, extra, phases, netting, joules)
     return _divide(
         begin / rate, time_s, part, extra, joules, phases, total, remainder, counted, second,
         place, energy, sums, done,
     )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _cycles(rows: Any, first: Any, last: Any, duration: Any) -> Any:
+    """Cycles of a window; a partial half cycle is given the frequency of its neighbours."""
+    whole = 0
+    span = 0.0
+    for n in range(first, last):
+        if int(rows[n, C_FLAGS]) & sync.PARTIAL == 0:
+            whole += 1
+            span += rows[n, C_END] - rows[n, C_START]
+    return 0.5 * whole * duration / span if span > 0.0 else 0.0
 
 
 @njit(cache=True, nogil=True)

@@ -51,6 +51,7 @@ TAPS: Final = 16
 FRACTIONS: Final = 256
 TICK: Final = 16  # samples per quality mark
 SLICE: Final = 8_192  # samples worked on at a time: channels of one slice fit the cache
+INGEST_BLOCK: Final = 256
 KEEP_S: Final = 0.75  # samples kept for the spectrum of the longest window, and the look-ahead
 
 C_START, C_END, C_FLAGS, C_PHASES = 0, 1, 2, 3
@@ -224,8 +225,8 @@ class HalfCycleMeter:
 
     def _work(self, *, final: bool) -> HalfCycles:
         sync.measure_steps(
-            self._reference, self._kernel_c, self._kernel_s, self.step, self._decimation, self._omega,
-            self._floor_v, self._advance_max, self.ints, self._ring,
+            self._reference, self._kernel_c, self._kernel_s, self.step, self._decimation,
+            self._omega, self._floor_v, self._advance_max, self.ints, self._ring,
         )  # fmt: skip
         sync.track(
             self.ints, self._floats, self._ring, self.step,
@@ -298,22 +299,25 @@ def _ingest(
     count = frames.shape[0]
     at = ints[I_TOTAL] - ints[I_BASE]
     channels = frames.shape[1]
-    for channel in range(channels):
-        row = channel
-        if mode == 1:  # u12 u32 i1 i3 [in]: leave room for the second phase
-            row = (0, 2, 3, 5, 6)[channel]
-        factor = np.float32(scale[channel])
-        level = np.float32(limit) * abs(factor)
-        # Views, here and below: an index that starts at 0 is what the compiler can vectorise.
-        line = samples[row, at : at + count]
-        column = frames[:, channel]
-        for n in range(count):
-            line[n] = np.float32(column[n]) * factor
-        bad = 0
-        for n in range(count):
-            bad += 0 if abs(line[n]) < level else 1
-        if bad:
-            _mark_bad(level, line, quality, at)
+    flat = frames.reshape(-1)
+    for begin in range(0, count, INGEST_BLOCK):  # so few frames that they stay in the cache
+        size = min(INGEST_BLOCK, count - begin)
+        for channel in range(channels):
+            row = channel
+            if mode == 1:  # u12 u32 i1 i3 [in]: leave room for the second phase
+                row = (0, 2, 3, 5, 6)[channel]
+            factor = np.float32(scale[channel])
+            level = np.float32(limit) * abs(factor)
+            # Views, here and below: an index that starts at 0 is what the compiler can vectorise.
+            line = samples[row, at + begin : at + begin + size]
+            column = flat[begin * channels + channel : (begin + size) * channels]
+            for n in range(size):
+                line[n] = np.float32(column[n * channels]) * factor
+            bad = 0
+            for n in range(size):
+                bad += 0 if abs(line[n]) < level else 1
+            if bad:
+                _mark_bad(level, line, quality, at + begin)
     if mode == 1:
         _star_point(samples, at, count)
     ints[I_TOTAL] += count
