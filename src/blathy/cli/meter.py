@@ -46,6 +46,7 @@ URL_AUTHENTICATION: Final = {
     Mechanism.HLS_GMAC: "hls5",
 }
 HISTORY_STEP_S: Final = 60
+YEAR_2020_S: Final = 1_577_836_800
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ def run_meter(
         start = int(time.time()) // 60 * 60 - days * 86_400
         meter = new_meter(
             found, serial, f"meter/{seed}", start_utc_s=start, entropy=secrets.token_bytes,
-            options=options, keeper=keeper,
+            options=options, keeper=keeper, counter_base=int(time.time()) - YEAR_2020_S,
         )  # fmt: skip
     except (ModelError, ValueError) as error:
         if isinstance(error, StateError):

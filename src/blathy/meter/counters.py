@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 AHEAD: Final = 64
 _RECEIVE: Final = b"ic:receive:"
+BASE: Final = b"ic:base"
+"""Where a meter's own numbers begin: a simulated meter that is made anew with the keys of an older
+one must not repeat that one's numbers."""
 
 
 class MeterCounterStore:
@@ -25,10 +28,13 @@ class MeterCounterStore:
         self._written: dict[str, int] = {}
 
     def reserve(self, name: str, count: int) -> int:
-        return self._meter.keeper.reserve(name, count) + 1
+        return self._meter.keeper.reserve(name, count) + 1 + self._base()
+
+    def _base(self) -> int:
+        return int.from_bytes(self._meter.settings.get(BASE, b""), "big")
 
     def advance(self, name: str, at_least: int) -> None:
-        following = self._meter.keeper.reserve(name, 1) + 2
+        following = self._meter.keeper.reserve(name, 1) + 2 + self._base()
         if at_least > following:
             self._meter.keeper.reserve(name, at_least - following)
 

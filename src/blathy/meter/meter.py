@@ -19,7 +19,7 @@ from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import ClockStatus, CosemDateTime, CosemTimeError
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
 from blathy.meter.control import WATT, ControlView, control_plan, view_of
-from blathy.meter.counters import MeterCounterStore
+from blathy.meter.counters import BASE, MeterCounterStore
 from blathy.meter.face import Face, face_data
 from blathy.meter.identity import MeterIdentity, identity_of
 from blathy.meter.image_transfer import BLOCK_BYTES, ImageStore
@@ -124,6 +124,7 @@ class Meter:
         options: MeterOptions | None = None,
         keeper: Keeper | None = None,
         drift_ppb: int | None = None,
+        counter_base: int = 0,
     ) -> None:
         self.model = model
         self.identity = identity
@@ -145,6 +146,8 @@ class Meter:
         self._control_state = b""
         self._orders: dict[str, tuple[int, bool]] = {}
         self.ledger = self._open(start_utc_s, drift_ppb)
+        if counter_base and BASE not in self.settings:
+            self.settings[BASE] = counter_base.to_bytes(4, "big")
         self.control = self._open_control()
         self._views: deque[ControlView] = deque(maxlen=64)
         blocks = {f.values.get(2) for f in model.facilities if f.class_id == 18}
@@ -660,9 +663,11 @@ def new_meter(
     options: MeterOptions | None = None,
     keeper: Keeper | None = None,
     drift_ppb: int | None = None,
+    counter_base: int = 0,
 ) -> Meter:
     """A simulated meter: its identity, and its clock's drift where it is not given, follow from
-    model, serial number and seed."""
+    model, serial number and seed. `counter_base`: where the invocation counters of a new meter
+    begin (a meter made anew must not repeat the numbers of one with the same keys)."""
     identity = identity_of(model, serial, seed)
     if drift_ppb is None:
         limit_ppb = model.clock.drift_ppm * 1000
@@ -676,6 +681,7 @@ def new_meter(
         options=options,
         keeper=keeper,
         drift_ppb=drift_ppb,
+        counter_base=counter_base,
     )
 
 

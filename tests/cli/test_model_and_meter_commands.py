@@ -1,0 +1,104 @@
+"""`blathy model` and `blathy meter run` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from blathy.models import MODELS
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from blathy.cli import main; main()", *arguments],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_the_list_names_every_model() -> None:
+    done = run("model", "list", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [row["key"] for row in json.loads(done.stdout)] == list(MODELS)
+
+
+@pytest.mark.requirement("MT372-20", "K-16")
+def test_a_model_shows_its_name_plate_and_what_is_assumed() -> None:
+    done = run("model", "show", "mt372")
+    assert done.returncode == 0, done.stderr
+    for expected in ("IP 54", "1.3 kg", "18240", "380", "1-0:1.8.4", "Assumed", "client 16"):
+        assert expected in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("model", "show", "mt999"), "there is no model 'mt999'"),
+        (("meter", "run", "mt999"), "there is no model 'mt999'"),
+        (("meter", "run", "mt372", "--port", "4059"), "is no port"),
+        (("meter", "run", "mt372", "--port", "ftp:127.0.0.1:1"), "is no port"),
+        (("meter", "run", "mt372", "--load", "zz"), "is no load"),
+        (("meter", "run", "mt372", "--auth", "psk"), "is no way to authenticate"),
+        (("meter", "run", "mt372", "--period", "77"), "profiles every"),
+        (("meter", "run", "mt372", "--zone", "Mars/One"), "is not a time zone"),
+        (("meter", "run", "mt372", "--serial", "0"), "does not fit"),
+        (("meter", "run", "mt372", "--port", "dlms-tcp:0.0.0.0:0"), "outside"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def _until(stream: IO[str], word: str, limit_s: float = 60) -> str:
+    text, end = "", time.monotonic() + limit_s
+    while word not in text and time.monotonic() < end:
+        text += stream.readline()
+    return text
+
+
+def _start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable, "-c", "from blathy.cli import main; main()", "meter", "run",
+            "omnipower", "--port", "dlms-tcp:127.0.0.1:0", "--data", str(tmp_path / "m"),
+            *arguments,
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def reading_of(tmp_path: Path) -> int:
+    """Run the meter, read its energy with our own client over its port, stop it in order."""
+    with _start(tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            text = _until(process.stdout, "Ctrl-C")
+            match = re.search(r"reader\s+(dlms://\S+)", text)
+            assert match, text
+            done = run("read", match[1], "1-1:1.8.0", "--raw")
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        assert process.returncode == 0, errors
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"(\d+)\s*$", done.stdout.strip())
+    assert found, done.stdout
+    return int(found[1])
+
+
+def test_a_kept_meter_goes_on_after_a_stop(tmp_path: Path) -> None:
+    first = reading_of(tmp_path)
+    assert first > 0
+    assert reading_of(tmp_path) >= first
