@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from fastapi import FastAPI
 
 from blathy.headend import HeadEnd
 from blathy.headend.api import create_app
@@ -40,6 +42,10 @@ class Centre:
         self.head = HeadEnd.open(
             folder, site, clock=clock, driver=self.driver, schedules=(), history_days=days
         )
+
+    @cached_property
+    def app(self) -> FastAPI:
+        return create_app(self.head)
 
     def meter(self, point_id: str) -> FakeMeter:
         point = self.head.inventory.point(point_id)
@@ -82,7 +88,7 @@ def centre(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Centre]]:
 @asynccontextmanager
 async def browser(centre: Centre, user: str = "", password: str = "") -> AsyncIterator[Any]:
     """An HTTP client on the application; logged in as `user`, with the CSRF header."""
-    transport = httpx.ASGITransport(create_app(centre.head), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(centre.app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://centre") as client:
         if user:
             answer = await client.post(

@@ -83,7 +83,7 @@ _SIGNED: Final = (
     ("s", Measure.E_IMPORT, Measure.E_EXPORT),
 )
 """Quantities that meters show as two registers, one for each direction."""
-RELEASING_MODES: Final = frozenset((1, 3, 5, 6))
+RELEASING_MODES: Final = frozenset((2, 4, 7))
 """Modes of disconnect control (class 70) whose remote reconnection only makes ready."""
 
 
