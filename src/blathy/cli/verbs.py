@@ -10,6 +10,7 @@ VERBS: Final[dict[str, str]] = {
     "explain": "blathy.cli.explain",
     "requirements": "blathy.cli.requirements",
     "up": "blathy.cli.up",
+    "town": "blathy.cli.town",
     "type-test": "blathy.cli.type_test",
     "doctor": "blathy.cli.doctor",
     "meter": "blathy.cli.meter",
@@ -17,6 +18,7 @@ VERBS: Final[dict[str, str]] = {
     "objects": "blathy.cli.objects",
     "profile": "blathy.cli.profile",
     "read": "blathy.cli.read",
+    "measure": "blathy.cli.measure",
     "record": "blathy.cli.record",
     "replay": "blathy.cli.record",
 }

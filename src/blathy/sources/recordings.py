@@ -91,7 +91,7 @@ def read_recording(path: Path, layout: Layout | None = None) -> Recording:
     if suffix not in SUFFIXES:
         raise RecordingError(f"{path.name}: a recording is one of {', '.join(SUFFIXES)}")
     if suffix in {".cfg", ".cff", ".dat"}:
-        found = _read_comtrade(path)
+        found = _read_comtrade(path, layout)
     elif suffix == ".wav":
         found = _read_wav(path, layout)
     elif suffix == ".csv":
@@ -111,7 +111,7 @@ def read_recording(path: Path, layout: Layout | None = None) -> Recording:
 # ---------------------------------------------------------------------------------------
 
 
-def _read_comtrade(path: Path) -> Recording:
+def _read_comtrade(path: Path, layout: Layout) -> Recording:
     import comtrade
 
     target = path.with_suffix(".cfg") if path.suffix.lower() == ".dat" else path
@@ -139,8 +139,12 @@ def _read_comtrade(path: Path) -> Recording:
         raise RecordingError(f"{path.name} is no readable COMTRADE file: {error}") from error
     samples: dict[str, NDArray[np.float64]] = {}
     notes = []
+    if layout.channels:
+        check_names(path, layout.channels, len(record.cfg.analog_channels))
     for index, channel in enumerate(record.cfg.analog_channels):
         name = _channel_name(f"{channel.name}", channel.ph, channel.uu)
+        if layout.channels:
+            name = None if layout.channels[index] == "-" else layout.channels[index]
         values = np.asarray(record.analog[index], dtype=np.float64)
         if name is None or name in samples:
             notes.append(f"channel {channel.name!r} was left out")
@@ -148,7 +152,7 @@ def _read_comtrade(path: Path) -> Recording:
         factor = _UNIT_FACTORS.get(channel.uu.strip().lower(), 1.0)
         if channel.pors.upper() == "S" and channel.primary and channel.secondary:
             factor *= float(channel.primary) / float(channel.secondary)
-        samples[name] = values * factor
+        samples[name] = values * factor * (layout.factor(index) if layout.channels else 1.0)
     rates = [rate for rate, _ in record.cfg.sample_rates if rate]
     if len(set(rates)) != 1:
         raise RecordingError(f"{path.name} changes its sampling rate; split it at the change")
@@ -209,15 +213,12 @@ def _read_csv(path: Path, layout: Layout) -> Recording:
     rate = layout.sample_rate_hz
     samples: dict[str, NDArray[np.float64]] = {}
     for index, title in enumerate(columns):
-        if re.fullmatch(r"\s*(t|time)[\s_\[(]*m?s?[\])]?\s*", title, re.IGNORECASE):
-            rate = rate or _rate_of_times(path, values[:, index], "ms" in title.lower())
+        if is_time_column(title):
+            rate = rate or rate_of_times(path, values[:, index], "ms" in title.lower())
             continue
-        match = _HEADER.fullmatch(title)
-        if match is None:
-            continue
-        kind = "i" if match[1].lower() == "i" else "u"
-        name = kind + _PHASE[(match[3] or "").lower()]
-        samples[name] = values[:, index] * _UNIT_FACTORS[(match[4] or "v").lower()]
+        found = header_channel(title)
+        if found is not None:
+            samples[found[0]] = values[:, index] * found[1]
     if not rate:
         raise RecordingError(
             f"{path.name} has no time column (t_s); say --sample-rate, in samples per second"
@@ -225,7 +226,8 @@ def _read_csv(path: Path, layout: Layout) -> Recording:
     return Recording(path.name, rate, samples)
 
 
-def _rate_of_times(path: Path, times: NDArray[np.float64], in_ms: bool) -> float:
+def rate_of_times(path: Path, times: NDArray[np.float64], in_ms: bool) -> float:
+    """Samples per second of evenly rising instants; raise RecordingError for others."""
     steps = np.diff(times) * (1e-3 if in_ms else 1.0)
     if len(steps) == 0 or steps.min() <= 0:
         raise RecordingError(f"{path.name}: the time column does not rise")
@@ -263,16 +265,38 @@ def _of_columns(
     if not names:
         half = values.shape[1] // 2
         names = (*(f"u{n + 1}" for n in range(half or 1)), *(f"i{n + 1}" for n in range(half)))
-    if len(names) != values.shape[1]:
-        raise RecordingError(
-            f"{path.name} has {values.shape[1]} columns, --channels names {len(names)}"
-        )
-    unknown = [name for name in names if name not in CHANNELS and name != "-"]
-    if unknown:
-        raise RecordingError(f"channel {unknown[0]!r} is not known; use {', '.join(CHANNELS)} or -")
+    check_names(path, names, values.shape[1])
     samples = {
         name: values[:, index] * layout.factor(index)
         for index, name in enumerate(names)
         if name != "-"
     }
     return Recording(path.name, rate_hz, samples)
+
+
+def check_names(path: Path, names: Sequence[str], columns: int) -> None:
+    """Raise RecordingError unless `names` are one known, distinct channel (or -) per column."""
+    if len(names) != columns:
+        raise RecordingError(f"{path.name} has {columns} columns, --channels names {len(names)}")
+    unknown = [name for name in names if name not in CHANNELS and name != "-"]
+    if unknown:
+        raise RecordingError(f"channel {unknown[0]!r} is not known; use {', '.join(CHANNELS)} or -")
+    twice = [name for name in set(names) if name != "-" and list(names).count(name) > 1]
+    if twice:
+        raise RecordingError(
+            f"--channels names {twice[0]} twice; each channel stands in one column"
+        )
+
+
+def header_channel(title: str) -> tuple[str, float] | None:
+    """Channel and V or A per unit of a CSV column such as `u_l1_v`, `I2 [mA]`; None for others."""
+    match = _HEADER.fullmatch(title)
+    if match is None:
+        return None
+    kind = "i" if match[1].lower() == "i" else "u"
+    return kind + _PHASE[(match[3] or "").lower()], _UNIT_FACTORS[(match[4] or "v").lower()]
+
+
+def is_time_column(title: str) -> bool:
+    """Whether a CSV column holds the instants of the samples, such as `t_s` or `time [ms]`."""
+    return bool(re.fullmatch(r"\s*(t|time)[\s_\[(]*m?s?[\])]?\s*", title, re.IGNORECASE))
