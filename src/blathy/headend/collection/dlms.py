@@ -549,7 +549,9 @@ def _derive(found: dict[tuple[str, int], LiveValue], total: int) -> None:
                 "W",
             )
         if own is None:
-            phi = sign * math.degrees(math.acos(max(-1.0, min(1.0, pf.value))))
+            # many meters give the factor without its sign: the power says which way it flows
+            flow = -1.0 if (found["p", phase].value or 0.0) < 0 else 1.0
+            phi = sign * math.degrees(math.acos(flow * max(-1.0, min(1.0, abs(pf.value)))))
             found["angle_i", phase] = LiveValue(
                 "",
                 f"Angle I{phase} (from power factor)",
