@@ -175,8 +175,11 @@ export function draw(chart: Chart, drawing: Drawing): void {
   const { low, high } = extent(drawing.series, drawing.zero);
   const step = axisStep(high - low || Math.abs(high) || 1);
   const air = (high - low) * 0.04;
-  const top = Math.ceil((high > 0 || !drawing.zero ? high + air : high) / step) * step;
-  const bottom = Math.floor((low < 0 || !drawing.zero ? low - air : low) / step) * step;
+  const top = Math.ceil((high > 0 || !drawing.zero ? high + air : high) / step) * step || step;
+  // Below zero the axis goes only as far as there is something to see.
+  const bottom = !drawing.zero ? Math.floor((low - air) / step) * step : low < 0 ? Math.min(low - air, -step / 8) : 0;
+  const ticks: number[] = [];
+  for (let tick = Math.ceil(bottom / step); tick * step <= top + step / 1e6; tick += 1) ticks.push(tick * step);
   const label = { color: css(colours.soft), fontSize: 12, fontFamily: colours.font };
   chart.setOption(
     {
@@ -211,9 +214,10 @@ export function draw(chart: Chart, drawing: Drawing): void {
         min: bottom,
         max: top > bottom ? top : bottom + step,
         interval: step,
-        axisLabel: { ...label, formatter: drawing.value },
+        axisLabel: { ...label, customValues: ticks, formatter: drawing.value },
         axisLine: { show: false },
-        axisTick: { show: false },
+        // The lines of the grid stand where the ticks would.
+        axisTick: { show: false, customValues: ticks },
         splitLine: { lineStyle: { color: css(colours.line) } },
       },
       series: [...drawing.series.map((one, order) => seriesOption(one, order, colours)), changeOption(drawing)],

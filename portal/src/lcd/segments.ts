@@ -96,6 +96,24 @@ export const OUTLINE: Record<Segment, string> = {
 
 export type Place = 'phase' | 'current' | 'energy' | 'tariff' | 'quadrant' | 'flag';
 
+const SHORT: Record<string, string> = {
+  breaker: 'BRK',
+  tamper: 'TAMP',
+  error: 'ERR',
+  radio: 'RF',
+  module: 'MOD',
+  prepayment: 'PP',
+  reversed: 'REV',
+  registered: 'REG',
+  signal: 'SIG',
+  port: 'PORT',
+};
+
+/** A flag as it is printed on a glass, where there is no room for words. */
+export function flagText(label: string): string {
+  return SHORT[label.toLowerCase()] ?? label.slice(0, 6);
+}
+
 /** Where on the glass an annunciator stands, from its id or label. */
 export function placeOf(id: string, label: string): Place {
   for (const name of [id, label]) {
