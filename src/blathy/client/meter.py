@@ -56,6 +56,7 @@ ASSOCIATION_LN: Final = Obis(0, 0, 40, 0, 0)
 ASSOCIATION_SN_NAME: Final = 0xFA00
 CLOCK: Final = AttributeRef(8, Obis(0, 0, 1, 0, 0), 2)
 LOGICAL_DEVICE_NAME: Final = AttributeRef(1, Obis(0, 0, 42, 0, 0), 2)
+PUBLIC_CLIENT: Final = 16
 LIST_MAX: Final = 32  # attributes in one GET with-list
 _ITEM_OCTETS: Final = 12
 _HEADER_OCTETS: Final = 64
@@ -279,11 +280,18 @@ class Meter:
         """The object of a code; Refused where the meter has none for us."""
         if not self.knowledge.objects:
             await self.objects()
-        entries = self.knowledge.classes.get(obis, ())
+        entries = self.knowledge.classes.get(obis, ()) or self._in_other_channel(obis)
         for entry in entries:
             if class_id in (None, entry.class_id):
                 return entry
         raise ObjectRefused(str(obis), int(DataAccessResult.OBJECT_UNDEFINED))
+
+    def _in_other_channel(self, obis: Obis) -> tuple[ObjectEntry, ...]:
+        """Some makers (Kamstrup) count channels from 1: 1-0:1.8.0 means their 1-1:1.8.0."""
+        if obis.b != 0 or obis.a not in {0, 1}:
+            return ()
+        other = Obis.of(bytes((obis.a, 1)) + obis[2:])
+        return self.knowledge.classes.get(other, ())
 
     async def reference(self, item: Item) -> AttributeRef:
         """What an item means: without an attribute number its value (attribute 2)."""
@@ -296,11 +304,11 @@ class Meter:
         else:
             obis = item if isinstance(item, Obis) else parse_obis(item)
         if obis == CLOCK.obis:
-            return replace(CLOCK, attribute=attribute)
+            return replace(await self._clock_ref(), attribute=attribute)
         if obis == LOGICAL_DEVICE_NAME.obis:
             return replace(LOGICAL_DEVICE_NAME, attribute=attribute)
         entry = await self.find(obis)
-        return AttributeRef(entry.class_id, obis, attribute)
+        return AttributeRef(entry.class_id, entry.obis, attribute)
 
     async def read(self, item: Item) -> Value:
         """One value, with its unit where it has one."""
@@ -381,7 +389,7 @@ class Meter:
         code = parse_obis(obis) if isinstance(obis, str) else obis
         entry = await self.find(code)
         number = _method_number(entry, method)
-        ref = MethodRef(entry.class_id, code, number)
+        ref = MethodRef(entry.class_id, entry.obis, number)
         data = axdr.encode(parameters if parameters is not None else axdr.i8(0))
         if self.address.short_names:
             return await self._action_by_short_name(entry, number, data)
@@ -407,9 +415,23 @@ class Meter:
 
     # --- clock
 
+    async def _clock_ref(self) -> AttributeRef:
+        """The meter's clock: 0-0:1.0.0 unless its object list says otherwise."""
+        if not self.knowledge.objects and self.address.client == PUBLIC_CLIENT:
+            return CLOCK  # the public client often may read it and no list
+        try:
+            entry = await self.find(CLOCK.obis, CLOCK.class_id)
+        except ObjectRefused:
+            return CLOCK
+        return replace(CLOCK, obis=entry.obis)
+
     async def clock(self) -> CosemDateTime:
         """The meter's clock as it shows it."""
-        return date_time_of(await self.get_data(CLOCK))
+        ref = await self._clock_ref()
+        try:
+            return date_time_of(await self.get_data(ref))
+        except AxdrError as error:
+            raise self._garbled(ref, error) from error
 
     async def clock_offset_s(self) -> int:
         """Seconds that the meter's clock is ahead of ours, half the way there and back counted."""
@@ -432,15 +454,28 @@ class Meter:
             deviation = present.deviation_min or 0
             local = CosemDateTime.from_utc(utc_s - 60 * deviation, UTC)
             stamp = replace(local, deviation_min=present.deviation_min, status=present.status or 0)
-        await self.set(CLOCK, axdr.octets(stamp.raw()))
+        await self.set(await self._clock_ref(), axdr.octets(stamp.raw()))
 
     # --- profiles
 
     async def capture_objects(self, obis: Obis | str) -> tuple[CaptureObject, ...]:
         """The columns of a profile."""
         code = parse_obis(obis) if isinstance(obis, str) else obis
-        await self._learn_profile(code)
-        return self.knowledge.captures[code]
+        return self.knowledge.captures[await self._profile_code(code)]
+
+    async def _profile_code(self, code: Obis) -> Obis:
+        """The code under which the meter keeps the profile, its columns learned."""
+        try:
+            await self._learn_profile(code)
+        except ObjectRefused as error:
+            if error.result != DataAccessResult.OBJECT_UNDEFINED:
+                raise
+            entry = await self.find(code, 7)
+            if entry.obis == code:
+                raise
+            code = entry.obis
+            await self._learn_profile(code)
+        return code
 
     async def _learn_profile(self, code: Obis) -> None:
         knowledge = self.knowledge
@@ -486,7 +521,7 @@ class Meter:
         rows outside are then cut off here.
         """
         code = parse_obis(obis) if isinstance(obis, str) else obis
-        await self._learn_profile(code)
+        code = await self._profile_code(code)
         captures = self.knowledge.captures[code]
         if not captures:
             raise Refused(f"profile {code} captures nothing", "set its capture objects first")
