@@ -458,6 +458,24 @@ def test_client_stops_at_endless_empty_blocks() -> None:
     assert isinstance(events[0], TransferAborted)
 
 
+def test_blocks_that_make_no_answer_are_an_aborted_transfer() -> None:
+    pair = plain_pair()
+    pair.associate()
+    request = pair.client.get(ENERGY, CLOCK)
+    block = apdu.GetResponseBlock(request[2], True, 1, b"\x02\x00\x06").encode()
+    (event,) = pair.client.receive_apdu(block, NOW)
+    assert isinstance(event, TransferAborted)
+    assert not pair.client.busy
+
+
+def test_an_error_that_answers_nothing_is_discarded() -> None:
+    pair = plain_pair()
+    pair.associate()
+    (event,) = pair.client.receive_apdu(bytes.fromhex("D80101"), NOW)
+    assert isinstance(event, Discarded)
+    assert pair.client.associated
+
+
 def test_a_late_answer_is_discarded_and_the_right_one_still_taken() -> None:
     pair = plain_pair()
     pair.associate()

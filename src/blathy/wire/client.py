@@ -596,7 +596,7 @@ class ClientAssociation:
             raise RemoteProtocolError("an answer with less protection than it must have")
         if self._state is State.AUTHENTICATING:
             return self._fourth_pass(apdu.decode(plain), opened)
-        if tag == Tag.GET_RESPONSE and plain[1:2] == b"\x01" and plain[3:4] == b"\x00":
+        if plain[0:2] == b"\xc4\x01" and plain[3:4] == b"\x00" and len(plain) > 4:
             # The answer that a head-end gets a million times a night.
             if self._other_invoke(plain[2], pending):
                 return [_late()]
@@ -658,14 +658,10 @@ class ClientAssociation:
             request = bytes((head, 2, pending.invoke)) + block.to_bytes(4, "big")
             return [Send(self._outgoing(request))]
         self._pending = None
-        content = b"".join(pending.assembled)
-        if pending.tag == Tag.GET_RESPONSE:
-            if not pending.many:
-                return [GetAnswer(invoke_id, (content,))]
-            return [GetAnswer(invoke_id, apdu.read_get_results(Reader(content)))]
-        if pending.many:
-            return [ActionAnswer(invoke_id, apdu.read_action_results(Reader(content)))]
-        return [ActionAnswer(invoke_id, (_assembled_action_result(content),))]
+        try:
+            return [_assembled(b"".join(pending.assembled), pending)]
+        except RemoteProtocolError as error:
+            return [TransferAborted(f"the blocks do not make an answer: {error}")]
 
     def _store_block(self, block: int, raw: bytes, pending: _Pending) -> str | None:
         """Keep one block; the reason where the transfer cannot go on."""
@@ -700,7 +696,12 @@ class ClientAssociation:
             if not first.last:
                 request = apdu.ReadRequest((apdu.BlockNumberAccess(first.block),))
                 return [Send(self._outgoing(request.encode()))]
-            answer = apdu.ReadResponse(apdu.read_read_results(Reader(b"".join(pending.assembled))))
+            content = b"".join(pending.assembled)
+            try:
+                answer = apdu.ReadResponse(apdu.read_read_results(Reader(content)))
+            except RemoteProtocolError as error:
+                self._pending = None
+                return [TransferAborted(f"the blocks do not make an answer: {error}")]
         self._pending = None
         values = [r for r in answer.results if isinstance(r, (bytes, int))]
         if len(values) != len(answer.results):
@@ -719,6 +720,8 @@ class ClientAssociation:
         else:
             assert isinstance(error, apdu.ConfirmedServiceError)
             refused = ServiceRefused(service_error_reason(error), 0, error.error_class)
+        if self._pending is None and self._state in (State.IDLE, State.ASSOCIATED):
+            return [Discarded(f"an error that answers no request: {refused.reason}")]
         self._pending = None
         if self._state in (State.OPENING, State.AUTHENTICATING):
             self._state = after(self._state, Step.REFUSE)
@@ -758,8 +761,9 @@ class ClientAssociation:
             return [Discarded("an AARE that nobody waits for")]
         aare = acse.decode_aare(octets)
         if aare.result != 0:
+            refusal = _refusal(aare)
             self._state = after(self._state, Step.REFUSE)
-            return [_refusal(aare)]
+            return [refusal]
         problem = self._title_problem(aare)
         if problem is None:
             response = self._initiate_response(aare)
@@ -867,8 +871,8 @@ class ClientAssociation:
         returned: ReturnValue = None
         if isinstance(answer, apdu.ActionResponseNormal) and answer.result == 0:
             returned = answer.returned
-        elif isinstance(answer, apdu.ReadResponse) and isinstance(answer.results[:1], tuple):
-            first = answer.results[0] if answer.results else None
+        elif isinstance(answer, apdu.ReadResponse) and answer.results:
+            first = answer.results[0]
             returned = first if isinstance(first, bytes) else None
         self._pending = None
         if not isinstance(returned, bytes):
@@ -919,6 +923,18 @@ def _final(answer: apdu.Apdu) -> ClientEvent:
     if isinstance(answer, apdu.ActionResponseList):
         return ActionAnswer(answer.invoke & 0x0F, answer.results)
     raise RemoteProtocolError("an answer of a kind that the request does not have")
+
+
+def _assembled(content: bytes, pending: _Pending) -> ClientEvent:
+    """The answer whose blocks are all there."""
+    invoke_id = pending.invoke & 0x0F
+    if pending.tag == Tag.GET_RESPONSE:
+        if not pending.many:
+            return GetAnswer(invoke_id, (content,))
+        return GetAnswer(invoke_id, apdu.read_get_results(Reader(content)))
+    if pending.many:
+        return ActionAnswer(invoke_id, apdu.read_action_results(Reader(content)))
+    return ActionAnswer(invoke_id, (_assembled_action_result(content),))
 
 
 def _assembled_action_result(content: bytes) -> tuple[int, ReturnValue]:
