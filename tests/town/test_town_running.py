@@ -1,0 +1,166 @@
+"""The town as a stranger meets it: one command, then the portal's API and any DLMS client."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.town.running_town import RunningTown
+
+pytestmark = pytest.mark.xdist_group("town")
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTown]:
+    running = RunningTown(tmp_path_factory.mktemp("town") / "data")
+    running.start()
+    yield running
+    running.kill()
+
+
+def gurux(job: dict[str, Any]) -> dict[str, Any]:
+    """An independent client in its own process."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.meter.gurux_peer"],
+        input=json.dumps(job), capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    return found
+
+
+def test_all_points_answer_and_their_history_is_complete(town: RunningTown) -> None:
+    overview = town.api("GET", "overview")
+    complete = overview["completeness"]
+    assert complete["ratio"] > 0.99  # a feeder may be without supply at this very moment
+    assert {day["ratio"] for day in complete["days"][:-1]} == {None, 1.0}
+    assert overview["meters"]["reachable"] == overview["meters"]["total"] >= 12
+    assert overview["completeness"]["received"] > 10_000
+    assert len(overview["stations"]) == 2
+    assert sum(len(station["feeders"]) for station in overview["stations"]) == 4
+
+
+@pytest.mark.interop
+@pytest.mark.requirement("K-17", "K-12", "OMNI-19", "CC-12")
+@pytest.mark.parametrize("model", ["omnipower", "esox"])
+def test_gurux_reads_with_hls_gmac_what_the_portal_shows(town: RunningTown, model: str) -> None:
+    meter = next(m for m in town.meters() if m["model"] == model)
+    b = 1 if model == "omnipower" else 0
+    zone = ZoneInfo("Europe/Budapest")
+    today = datetime.now(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    since = today - timedelta(days=1)
+    read = gurux(
+        {
+            "host": meter["host"], "port": town.dlms_port, "client": 1, "auth": "hls5",
+            "ek": meter["ek"], "ak": meter["ak"], "counter": 1 << 20,
+            "clock": "0.1.1.0.0.255" if b else "0.0.1.0.0.255",
+            "register": f"1.{b}.1.8.0.255", "profile": f"1.{b}.99.1.0.255",
+            "since": since.isoformat(),
+            "until": (today + timedelta(seconds=1)).isoformat(),
+        }
+    )  # fmt: skip
+    clock = datetime.fromisoformat(read["clock"])
+    assert abs(clock.replace(tzinfo=zone).timestamp() - time.time()) < 20
+    assert read["unit"] == 30
+    registers = town.api("GET", f"points/{meter['id']}/registers")["rows"]
+    shown = next(r for r in registers if r["obis"] == f"1-{b}:1.8.0")
+    assert shown["unit"] == "kWh"
+    decimals = len(shown["value"].partition(".")[2])
+    read_kwh = float(read["register"]) / 1000
+    assert read_kwh - 10**-decimals - 0.05 <= float(shown["value"]) <= read_kwh + 0.05
+    query = (
+        f"points/{meter['id']}/profile?channel=a_import&resolution=slot"
+        f"&from={since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}&to={today.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    )
+    slots = town.api("GET", query)["slots"]
+    assert len(slots) == 96
+    values = [float(row[2]) for row in read["rows"]]
+    step = 10.0 if model == "omnipower" else 0.01
+    steps = [(b - a) * step for a, b in pairwise(values)]
+    assert len(steps) == 96
+    assert [s["value"] for s in slots] == pytest.approx(steps, abs=1e-6)
+
+
+@pytest.mark.requirement("CC-01", "CC-03")
+def test_live_values_and_the_display_move(town: RunningTown) -> None:
+    meter = next(m for m in town.meters() if m["model"] == "mt372")
+    first = town.api("GET", f"points/{meter['id']}/live")
+    names = {(v["quantity"], v["phase"]) for v in first["values"]}
+    assert {("u", 1), ("u", 2), ("u", 3), ("i", 1), ("p", 0)} <= names
+    screen = town.api("GET", f"points/{meter['id']}/display")
+    deadline = time.monotonic() + 25
+    while town.api("GET", f"points/{meter['id']}/display")["code"] == screen["code"]:
+        assert time.monotonic() < deadline, "the display does not scroll"
+        time.sleep(0.5)
+    again = town.api("GET", f"points/{meter['id']}/live")
+    assert again["at"] > first["at"]
+
+
+def test_happenings_reach_the_control_centre(town: RunningTown) -> None:
+    deadline = time.monotonic() + 100
+    while True:
+        found = town.api("GET", "events")
+        names = {event["name"] for event in found["items"]}
+        if {"sag_start"} <= names:
+            return
+        assert time.monotonic() < deadline, sorted(names)
+        time.sleep(2)
+
+
+def _export(town: RunningTown, point: str, since: str, until: str) -> list[tuple[str, Any]]:
+    answer = town.api(
+        "GET",
+        f"points/{point}/profile?channel=a_import&resolution=slot&from={since}&to={until}",
+    )
+    return [(slot["start"], slot["value"]) for slot in answer["slots"]]
+
+
+def test_stop_start_kill_start_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    town = RunningTown(tmp_path / "data", points=12, days=1)
+    try:
+        town.start()
+        now = datetime.now(UTC)
+        since, until = (
+            f"{now - timedelta(hours=20):%Y-%m-%dT%H:00:00Z}",
+            f"{now:%Y-%m-%dT%H:00:00Z}",
+        )
+        points = [m["id"] for m in town.meters()]
+        before = {p: _export(town, p, since, until) for p in points}
+        registers = {p: town.api("GET", f"points/{p}/registers")["rows"][0] for p in points}
+        assert all(value is not None for rows in before.values() for _, value in rows)
+        assert town.stop() < 5.0
+        assert town.process is not None
+        assert town.process.returncode == 0
+        assert "everything is kept" in town.lines[-1]
+        town.start()
+        assert {p: _export(town, p, since, until) for p in points} == before
+        town.stop(signal.SIGKILL)
+        town.start()
+        assert {p: _export(town, p, since, until) for p in points} == before
+        for point, row in registers.items():
+            again = town.api("GET", f"points/{point}/registers")["rows"][0]
+            assert float(again["value"]) >= float(row["value"])
+        ratio = town.api("GET", "overview")["completeness"]["ratio"]
+        assert ratio == 1.0
+    finally:
+        town.kill()
+
+
+def test_a_second_town_on_the_same_ports_says_what_to_do(town: RunningTown, tmp_path: Path) -> None:
+    other = RunningTown(tmp_path / "other")
+    other.arguments[other.arguments.index("--port") + 1] = str(town.port)
+    other.start(wait=False)
+    assert other.wait(30) == 2
+    assert f"port {town.port} for the portal is in use" in other.lines[-1]
+    assert "--port" in other.lines[-1]
