@@ -301,7 +301,8 @@ class Conversation:
         """Release the association where the link does not do it, then the link."""
         try:
             if self.association.associated and isinstance(self._link, WrapperLink):
-                event = await self._exchange(self.association.release(), RELEASE_TIMEOUT_S)
+                wait_s = min(RELEASE_TIMEOUT_S, self._link.timeout_s)
+                event = await self._exchange(self.association.release(), wait_s)
                 assert isinstance(event, Released | ReleaseRefused | ServiceRefused)
         except (MeterError, LocalProtocolError, AssertionError):
             pass  # closing the connection releases it as well
