@@ -1006,3 +1006,19 @@ def test_guessing_is_throttled_over_connections_and_restarts() -> None:
     assert attempt(b"right", hour // 10 + 1).result == 0
     failures = sum(attempt(b"wrong", t).result == 1 for t in range(hour, 3 * hour, hour // 100))
     assert failures <= 10 + 20
+
+
+def test_wrong_keys_do_not_lock_the_owner_of_the_right_ones_out() -> None:
+    pair = secured_pair()
+    pair.device.guard = FailureThrottle()
+    wrong = replace(keys(0), unicast=b"\x55" * 16)
+    for _ in range(30):
+        stranger = ClientAssociation(
+            ClientConfig(Mechanism.HLS_GMAC, b"", CLIENT_TITLE, wrong),
+            repeatable_entropy(8),
+            InvocationCounters(VolatileCounterStore()),
+        )
+        (answer,) = pair.server.receive_apdu(stranger.associate(), NOW)
+        assert acse.decode_aare(answer).result == 1
+    (event,) = pair.associate()
+    assert isinstance(event, Associated)

@@ -527,7 +527,7 @@ class ServerAssociation:
         profile = self._device.profiles.get(self.client_sap)
         if profile is not None and profile.pre_established:
             return self._refuse(None, _Refusal(UserDiagnostic.NO_REASON, "pre-established"))
-        guard = self._device.guard
+        guard = self._guard_of(profile)
         if guard is not None and guard.locked(self.client_sap, self._now):
             self._violation(Violation.LOCKED, "too many failed authentications; wait")
             locked = _Refusal(UserDiagnostic.AUTHENTICATION_FAILURE, "locked")
@@ -667,8 +667,8 @@ class ServerAssociation:
         assert profile is not None
         self._state = after(self._state, Step.ACCEPT)
         self._start_services()
-        guard = self._device.guard
-        if guard is not None and profile.mechanism is not Mechanism.NONE:
+        guard = self._guard_of(profile)
+        if guard is not None:
             guard.succeeded(self.client_sap, self._now)
         self._event(ClientAssociated(self.client_sap, profile.mechanism))
 
@@ -781,13 +781,23 @@ class ServerAssociation:
     def _report_security(self, error: SecurityError) -> None:
         self._violation(_VIOLATIONS.get(error.kind, Violation.DECIPHERING), str(error))
 
+    def _guard_of(self, profile: AssociationProfile | None) -> AuthenticationGuard | None:
+        """Passwords can be guessed; keys of 128 bits cannot, and a lock would only shut us out."""
+        if profile is None or profile.mechanism in _NOT_GUESSABLE:
+            return None
+        return self._device.guard
+
     def _authentication_failed(self, profile: AssociationProfile | None, reason: str) -> None:
-        if self._device.guard is not None:
-            self._device.guard.failed(self.client_sap, self._now)
+        guard = self._guard_of(profile)
+        if guard is not None:
+            guard.failed(self.client_sap, self._now)
         mechanism = profile.mechanism if profile is not None else Mechanism.NONE
         self._event(AuthenticationFailed(self.client_sap, mechanism, reason))
 
 
+_NOT_GUESSABLE: Final = frozenset({
+    Mechanism.NONE, Mechanism.HLS_GMAC, Mechanism.HLS_ECDSA,
+})  # fmt: skip
 _VIOLATIONS: Final = {
     ServiceError.INVOCATION_COUNTER_ERROR: Violation.REPLAY,
     ServiceError.OPERATION_NOT_POSSIBLE: Violation.POLICY,
