@@ -134,7 +134,7 @@ def full_plan(**changes: object) -> BookPlan:
         ),
         "profiles": (
             ProfilePlan("load", (Source(Kind.CLOCK), Source(Kind.STATUS), *energies), 900, 500),
-            ProfilePlan("values", means, 600, 300),
+            ProfilePlan("values", means, 600, 300, fill_entries=20),
             ProfilePlan("day", (A, *maxima), DAY, 40),
         ),
         "billings": (

@@ -178,6 +178,23 @@ def test_an_outage_of_whole_periods_flags_no_complete_one() -> None:
     assert not any(s & Status.POWER_DOWN for s in status(ledger))
 
 
+def test_a_meter_that_fills_gaps_flags_every_row_it_adds() -> None:
+    filled = ProfilePlan("load", (A, A_DELTA), QUARTER, 1000, fill_entries=10)
+    ledger = Ledger(plan(profiles=(filled,)), UTC_2026)
+    ledger.step(block(UTC_2026, 105, 60, watt=6000, supply=[7] * 20 + [0] * 50 + [7] * 35))
+    assert [(s - UTC_2026) // QUARTER for s in stamps(ledger)] == [1, 2, 3, 4, 5, 6, 7]
+    view = ledger.snapshot().profiles["load"]
+    assert [int(d) // WH for d in view.column(A_DELTA)] == [1500, 500, 0, 0, 500, 1500, 1500]
+    assert [bool(s & Status.NOT_VALID) for s in status(ledger)] == [0, 0, 1, 1, 0, 0, 0]
+    assert (np.diff(view.column(A)) == view.column(A_DELTA)[1:]).all()
+    ledger.step(block(ledger.now + 9 * DAY, 15, 60))  # longer than the clock's reserve
+    assert len(stamps(ledger)) == 8
+    again = Ledger(plan(profiles=(filled,)), UTC_2026)
+    again.step(block(UTC_2026, 15, 60))
+    again.step(block(UTC_2026 + DAY, 15, 60))
+    assert len(stamps(again)) == 1 + 10 + 1
+
+
 def test_time_without_blocks_counts_as_an_outage() -> None:
     ledger = Ledger(plan(), UTC_2026)
     ledger.step(block(UTC_2026, 15, 60))

@@ -306,6 +306,11 @@ class Ledger:
             passed = end <= utc_s and profile.measured
             if passed and not self._write_profile(name, end, flags | int(mark)):
                 profile.pending |= int(mark)
+            if self._rtc.valid and end <= utc_s and profile.plan.fill_entries:
+                first = end + profile.plan.period_s if passed else end
+                rows = profile.fill(first, utc_s, flags)
+                if rows is not None:
+                    self._keep_rows(name, profile.ring, rows)
         self._bill_due(true_s, utc_s)
         self._activate_due(true_s, utc_s)
         self._refresh(true_s)

@@ -290,6 +290,21 @@ class LoadProfile:
         self._append(rows)
         return rows
 
+    def fill(self, first_stamp: int, until_utc_s: int, flags: int) -> Cells | None:
+        """Write the rows of a gap, up to the plan's `fill_entries`; None if there are none."""
+        period_s = self.plan.period_s
+        count = min(self.plan.fill_entries, (until_utc_s - first_stamp) // period_s + 1)
+        if count < 1 or not len(self.ring) or not follows(first_stamp, int(self.last_row[STAMP])):
+            return None
+        rows = np.repeat(self.last_row[np.newaxis], count, axis=0)
+        rows[:, STAMP] = first_stamp + period_s * np.arange(count)
+        rows[:, STATUS] = flags | int(Status.POWER_DOWN | Status.NOT_VALID)
+        for kind in (Kind.DELTA, Kind.INSTANT, Kind.MEAN, Kind.MINIMUM, Kind.MAXIMUM):
+            rows[:, self._at[kind]] = 0
+        self._put_marks(rows)
+        self._append(rows)
+        return rows
+
     def _append(self, rows: Cells) -> None:
         self.ring.append(rows)
         self.last_row = rows[-1].copy()

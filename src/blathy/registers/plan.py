@@ -208,6 +208,10 @@ class ProfilePlan:
     `columns` are what is asked for, CLOCK and STATUS among them if wanted; the ledger keeps the
     time stamp and the status of every row anyhow. DELTA columns hold the energy since the row
     before; ENERGY columns the register. `period_s` is a part of a day, or a day.
+
+    Periods without supply or jumped over by the clock have no row. With `fill_entries` > 0 up to so
+    many of them get one after a gap: registers as they stood, deltas and instantaneous values 0,
+    flagged as power down and not valid (Kamstrup meters do so).
     """
 
     name: str
@@ -215,10 +219,16 @@ class ProfilePlan:
     period_s: int
     capacity_entries: int
     sort: Sort = Sort.FIFO
+    fill_entries: int = 0
 
     def __post_init__(self) -> None:
         _require_period(self.period_s)
         _require_ring(self.name, self.columns, self.capacity_entries)
+        _require(0 <= self.fill_entries <= RING_ENTRIES_MAX, f"{self.name}: too many to fill")
+        _require(
+            not self.fill_entries or self.period_s <= 3600,
+            f"{self.name}: only gaps of periods up to an hour are filled",
+        )
 
 
 @dataclass(frozen=True, slots=True)
