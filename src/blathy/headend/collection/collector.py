@@ -8,6 +8,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -41,6 +43,7 @@ from blathy.headend.inventory.registry import (
 )
 from blathy.headend.operations.events import Events
 from blathy.headend.readings.calendar import slot_floor, start_of_ending_slot
+from blathy.headend.readings.estimation import days_to_estimate, estimate_day
 from blathy.headend.readings.ingest import Batch, Receipt, ingest, seal
 from blathy.headend.readings.series import missing_ranges
 
@@ -247,6 +250,7 @@ class Collector:
             if day != today:
                 day = today
                 await self.seal_days()
+                await self.estimate_gaps()
 
     async def seal_days(self) -> None:
         """Turn the rows of days that are over into meter-channel-days."""
@@ -258,6 +262,24 @@ class Collector:
                 seal(connection, channel, zone, now)
 
         await self.database.write(change)
+
+    async def estimate_gaps(self) -> int:
+        """Estimate the gaps of days that ended a day ago or earlier; return how many days."""
+        now = int(self.now())
+        today = self.inventory.zone.day_of(now).toordinal()
+        points = self.inventory.points.values()
+        known = {c.id: (c, p.zone) for p in points for c in p.meter.channels}
+        wanted = await self.database.read(lambda c: days_to_estimate(c, today - 1))
+        done = 0
+        for channel_id, ordinal in wanted:
+            if channel_id not in known:
+                continue
+            channel, zone = known[channel_id]
+            work = partial(
+                estimate_day, channel=channel, zone=zone, day=date.fromordinal(ordinal), now=now
+            )
+            done += bool(await self.database.write(work))
+        return done
 
     async def _write_states(self, *, everything: bool = False) -> None:
         rows = self.inventory.changed_states(everything=everything)

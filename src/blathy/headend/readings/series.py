@@ -105,6 +105,10 @@ def read_series(
         amounts, known, suspect = _differences(captured.values, present)
         suspect |= (captured.status & _SUSPECT) != 0
     quality = _QUALITY_OF_SOURCE[captured.sources]
+    if channel.cumulative and len(quality):
+        # a slot that begins at an estimated register is estimated, whatever its end is
+        begins = np.concatenate((quality[:1], quality[:-1]))
+        quality = np.where((quality == 1) & (begins > 1), begins, quality)
     quality = np.where(known, np.where(suspect & (quality == 1), 4, quality), 0).astype(np.uint8)
     opened = channel.cumulative and len(grid) > 0 and grid[0] < from_utc
     cut = slice(1, None) if opened else slice(None)
@@ -323,8 +327,7 @@ def _bucket(series: Series, start: int, end: int, low: int, high: int, expected:
         value = round(total / count)
     marks = series.quality[low:high][known]
     worst = QUALITY.index("suspect") if count < expected else int(marks.max())
-    sources = series.sources[low:high][known]
-    source = SOURCE_NAMES.get(ValueSource(int(sources.max())))
+    source = SOURCE_NAMES.get(ValueSource(int(series.sources[low:high][known].max())))
     return Bucket(start, end, value, least, most, QUALITY[worst], source, count, expected)
 
 
