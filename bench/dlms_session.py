@@ -64,7 +64,7 @@ def _own_ms() -> tuple[float, float]:
     device, counters = _device(), InvocationCounters(VolatileCounterStore())
     config = ClientConfig(Mechanism.HLS_GMAC, b"", CLIENT_TITLE, KEYS, pdu_size=PDU_SIZE)
     entropy = repeatable_entropy(2)
-    clock = time.perf_counter
+    clock = time.process_time
     client_s = server_s = 0.0
     for _ in range(SESSIONS):
         at = clock()
@@ -129,14 +129,14 @@ def _responses_per_s() -> float:
         request = pair.client.get(ENERGY)
         answers += pair.server.receive_apdu(request, NOW)
         pair.client.cancel()
-    started = time.perf_counter()
+    started = time.process_time()
     for number, answer in enumerate(answers):
         opened = pair.client.security.unprotect(answer)  # type: ignore[union-attr]
         response = apdu.decode(opened.plain)
         assert isinstance(response, apdu.GetResponseNormal)
         assert isinstance(response.result, bytes), number
         axdr.decode(response.result)
-    elapsed = time.perf_counter() - started
+    elapsed = time.process_time() - started
     assert response.result == ENERGY_VALUE
     return rounds / elapsed
 

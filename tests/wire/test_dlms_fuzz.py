@@ -6,6 +6,7 @@ comes out, nothing hangs, and what was accepted can be encoded again.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 import tracemalloc
@@ -78,11 +79,15 @@ def fuzz_parsers(rounds: int, seed: int) -> int:
             pass
         else:
             accepted += 1
-            if -1 in (getattr(value, "context", 0), getattr(value, "mechanism", 0)):
-                continue  # an OID that is not COSEM's is not kept
-            again = decode(value.encode())  # type: ignore[operator]
-            assert again == value, octets.hex()
-        assert time.process_time() - started < PER_APDU_S_MAX, octets.hex()
+            if -1 not in (getattr(value, "context", 0), getattr(value, "mechanism", 0)):
+                again = decode(value.encode())  # type: ignore[operator]
+                assert again == value, octets.hex()
+        if time.process_time() - started > PER_APDU_S_MAX:
+            # The collector's pauses fall on any APDU; what takes long takes long twice.
+            started = time.process_time()
+            with contextlib.suppress(RemoteProtocolError):
+                decode(octets)
+            assert time.process_time() - started < PER_APDU_S_MAX, octets.hex()
     return accepted
 
 
