@@ -19,6 +19,8 @@ VERBS: Final[dict[str, str]] = {
     "profile": "blathy.cli.profile",
     "read": "blathy.cli.read",
     "measure": "blathy.cli.measure",
+    "en50160": "blathy.cli.en50160",
+    "readout": "blathy.cli.readout",
     "record": "blathy.cli.record",
     "replay": "blathy.cli.record",
 }
