@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -237,10 +238,9 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_at_once(name: str) -> None:
-    started = time.process_time()
     with pytest.raises(RemoteProtocolError):
         apdu.decode(BOMBS[name])
-    assert time.process_time() - started < 0.05
+    assert quickest_s(BOMBS[name]) < 0.02
 
 
 def test_64_kib_of_the_worst_case_is_linear() -> None:
@@ -248,6 +248,16 @@ def test_64_kib_of_the_worst_case_is_linear() -> None:
     deep = b"\x02\x20" + b"\x00" * 32
     rows = b"\xc1\x01\xc1" + bytes(8) + b"\x02\x00\x01" + length_octets(1900) + deep * 1900
     for octets in (listed, rows):
-        started = time.process_time()
         apdu.decode(octets)
-        assert time.process_time() - started < 0.5
+        assert quickest_s(octets) < 0.5
+
+
+def quickest_s(octets: bytes) -> float:
+    """CPU time of one decoding; the best of three, so that no pause of the collector counts."""
+    times = []
+    for _ in range(3):
+        started = time.process_time()
+        with contextlib.suppress(RemoteProtocolError):
+            apdu.decode(octets)
+        times.append(time.process_time() - started)
+    return min(times)
