@@ -212,7 +212,9 @@ def _plot_column(reading: ProfileReading, number: int, column: Column) -> None:
     per = " per interval" if counts_up else ""
     out = console()
     out.print(f"{obis} {obis_name(obis)}, {low:g} to {high:g} {symbol}{per}", markup=False)
-    span = (high - low) or 1.0
+    span = high - low
+    if not span:
+        return  # a flat line says nothing that the heading has not said
     levels = [
         round((value - low) / span * PLOT_HEIGHT * 8) if math.isfinite(value) else 0
         for value in means
