@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.portal.conftest import Opener
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 POINT = "/points/p-001"
 FIRST_PAINT_MS = 1000
+MANY = 5000
+
+
+def log_in_as(page: Page, user: str, password: str) -> None:
+    page.get_by_label("User").fill(user)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in", exact=True).click()
+    expect(page.get_by_role("navigation", name="Places")).to_be_visible()
 
 
 def drawn(page: Page) -> None:
@@ -94,8 +103,9 @@ def test_points_are_found_sorted_and_opened_by_keyboard_alone(open_portal: Opene
     expect(page.get_by_role("heading", level=1, name="Points")).to_be_visible()
     page.get_by_role("button", name="Power now").click()
     expect(page).to_have_url(re.compile(r"sort=power_w"))
-    page.get_by_label("All states").or_(page.get_by_label("State")).first.select_option("silent")
-    expect(page.get_by_role("row").filter(has_text="Nagy household")).to_be_visible()
+    page.get_by_role("combobox", name="Medium").select_option("water")
+    expect(page).to_have_url(re.compile(r"medium=water"))
+    expect(page.get_by_role("row").filter(has_text="Kovács water")).to_be_visible()
     expect(page.locator("a.point")).to_have_count(1)
 
 
@@ -178,11 +188,93 @@ def test_a_command_is_asked_twice_and_shows_the_read_back(open_portal: Opener) -
     expect(dialog).to_contain_text("Off")
 
 
+def test_a_list_of_five_thousand_points_scrolls_to_its_end(open_portal: Opener) -> None:
+    page = open_portal("/settings")
+
+    def answer(route: Route) -> None:
+        query = parse_qs(urlsplit(route.request.url).query)
+        first = (int(query.get("page", ["1"])[0]) - 1) * int(query.get("size", ["50"])[0])
+        size = int(query.get("size", ["50"])[0])
+        items = [
+            {
+                "id": f"p{n}",
+                "name": f"Point {n:04d}",
+                "serial": f"{n:08d}",
+                "kind": "household",
+                "medium": "electricity",
+                "state": "ok",
+                "last_answer_at": None,
+                "address": "",
+                "station": None,
+                "feeder": None,
+                "model": "m",
+                "model_name": "M",
+                "alarms": 0,
+                "power_w": n,
+                "energy_today_wh": n,
+                "completeness": 1.0,
+                "last_error": None,
+            }
+            for n in range(first, min(first + size, MANY))
+        ]
+        route.fulfill(json={"items": items, "total": MANY, "page": 1, "size": size})
+
+    page.route("**/api/v1/points?*", answer)
+    page.get_by_role("link", name="Points").click()
+    expect(page.get_by_role("row").filter(has_text="Point 0000")).to_be_visible()
+    page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.get_by_role("row").filter(has_text="Point 4999")).to_be_visible()
+    assert page.locator("a.point").count() < 100
+
+
+@pytest.mark.requirement("CC-06")
+@pytest.mark.parametrize(
+    ("user", "reads", "commands", "places"),
+    [("vera", False, False, 5), ("ivan", True, False, 5), ("mira", True, True, 5)],
+    ids=["viewer", "installer", "manager"],
+)
+def test_each_role_can_do_what_is_theirs(
+    open_portal: Opener, user: str, reads: bool, commands: bool, places: int
+) -> None:
+    role = {"vera": "viewer", "ivan": "installer", "mira": "manager"}[user]
+    page = open_portal(POINT, log_in=False)
+    log_in_as(page, user, f"{role}-password")
+    page.locator("#commands").wait_for()
+    assert page.get_by_role("navigation", name="Places").locator("a.place").count() == places
+    assert (page.get_by_role("button", name="Read now").count() == 1) is reads
+    assert page.get_by_role("button", name="Disconnect supply…").is_enabled() is commands
+
+
+@pytest.mark.requirement("CC-06")
+def test_a_consumer_sees_their_own_point_and_nothing_else(open_portal: Opener) -> None:
+    page = open_portal("/", log_in=False)
+    log_in_as(page, "clara", "consumer-password")
+    expect(page.get_by_role("heading", level=1, name="Kovács household")).to_be_visible()
+    drawn(page)
+    assert page.get_by_role("navigation", name="Places").locator("a.place").count() == 2
+    assert page.locator("#commands").count() == 0
+    page.goto("/points/p-003")
+    expect(page.get_by_role("alert").first).to_be_visible()
+
+
+def test_a_lost_connection_is_said_and_the_values_stay(open_portal: Opener) -> None:
+    page = open_portal()
+    shown = page.get_by_text("Load now").first
+    shown.wait_for()
+    page.route("**/api/**", lambda route: route.abort())
+    page.get_by_role("link", name="Events").first.click()
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Try again").click()
+    page.locator("main li").first.wait_for()
+
+
 def test_a_silent_meter_says_so_in_words(open_portal: Opener) -> None:
     page = open_portal("/points/p-004")
-    expect(page.get_by_text("Silent").first).to_be_visible()
     expect(page.locator("#live").get_by_role("alert")).to_contain_text("Try again")
+    page.reload()
     expect(page.locator("#meter")).to_contain_text("no answer")
+    drawn(page)
 
 
 def test_events_are_filtered_by_the_url(open_portal: Opener) -> None:
@@ -214,7 +306,7 @@ def test_a_phone_never_scrolls_sideways(open_portal: Opener, dark: bool) -> None
     for path in places:
         page.goto(path)
         page.locator("main section").first.wait_for()
-        page.wait_for_timeout(600)
+        page.wait_for_timeout(300)
         assert sideways(page) <= 0, path
         rail = page.get_by_role("navigation", name="Places").bounding_box()
         assert rail
