@@ -18,6 +18,7 @@ from blathy.cosem.service import AttributeRef, MethodRef, Requester
 from blathy.meter.keeping import Keeper
 from blathy.meter.meter import Meter, new_meter
 from blathy.meter.plan import MeterOptions
+from blathy.meter.readout import sign_on_server
 from blathy.models import MODELS
 from blathy.models.model import Level
 from blathy.obis import Obis
@@ -68,7 +69,10 @@ def served(meter: Meter) -> Iterator[int]:
     device = meter.logical_device()
 
     async def begin() -> Any:
-        return await serve_dlms(lambda _endpoint, _server, _physical: device, "127.0.0.1", 0)
+        return await serve_dlms(
+            lambda _endpoint, _server, _physical: device, "127.0.0.1", 0,
+            sign_on=lambda _endpoint: sign_on_server(meter),
+        )  # fmt: skip
 
     listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
     try:

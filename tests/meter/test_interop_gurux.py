@@ -38,7 +38,8 @@ def test_an_independent_client_browses_and_reads_every_model(key: str) -> None:
     profile = meter.model.profiles[0]
     with served(meter) as port:
         job = job_of(meter, Level.MANAGEMENT, port) | {
-            "walk": key in {"mpta-3", "omnipower"}, "register": energy, "profile": profile.obis.dotted(),
+            "walk": key in {"mpta-3", "omnipower"}, "register": energy,
+            "profile": profile.obis.dotted(),
             "since": "2026-01-02T00:00:00+00:00", "until": "2026-01-02T23:59:00+00:00",
         }  # fmt: skip
         found = gurux(job)

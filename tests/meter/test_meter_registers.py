@@ -17,6 +17,7 @@ from blathy.cosem.selective import (
     parse_capture_objects,
 )
 from blathy.cosem.service import AccessError, AttributeRef, DataAccessResult
+from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
 from blathy.meter.plan import MeterOptions
 from blathy.meter.values import number_encoder
@@ -25,7 +26,8 @@ from blathy.models.model import DataType, Level
 from blathy.obis import Obis
 from blathy.quantity import Phase
 from blathy.registers.block import Incident
-from tests.meter.running import DAY_S, START_S, call, fed, get, made, who
+from blathy.store.store import Store
+from tests.meter.running import DAY_S, START_S, call, fed, get, made, put, who
 from tests.meter.simple_load import ConstantLoad
 
 LOAD_W = 1200
@@ -294,3 +296,68 @@ def test_a_meter_is_read_in_order_even_when_its_clock_was_set_back_by_days() -> 
     obis = Obis.parse("1-0:99.1.0")
     raw = rows_of(meter, obis, 1, between(START_S + 2 * DAY_S, START_S + 2 * DAY_S + 900, meter))
     assert len(axdr.decode(raw).value) == 4
+
+
+# --- what a running meter can be told to record -------------------------------------------------
+
+
+def test_another_period_begins_the_profile_anew_and_keeps_the_registers() -> None:
+    store = Store.in_memory()
+    meter = fed("mt372", 1, LOAD_W, keeper=StoreKeeper(store, "m"))
+    before = get(meter, 3, "1-0:1.8.0", 2)
+    put(meter, 7, "1-0:99.1.0", 4, axdr.u32(1800))
+    assert get(meter, 7, "1-0:99.1.0", 7) == 0
+    assert get(meter, 7, "1-0:99.1.0", 4) == 1800
+    assert get(meter, 3, "1-0:1.8.0", 2) == before
+    assert get(meter, 7, "1-0:99.2.0", 7) == 1
+    meter.advance(ConstantLoad(LOAD_W), START_S + DAY_S + 7200)
+    assert get(meter, 7, "1-0:99.1.0", 7) == 4
+    again = made("mt372", keeper=StoreKeeper(store, "m"))
+    assert get(again, 7, "1-0:99.1.0", 4) == 1800
+    assert get(again, 7, "1-0:99.1.0", 2) == get(meter, 7, "1-0:99.1.0", 2)
+    with pytest.raises(AccessError):
+        put(again, 7, "1-0:99.1.0", 4, axdr.u32(77))
+
+
+def test_a_period_that_was_set_survives_a_restart_before_the_first_record() -> None:
+    store = Store.in_memory()
+    meter = fed("mt372", 1, LOAD_W, keeper=StoreKeeper(store, "m"))
+    put(meter, 7, "1-0:99.1.0", 4, axdr.u32(3600))
+    again = made("mt372", keeper=StoreKeeper(store, "m"))
+    assert get(again, 7, "1-0:99.1.0", 7) == 0
+    assert get(again, 3, "1-0:1.8.0", 2) == 3 * LOAD_W * 24
+
+
+@pytest.mark.parametrize(
+    ("key", "profile", "codes"),
+    [
+        ("esox", "1-0:99.4.0", ("1-0:1.8.0", "1-0:52.7.0", "1-0:14.25.0")),
+        ("omnipower", "1-1:99.1.1", ("1-1:32.7.0", "1-1:31.7.0", "0-1:96.8.0")),
+        ("k382m", "1-1:99.1.1", ("1-1:1.25.0", "1-1:72.25.0")),
+    ],
+)
+def test_a_profile_records_what_it_is_told_to(
+    key: str, profile: str, codes: tuple[str, ...]
+) -> None:
+    meter = fed(key, 1)
+    rows = [meter.model.row(code) for code in codes]
+    wanted = [CaptureObject(8, meter.model.clock.obis, 2, 0)]
+    wanted += [CaptureObject(row.class_id, row.obis, 2, 0) for row in rows]
+    put(meter, 7, profile, 3, axdr.array_of(capture.data() for capture in wanted))
+    found = captures(meter, Obis.parse(profile))
+    assert [str(capture.obis) for capture in found[2:]] == list(codes)
+    meter.advance(ConstantLoad(LOAD_W, len(meter.model.phases)), START_S + 2 * DAY_S)
+    newest = get(meter, 7, profile, 2)[-1]
+    assert len(newest) == 2 + len(codes)
+    assert newest[2] is not None
+    assert get(meter, 7, profile, 8) == meter.model.profiles[-1].capacity.records(len(codes), 60)
+
+
+@pytest.mark.parametrize("code", ["0-0:42.0.0", "1-0:99.8.0", "0-0:96.11.0"])
+def test_what_cannot_be_recorded_is_refused_and_nothing_is_lost(code: str) -> None:
+    meter = fed("mt372", 1)
+    wanted = CaptureObject(1, Obis.parse(code), 2, 0)
+    with pytest.raises(AccessError) as refused:
+        put(meter, 7, "1-0:99.1.0", 3, axdr.array(wanted.data()))
+    assert refused.value.result is DataAccessResult.OTHER_REASON
+    assert get(meter, 7, "1-0:99.1.0", 7) == 96

@@ -20,6 +20,7 @@ from blathy.meter.keeping import Keeper, StoreKeeper, VolatileKeeper
 from blathy.meter.meter import Meter, new_meter
 from blathy.meter.plan import MeterOptions
 from blathy.meter.power_file import LoadFileError, read_power_file
+from blathy.meter.readout import sign_on_server
 from blathy.models.model import Association, Ciphering, Level, Mechanism, Model, ModelError
 from blathy.registers.state import StateError
 from blathy.sources.source import IntervalSource
@@ -207,6 +208,7 @@ async def _serve(
             listener, bound = await serve_dlms(
                 lookup, wish.host, wish.port, framing=FRAMINGS[wish.protocol],
                 on_event=on_event, outside=outside,
+                sign_on=lambda _endpoint: sign_on_server(meter),
             )  # fmt: skip
             listeners.append(listener)
             places.append((wish.host, bound))

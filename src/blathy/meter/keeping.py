@@ -8,11 +8,15 @@ from typing import Final, Protocol
 from blathy.registers.ledger import Ledger
 from blathy.registers.plan import BookPlan
 from blathy.registers.snapshot import Snapshot
-from blathy.store.store import Commit, MeterStore, StorageError, Store
+from blathy.store.store import LEDGER_PART, Commit, MeterStore, StorageError, Store
 
 SETTINGS_PART: Final = "settings"
 IMAGE_PART: Final = "image"
 CONTROL_PART: Final = "control"
+
+
+PlanFor = Callable[[Mapping[str, bytes]], BookPlan]
+"""The plan of the books, which may depend on the named states kept beside them."""
 
 
 class Keeper(Protocol):
@@ -22,7 +26,7 @@ class Keeper(Protocol):
     def committed(self) -> Snapshot | None:
         """The books as they last became durable."""
 
-    def load(self, plan: BookPlan) -> tuple[Ledger, Mapping[str, bytes]] | None:
+    def load(self, plan_for: PlanFor) -> tuple[Ledger, Mapping[str, bytes]] | None:
         """Books and named states as they were kept; None for a new meter."""
 
     def stage(self, ledger: Ledger, parts: Mapping[str, bytes]) -> None:
@@ -42,9 +46,9 @@ class VolatileKeeper:
         self.committed: Snapshot | None = None
         self._numbers: dict[str, int] = {}
 
-    def load(self, plan: BookPlan) -> None:
+    def load(self, plan_for: PlanFor) -> None:
         """There is never anything."""
-        del plan
+        del plan_for
 
     def stage(self, ledger: Ledger, parts: Mapping[str, bytes]) -> None:
         del parts
@@ -77,9 +81,13 @@ class StoreKeeper:
     def committed(self) -> Snapshot | None:
         return self._place.committed
 
-    def load(self, plan: BookPlan) -> tuple[Ledger, Mapping[str, bytes]] | None:
-        found = self._place.load_ledger(plan)
-        return None if found is None else (found[0], found[1].parts)
+    def load(self, plan_for: PlanFor) -> tuple[Ledger, Mapping[str, bytes]] | None:
+        saved = self._place.load()
+        if saved is None or LEDGER_PART not in saved.parts:
+            return None
+        ledger = Ledger.from_state(plan_for(saved.parts), saved.parts[LEDGER_PART], saved.content)
+        self._place.committed = ledger.snapshot()
+        return ledger, saved.parts
 
     def stage(self, ledger: Ledger, parts: Mapping[str, bytes]) -> None:
         self._place.stage(ledger, parts)

@@ -33,18 +33,20 @@ from blathy.meter.keeping import (
     unpack_settings,
 )
 from blathy.meter.objects import setting_of
-from blathy.meter.plan import MeterOptions, plan_of
+from blathy.meter.plan import MeterOptions, ProfileChoice, chosen_profile, plan_of
 from blathy.meter.pushing import Pusher, PushMessage
 from blathy.meter.schedule import due_scripts
 from blathy.meter.supply_objects import limiter_number
 from blathy.meter.tree import MeterObjects, tree_of
-from blathy.models.model import Association, Ciphering, Level, Mechanism, Model
+from blathy.models.model import Association, Ciphering, Column, Level, Mechanism, Model
 from blathy.obis import Obis
 from blathy.quantity import Phase
 from blathy.registers.block import Block, Incident
+from blathy.registers.changes import Content
 from blathy.registers.ledger import Ledger, RefusedError
 from blathy.registers.load_profile import STAMP, ProfileView
-from blathy.registers.plan import CalendarPlan
+from blathy.registers.plan import BookPlan, CalendarPlan
+from blathy.registers.ring import Kept
 from blathy.registers.snapshot import Snapshot
 from blathy.sources.source import IntervalSource
 from blathy.store.store import StorageError
@@ -56,6 +58,7 @@ from blathy.wire.association_events import (
     ServerEvent,
     Violation,
 )
+from blathy.wire.authentication_guard import FailureThrottle
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.security import (
     Entropy,
@@ -68,6 +71,7 @@ from blathy.wire.server import AssociationProfile, LogicalDevice
 
 IMAGE_PREFIX: Final = b"image:"
 _POLICY: Final = b"policy"
+_PROFILE: Final = b"profile:"
 CATCH_UP_INTERVALS: Final = 86_400
 """Most intervals of one block while catching up: a day of seconds."""
 _VIOLATION_EVENTS: Final = {
@@ -130,7 +134,6 @@ class Meter:
         self.identity = identity
         self.options = options or MeterOptions()
         self.zone = Zone(self.options.zone)
-        self.tree = tree_of(model, self.options)
         self.keeper: Keeper = keeper or VolatileKeeper()
         self.settings: dict[bytes, bytes] = {}
         self.faults: set[str] = set()
@@ -148,6 +151,7 @@ class Meter:
         self.ledger = self._open(start_utc_s, drift_ppb)
         if counter_base and BASE not in self.settings:
             self.settings[BASE] = counter_base.to_bytes(4, "big")
+        self.tree = tree_of(model, self.options)
         self.control = self._open_control()
         self._views: deque[ControlView] = deque(maxlen=64)
         blocks = {f.values.get(2) for f in model.facilities if f.class_id == 18}
@@ -155,6 +159,7 @@ class Meter:
         self.image = ImageStore(self, size)
         self.counter_store = MeterCounterStore(self)
         self.counters = InvocationCounters(self.counter_store)
+        self.guard = FailureThrottle()
         self.objects = MeterObjects(self)
         self.face = Face(model)
         self._pusher = Pusher(self)
@@ -166,15 +171,24 @@ class Meter:
         self.keeper.commit()
 
     def _open(self, start_utc_s: int, drift_ppb: int | None) -> Ledger:
-        plan = plan_of(self.model, self.options)
-        found = self.keeper.load(plan)
+        found = self.keeper.load(self._plan_for)
         if found is None:
+            plan = plan_of(self.model, self.options)
             return Ledger(plan, start_utc_s, drift_ppb=drift_ppb)
-        ledger, parts = found
+        self._control_state = found[1].get(CONTROL_PART, b"")
+        return found[0]
+
+    def _plan_for(self, parts: Mapping[str, bytes]) -> BookPlan:
+        """The plan that the kept settings ask for."""
         for part in (SETTINGS_PART, IMAGE_PART):
             self.settings.update(unpack_settings(parts.get(part, b"")))
-        self._control_state = parts.get(CONTROL_PART, b"")
-        return ledger
+        chosen = [
+            _choice_of(key[len(_PROFILE) :].decode(), raw)
+            for key, raw in self.settings.items()
+            if key.startswith(_PROFILE)
+        ]
+        self.options = replace(self.options, profiles=tuple(chosen))
+        return plan_of(self.model, self.options)
 
     def _open_control(self) -> Controller:
         plan = control_plan(
@@ -344,6 +358,37 @@ class Meter:
     def clear_profile(self, name: str) -> None:
         """Forget the rows of a load profile."""
         self._command(lambda: self.ledger.clear_profile(name, "port"))
+
+    def configure_profile(
+        self, key: str, *, period_s: int = 0, columns: tuple[Column, ...] = ()
+    ) -> None:
+        """Record other columns, or at another period, from now on; the profile begins anew.
+
+        Registers, rates, clock and all other profiles go on; what is recorded already changes
+        nothing.
+        """
+        standing = chosen_profile(self.model, self.options, self.model.profile(key))
+        same_columns = not columns or columns == standing.columns
+        if same_columns and period_s in {0, standing.period_s}:
+            return
+        others = tuple(c for c in self.options.profiles if c.key != key)
+        before = next((c for c in self.options.profiles if c.key == key), ProfileChoice(key))
+        choice = ProfileChoice(key, period_s or before.period_s, columns or before.columns)
+        options = replace(self.options, profiles=(*others, choice))
+        plan = plan_of(self.model, options)
+        self.clear_profile(key)
+        self.save_setting(_PROFILE + key.encode(), _choice_bytes(choice))
+        ledger = Ledger.from_state(
+            plan, self.ledger.state_bytes(), _content_of(self.ledger.snapshot()), adopt=True
+        )
+        self._stage()
+        self.commit()
+        self.options = options
+        self.ledger = self.control.ledger = ledger
+        self.tree = tree_of(self.model, options)
+        self.objects.renew()
+        self._orders.clear()
+        self._dirty = True
 
     def clear_log(self, name: str) -> None:
         """Forget the entries of an event log."""
@@ -636,6 +681,7 @@ class Meter:
             self._entropy,
             self.counters,
             pdu_size=pdu_size,
+            guard=self.guard,
         )
 
     def associations_event(self, event: ServerEvent) -> None:
@@ -651,6 +697,24 @@ class Meter:
     def face_data(self) -> Data:
         """The display mirror: list, code, value, unit, symbols, lights."""
         return face_data(self)
+
+
+def _choice_bytes(choice: ProfileChoice) -> bytes:
+    """Period as u32, then six octets and an attribute number for every column."""
+    columns = b"".join(bytes(c.obis) + bytes((c.attribute,)) for c in choice.columns)
+    return choice.period_s.to_bytes(4, "big") + columns
+
+
+def _choice_of(key: str, raw: bytes) -> ProfileChoice:
+    columns = tuple(Column(Obis.of(raw[at : at + 6]), raw[at + 6]) for at in range(4, len(raw), 7))
+    return ProfileChoice(key, int.from_bytes(raw[:4], "big"), columns)
+
+
+def _content_of(books: Snapshot) -> Content:
+    """Rows and entries of the books, as a store would hand them back."""
+    views = {**books.profiles, **books.billings}
+    rows = {name: Kept(view.ring.first, view.ring.rows()) for name, view in views.items()}
+    return Content(rows, dict(books.logs))
 
 
 def new_meter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -59,6 +59,16 @@ COUNTERS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileChoice:
+    """What was set in a running meter: another period (0 as ordered), other columns (() as
+    ordered)."""
+
+    key: str
+    period_s: int = 0
+    columns: tuple[Column, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MeterOptions:
     """What is chosen when a meter is ordered or configured; the rest is its model's.
 
@@ -66,7 +76,7 @@ class MeterOptions:
     `period_s` its period. `mechanisms` chooses how a level proves itself. `demand_sub_periods` > 1
     makes the demand sliding. `contracted_w` > 0 records excess power. `power_limit_w` > 0 watches
     the import power. `relay_rates`: rates in which the load relays are on; empty leaves them to
-    commands.
+    commands. `profiles`: what was set in the running meter, over what was ordered.
     """
 
     zone: str = "Europe/Budapest"
@@ -83,6 +93,7 @@ class MeterOptions:
     un_v: int = 0
     prepayment: bool = False
     relay_rates: tuple[int, ...] = ()
+    profiles: tuple[ProfileChoice, ...] = ()
 
 
 def default_calendar(rates: int) -> CalendarPlan:
@@ -97,9 +108,19 @@ def default_calendar(rates: int) -> CalendarPlan:
 
 
 def chosen_profile(model: Model, options: MeterOptions, profile: Profile) -> Profile:
-    """The main load profile as it was ordered; the others as in the table."""
-    if profile.key != "load":
-        return profile
+    """A load profile as it was ordered (only the main one can be) and set."""
+    ordered = _ordered_profile(model, options, profile) if profile.key == "load" else profile
+    choice = next((c for c in options.profiles if c.key == profile.key), None)
+    if choice is None:
+        return ordered
+    return replace(
+        ordered,
+        columns=choice.columns or ordered.columns,
+        period_s=choice.period_s or ordered.period_s,
+    )
+
+
+def _ordered_profile(model: Model, options: MeterOptions, profile: Profile) -> Profile:
     columns, capacity, period_s = profile.columns, profile.capacity, profile.period_s
     if options.layout:
         if options.layout not in profile.layouts:
@@ -121,22 +142,7 @@ def chosen_profile(model: Model, options: MeterOptions, profile: Profile) -> Pro
             msg = f"{model.name} profiles every {wanted} s, not {options.period_s} s"
             raise ModelError(msg)
         period_s = options.period_s
-    return Profile(
-        profile.key,
-        profile.obis,
-        profile.title,
-        columns,
-        period_s,
-        profile.periods_s,
-        capacity,
-        profile.status,
-        profile.status_type,
-        profile.layouts,
-        profile.columns_max,
-        profile.variants,
-        profile.delta,
-        profile.assumed,
-    )
+    return replace(profile, columns=columns, capacity=capacity, period_s=period_s)
 
 
 def stored_source(source: Source) -> Source:

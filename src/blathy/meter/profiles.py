@@ -20,14 +20,24 @@ from blathy.cosem.selective import (
     EntryDescriptor,
     RangeDescriptor,
     build_capture_objects,
+    parse_capture_objects,
     parse_selection,
     selected_columns,
 )
 from blathy.cosem.service import AccessError, DataAccessResult, Requester
 from blathy.cosem.time_columns import encode_times
-from blathy.meter.objects import Attribute, CosemObject, Method
-from blathy.meter.plan import STORED_AS, stored_source
-from blathy.models.model import INTEGER_RANGE, Billing, EventLog, Group, Model, Profile
+from blathy.meter.objects import Attribute, CosemObject, Method, Setter, require
+from blathy.meter.plan import COUNTERS, STORED_AS, stored_source
+from blathy.models.model import (
+    INTEGER_RANGE,
+    Billing,
+    Column,
+    EventLog,
+    Group,
+    Model,
+    Profile,
+    Row,
+)
 from blathy.obis import Obis
 from blathy.quantity import Kind, Source, base_of
 from blathy.registers.load_profile import FIRST_COLUMN, STAMP, STATUS, ProfileView, Status
@@ -40,6 +50,8 @@ FIFO: Final = 1
 BY_VALUE: Final = 1
 BY_ENTRY: Final = 2
 EMPTY_ARRAY: Final = axdr.encode(axdr.array())
+BUILT_IN: Final = frozenset({*STORED_AS, *(counter.name for counter in COUNTERS)})
+"""Counters that the books keep under any plan of a meter."""
 _UNSET_OCTETS: Final = np.frombuffer(UNSET.raw(), np.uint8)
 
 
@@ -261,6 +273,8 @@ def _ring_object(
     period_s: int,
     view_of: Callable[[Meter], ProfileView],
     methods: tuple[Method | None, ...],
+    set_columns: Setter | None = None,
+    set_period: Setter | None = None,
 ) -> CosemObject:
     def buffer(meter: Meter) -> bytes:
         return encode_rows(meter, view_of(meter).rows(), columns)
@@ -282,8 +296,8 @@ def _ring_object(
         title,
         (
             Attribute(buffer, select=select, selectors=(BY_VALUE, BY_ENTRY)),
-            Attribute(build_capture_objects(column.capture for column in columns)),
-            Attribute(axdr.encode_u32(period_s)),
+            Attribute(build_capture_objects(column.capture for column in columns), set_columns),
+            Attribute(axdr.encode_u32(period_s), set_period),
             Attribute(axdr.encode_enum(FIFO)),
             Attribute(axdr.encode(NOTHING.data())),
             Attribute(used),
@@ -303,6 +317,15 @@ def profile_object(
         meter.clear_profile(key)
         return b""
 
+    def set_columns(meter: Meter, data: Data) -> None:
+        meter.configure_profile(key, columns=captured_columns(model, profile, data))
+
+    def set_period(meter: Meter, data: Data) -> None:
+        require(data, Wire.DOUBLE_LONG_UNSIGNED)
+        if data.value not in profile.periods_s:
+            raise AccessError(DataAccessResult.OTHER_REASON, "the meter has no such period")
+        meter.configure_profile(key, period_s=int(data.value))
+
     return _ring_object(
         profile.obis,
         profile.title,
@@ -310,7 +333,44 @@ def profile_object(
         period_s,
         lambda meter: meter.books.profiles[key],
         (reset, None),
+        set_columns,
+        set_period if len(profile.periods_s) > 1 else None,
     )
+
+
+def captured_columns(model: Model, profile: Profile, data: Data) -> tuple[Column, ...]:
+    """The columns that capture objects ask for; AccessError where the meter cannot record them.
+
+    Clock and status stand in every record, so naming them changes nothing.
+    """
+    try:
+        captures = parse_capture_objects(data)
+    except AxdrError as error:
+        raise AccessError(DataAccessResult.TYPE_UNMATCHED, str(error)) from error
+    rows = {row.obis: row for row in model.rows}
+    columns: list[Column] = []
+    for capture in captures:
+        if capture.is_clock or capture.obis == profile.status:
+            continue
+        row = rows.get(capture.obis)
+        if row is None or row.class_id != capture.class_id or not _recordable(row, capture):
+            raise AccessError(
+                DataAccessResult.OTHER_REASON, f"{capture.obis} cannot be recorded here"
+            )
+        columns.append(Column(capture.obis, 2))
+    if not 1 <= len(columns) <= profile.columns_max or len(set(columns)) != len(columns):
+        reason = f"this profile records 1 to {profile.columns_max} different values"
+        raise AccessError(DataAccessResult.OTHER_REASON, reason)
+    return tuple(columns)
+
+
+def _recordable(row: Row, capture: CaptureObject) -> bool:
+    """Whether the books can keep the value: the numbers that they hold themselves."""
+    if capture.attribute != 2 or capture.data_index:
+        return False
+    if row.source.kind is Kind.COUNTER:
+        return row.source.name in BUILT_IN or row.source.name.startswith("pulses_")
+    return row.source.kind is not Kind.TEXT
 
 
 def billing_object(model: Model, billing: Billing, kept: Sequence[Source]) -> CosemObject:

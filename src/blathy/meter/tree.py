@@ -207,6 +207,10 @@ class MeterObjects:
         self._meter = meter
         self._views: dict[int, View] = {}
 
+    def renew(self) -> None:
+        """The tree of the meter has changed."""
+        self._views.clear()
+
     def _view(self, who: Requester) -> View:
         view = self._views.get(who.client_sap)
         if self._meter.catch_up is not None:
