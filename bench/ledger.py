@@ -65,8 +65,11 @@ def day_s(plan: BookPlan, step_s: int, days: int = 5) -> float:
         for _ in range(days):
             ledger.step(block(ledger.now, n, step_s))
 
-    blocks = best(lambda: [block(START_S, n, step_s) for _ in range(days)] and None)
-    return max(1e-9, best(work) - blocks) / days
+    def build() -> None:
+        for _ in range(days):
+            block(START_S, n, step_s)
+
+    return max(1e-9, best(work) - best(build)) / days
 
 
 def second_s(plan: BookPlan, seconds: int = 1200) -> float:
