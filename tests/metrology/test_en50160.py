@@ -18,7 +18,7 @@ def record(**changes: Any) -> QualityRecord:
     values: dict[str, Any] = {
         "nominal_u_v": 230.0,
         "nominal_hz": 50.0,
-        "start_utc_s": 1_780_000_200,
+        "start_utc_s": 1_779_998_400,
         "u_v": np.full((WEEK, 3), 231.0),
         "flagged": np.zeros(WEEK, bool),
         "frequency_10s_hz": np.full(60_480, 50.01),

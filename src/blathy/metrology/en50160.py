@@ -9,7 +9,7 @@ there is, and says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 INTERVAL_S: Final = 600
 WEEK_S: Final = 7 * 86_400
+LONG_TERM_S: Final = 7_200
 HARMONIC_LIMITS_PERCENT: Final[dict[int, float]] = {
     2: 2.0, 3: 5.0, 4: 1.0, 5: 6.0, 6: 0.5, 7: 5.0, 8: 0.5, 9: 1.5, 10: 0.5, 11: 3.5, 12: 0.5,
     13: 3.0, 14: 0.5, 15: 0.5, 16: 0.5, 17: 2.0, 18: 0.5, 19: 1.5, 20: 0.5, 21: 0.5, 22: 0.5,
@@ -35,11 +36,17 @@ LONG_INTERRUPTION_S: Final = 180.0
 
 @dataclass(frozen=True, slots=True)
 class VoltageEvent:
-    """A dip, swell or interruption: extreme in percent of Un, duration in s, start in UTC s."""
+    """A dip, swell or interruption: extreme in percent of Un, duration in s, start in UTC s.
+
+    `interruption` tells whether all phases were gone; None where only the extreme can tell. The
+    tables of dips and swells leave out what is known to be an interruption, which is counted by
+    itself.
+    """
 
     start_utc_s: float
     duration_s: float
     extreme_percent: float
+    interruption: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +57,8 @@ class QualityRecord:
     `harmonics_percent` (n, phases, 24) holds orders 2 … 25 in percent of Un, `thd_percent` to the
     40th; `frequency_10s_hz` are 10-s means, `plt` 2-h values, `signalling_3s_percent` 3-s means of
     mains signalling against its own limit (100 = at the limit). What was not measured is left
-    empty.
+    empty. The first of `plt` begins at the first even hour of UTC in the record. `interval_s` is
+    600 as the standard has it; a record with another interval is assessed over that one.
     """
 
     nominal_u_v: float
@@ -65,10 +73,11 @@ class QualityRecord:
     harmonics_percent: Floats = field(default_factory=lambda: np.zeros((0, 1, 24)))
     signalling_3s_percent: Floats = field(default_factory=lambda: np.zeros(0))
     events: tuple[VoltageEvent, ...] = ()
+    interval_s: int = INTERVAL_S
 
     @property
     def duration_s(self) -> int:
-        return len(self.u_v) * INTERVAL_S
+        return len(self.u_v) * self.interval_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,23 +160,29 @@ def assess(record: QualityRecord) -> Assessment:
     """Hold a record against EN 50160."""
     valid = ~record.flagged
     results: list[Result] = []
+    interval = f"{record.interval_s // 60} min"
     for criterion in criteria_voltage(record.nominal_u_v):
-        results += _per_phase(criterion, record.u_v, valid)
+        results += _per_phase(replace(criterion, interval=interval), record.u_v, valid)
     for criterion in criteria_frequency(record.nominal_hz):
         results.append(_judge(criterion, "", record.frequency_10s_hz, None))
-    results += _per_phase(FLICKER, record.plt, _every(valid, len(record.plt)))
-    results.append(_judge(UNBALANCE, "", record.u2_percent, valid))
-    results += _per_phase(THD, record.thd_percent, valid)
+    results += _per_phase(FLICKER, record.plt, _every(valid, record))
+    results.append(_judge(replace(UNBALANCE, interval=interval), "", record.u2_percent, valid))
+    results += _per_phase(replace(THD, interval=interval), record.thd_percent, valid)
     for order, limit in HARMONIC_LIMITS_PERCENT.items():
-        criterion = Criterion(f"Harmonic {order}", "% of Un", 0.0, limit, 95.0, "10 min")
+        criterion = Criterion(f"Harmonic {order}", "% of Un", 0.0, limit, 95.0, interval)
         column = record.harmonics_percent[:, :, order - 2]
         results += _per_phase(criterion, column, valid)
     results.append(_judge(SIGNALLING, "", record.signalling_3s_percent, None))
-    interruptions = [e for e in record.events if e.extreme_percent < 5.0 and e.duration_s >= 0.01]
+    tabled = [event for event in record.events if not event.interruption]
+    interruptions = [
+        e for e in record.events
+        if (e.extreme_percent < 5.0 if e.interruption is None else e.interruption)
+        and e.duration_s >= 0.01
+    ]  # fmt: skip
     return Assessment(
         tuple(results),
-        _table(record.events, DIP_RESIDUALS_PERCENT, DIP_DURATIONS_S),
-        _table(record.events, SWELL_LEVELS_PERCENT, SWELL_DURATIONS_S),
+        _table(tabled, DIP_RESIDUALS_PERCENT, DIP_DURATIONS_S),
+        _table(tabled, SWELL_LEVELS_PERCENT, SWELL_DURATIONS_S),
         sum(e.duration_s <= LONG_INTERRUPTION_S for e in interruptions),
         sum(e.duration_s > LONG_INTERRUPTION_S for e in interruptions),
         record.duration_s / 86_400.0,
@@ -175,11 +190,13 @@ def assess(record: QualityRecord) -> Assessment:
     )
 
 
-def _every(valid: Bools, n: int) -> Bools | None:
-    """Validity of 2-h values from their twelve 10-min intervals: one flagged interval flags all."""
-    if n * 12 > len(valid):
+def _every(valid: Bools, record: QualityRecord) -> Bools | None:
+    """Validity of 2-h values from the intervals they hold: one flagged interval flags all."""
+    n, many = len(record.plt), LONG_TERM_S // record.interval_s
+    first = -record.start_utc_s % LONG_TERM_S // record.interval_s
+    if first + n * many > len(valid):
         return None
-    return np.asarray(valid[: n * 12].reshape(n, 12).all(axis=1))
+    return np.asarray(valid[first : first + n * many].reshape(n, many).all(axis=1))
 
 
 def _per_phase(criterion: Criterion, values: Floats, valid: Bools | None) -> list[Result]:

@@ -347,7 +347,7 @@ def _range(
     high = ceil(high / step - 1e-9) * step if axis.high is None else high
     first = ceil(low / step - 1e-9)
     ticks = [n * step for n in range(first, floor(high / step + 1e-9) + 1)]
-    places = max(0, -floor(log10(step) + 1e-9))
+    places = next(n for n in range(13) if abs(round(step, n) - step) < 1e-6 * step or n == 12)
     return (low, high), axis.labels or tuple((t, f"{t:.{places}f}") for t in ticks)
 
 

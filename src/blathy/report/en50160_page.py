@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from blathy.clock import datetime_of, iso_utc
@@ -9,7 +11,6 @@ from blathy.metrology.en50160 import (
     DIP_DURATIONS_S,
     DIP_RESIDUALS_PERCENT,
     HARMONIC_LIMITS_PERCENT,
-    INTERVAL_S,
     SWELL_DURATIONS_S,
     SWELL_LEVELS_PERCENT,
     Assessment,
@@ -22,8 +23,10 @@ from blathy.report.page import Heading, Paragraph, Report, Table, Verdict, numbe
 PHASE_COLOURS = ("#8a5a2b", "#1c2430", "#7b8794")
 
 
-def page_of(name: str, record: QualityRecord, assessment: Assessment) -> Report:
-    """The page of one place."""
+def page_of(
+    name: str, record: QualityRecord, assessment: Assessment, notes: Sequence[str] = ()
+) -> Report:
+    """The page of one place; `notes` say what was not measured, and why."""
     end = record.start_utc_s + record.duration_s
     page = Report(
         f"Voltage characteristics of {name}",
@@ -45,6 +48,7 @@ def page_of(name: str, record: QualityRecord, assessment: Assessment) -> Report:
             f"{assessment.flagged_percent:.1f} % of the intervals were touched by a dip, swell or "
             "interruption and are left out. Assessed in software, not by a certified instrument."
         ),
+        *(Paragraph(f"Note: {note}.") for note in notes),
         Heading("Results"),
         table_of(assessment),
         *_plots(record, assessment),
@@ -92,7 +96,7 @@ def _row(result: Result) -> tuple[str, ...]:
 
 def _plots(record: QualityRecord, assessment: Assessment) -> list[Heading | Drawing]:
     plots: list[Heading | Drawing] = [Heading("Course of the week")]
-    times = [record.start_utc_s + INTERVAL_S * n for n in range(len(record.u_v))]
+    times = [record.start_utc_s + record.interval_s * n for n in range(len(record.u_v))]
     axis = Axis("UTC", labels=_days(times))
     phases = record.u_v.shape[1]
     series = [
@@ -100,7 +104,15 @@ def _plots(record: QualityRecord, assessment: Assessment) -> list[Heading | Draw
         for k in range(phases)
     ]
     limits = (0.9 * record.nominal_u_v, 1.1 * record.nominal_u_v)
-    plots.append(line_chart("Voltage, 10-min means", axis, Axis("U [V]"), series, limits=limits))
+    plots.append(
+        line_chart(
+            f"Voltage, {record.interval_s // 60}-min means",
+            axis,
+            Axis("U [V]"),
+            series,
+            limits=limits,
+        )
+    )
     if len(record.thd_percent):
         series = [
             Series(
