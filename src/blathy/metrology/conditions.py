@@ -177,7 +177,9 @@ class ConditionMonitor:
         if self.connection.phases > 1:
             top = i.max(axis=1, keepdims=True)
             present = top >= CURRENT_PRESENT_PERCENT
-            figures[Condition.MISSING_CURRENT] = np.where(present, 100.0 * i / top, 100.0)
+            figures[Condition.MISSING_CURRENT] = np.where(
+                present, 100.0 * i / np.where(top > 0, top, 1.0), 100.0
+            )
             figures[Condition.CURRENT_UNBALANCE] = np.where(
                 present, quantities.current_asymmetry_percent[:, None], 0.0
             )
@@ -191,7 +193,8 @@ class ConditionMonitor:
     def _of_components(self, quantities: Quantities) -> dict[Condition, FloatArray]:
         parts = quantities.u_components
         u2 = np.nan_to_num(parts.negative_percent, nan=0.0)[:, None]
-        u0 = np.nan_to_num(parts.zero_percent, nan=0.0)[:, None]
+        larger_v = np.maximum(np.abs(parts.positive), np.abs(parts.negative))
+        u0 = 100.0 * np.abs(parts.zero) / np.where(larger_v > 0, larger_v, np.inf)
         nominal = np.sqrt(3.0) * self.connection.nominal_u_v
         low_v, high_v = 0.85 * nominal, 1.15 * nominal
         lines = quantities.u_line_v
@@ -201,7 +204,7 @@ class ConditionMonitor:
             Condition.VOLTAGE_UNBALANCE: np.where(u2 < 100.0, u2, 0.0),
         }
         if self.connection.wiring is Wiring.THREE_PHASE_4_WIRE:
-            figures[Condition.NEUTRAL_BROKEN] = np.where(healthy, u0, 0.0)
+            figures[Condition.NEUTRAL_BROKEN] = np.where(healthy, u0[:, None], 0.0)
         return figures
 
 

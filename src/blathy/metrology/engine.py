@@ -189,6 +189,8 @@ class Engine:
         columns = ValueColumns(connection.phases)
         self._tens = ExtremesCollector(10, 1, columns)
         self._fives = ExtremesCollector(300, 10, columns)
+        # From the nominal frequency: one number for the whole record, whatever the window.
+        self._order_max = order_limit(connection.sample_rate_hz, 1.02 * connection.nominal_hz)
         self._thd = _ThdQueue(connection.phases)
 
     def push(self, frames: NDArray[Any]) -> Measured:
@@ -257,15 +259,15 @@ class Engine:
             self._thd.add(blocks.end_utc_ns, blocks.spectra.thd_percent(40))
 
     def _spectra(self, quantities: Quantities) -> Spectra:
-        windows, base = quantities.windows, self.meter.base
-        slowest = float(windows.duration_s.min()) / self.connection.cycles_per_block
+        windows = quantities.windows
         return measure_spectra(
             self.meter.samples,
-            windows.start - base,
-            windows.end - base,
+            windows.start,
+            windows.end,
             self.connection.cycles_per_block,
             self.connection.phases,
-            order_limit(self.connection.sample_rate_hz, 1.0 / slowest),
+            self._order_max,
+            self.meter.base,
         )
 
     def _result(self, run: _Run, *, final: bool) -> Measured:

@@ -70,7 +70,7 @@ def values_of(seconds: Seconds) -> FloatArray:
     neutral = np.where(neutral > 0, neutral, calculated)
     return np.concatenate(
         [
-            np.sqrt(part[:, :, S_U2] / time_s),
+            np.sqrt(np.maximum(part[:, :, S_U2], 0.0) / time_s),
             np.sqrt(np.maximum(part[:, :, S_I2], 0.0) / time_s),
             part[:, :, S_P] / time_s,
             part[:, :, S_Q] / time_s,

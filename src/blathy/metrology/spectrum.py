@@ -124,9 +124,12 @@ class Spectra:
     def thd_percent(self, order_max: int = 40) -> FloatArray:
         """(n, channels) THD of the subgroups 2 … `order_max` in percent of subgroup 1."""
         square = self.harmonic_square
-        top = min(order_max, self.order_max)
+        # Order by order: a sum along the axis may round differently with the number of windows.
+        total = np.zeros(square.shape[:2])
+        for order in range(2, min(order_max, self.order_max) + 1):
+            total += square[:, :, order]
         with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = np.sqrt(square[:, :, 2 : top + 1].sum(axis=2) / square[:, :, 1])
+            ratio = np.sqrt(total / square[:, :, 1])
         return np.where(square[:, :, 1] > 0, 100.0 * ratio, np.nan)
 
     def tdd_percent(self, demand_current_a: float, order_max: int = 50) -> FloatArray:
@@ -176,36 +179,44 @@ def measure_spectra(
     cycles: int,
     phases: int,
     order_max: int,
+    base: int = 0,
 ) -> Spectra:
-    """Spectra of the windows between the instants `first` and `last` (columns of `samples`).
+    """Spectra of the windows between the instants `first` and `last`, counted in samples.
 
-    The samples need SINC_TAPS / 2 columns on either side of every window. `order_max`: see
-    `order_limit`.
+    Column 0 of `samples` is sample `base`; SINC_TAPS / 2 columns are needed on either side of every
+    window. Each window is worked out alone, so its result does not depend on its neighbours.
+    `order_max`: see `order_limit`.
     """
-    points = points_of_window(float(np.max(last - first, initial=1.0)), cycles)
     channels = len(samples)
-    out = np.empty((len(first), channels, points))
-    _resample(
-        samples,
-        np.ascontiguousarray(first, np.float64),
-        np.ascontiguousarray(last, np.float64),
-        sinc_table(),
-        np.zeros(LANES * (int(np.max(last - first, initial=0.0)) + SINC_TAPS + 4)),
-        out,
-    )
-    return spectra_of_points(out, cycles, phases, order_max)
+    lines = np.empty((len(first), channels, cycles * (ORDER_MAX + 1)), np.complex128)
+    peak = np.empty((len(first), channels))
+    flat = np.zeros(0)
+    for k in range(len(first)):
+        length = float(last[k] - first[k])
+        points = np.empty((channels, points_of_window(length, cycles)))
+        needed = LANES * (int(length) + SINC_TAPS + 4)
+        if len(flat) < needed:
+            flat = np.zeros(needed)
+        _resample(samples, base, float(first[k]), float(last[k]), sinc_table(), flat, points)
+        lines[k] = _lines(points, cycles)
+        peak[k] = np.maximum(points.max(axis=1), -points.min(axis=1))
+    return Spectra(lines, cycles, phases, order_max, peak)
 
 
 def spectra_of_points(
     points: FloatArray, cycles: int, phases: int, order_max: int = ORDER_MAX
 ) -> Spectra:
     """Spectra of synchronous windows (n, channels, points), each exactly `cycles` cycles long."""
-    bins = cycles * ORDER_MAX + cycles
-    lines = np.fft.rfft(points, axis=2)[:, :, :bins]
-    lines *= np.sqrt(2.0) / points.shape[2]
-    lines[:, :, 0] *= np.sqrt(0.5)
-    peak = np.maximum(points.max(axis=2), -points.min(axis=2))
-    return Spectra(lines, cycles, phases, order_max, peak)
+    lines = np.array([_lines(window, cycles) for window in points])
+    return Spectra(lines, cycles, phases, order_max, np.abs(points).max(axis=2))
+
+
+def _lines(points: FloatArray, cycles: int) -> ComplexArray:
+    """(channels, bins) rms phasors of one window."""
+    lines = np.fft.rfft(points, axis=1)[:, : cycles * (ORDER_MAX + 1)]
+    lines *= np.sqrt(2.0) / points.shape[1]
+    lines[:, 0] *= np.sqrt(0.5)
+    return np.asarray(lines)
 
 
 def order_limit(sample_rate_hz: float, frequency_hz: float) -> int:
@@ -225,42 +236,44 @@ def sinc_table() -> FloatArray:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _resample(samples: Any, first: Any, last: Any, table: Any, flat: Any, out: Any) -> Any:
+def _resample(
+    samples: Any, base: Any, first: Any, last: Any, table: Any, flat: Any, out: Any
+) -> Any:
     """All channels of a window at the same instants, eight at a time side by side."""
-    channels = samples.shape[0]
-    points = out.shape[2]
+    channels, points = out.shape
     half = SINC_TAPS // 2
     weight = np.empty(SINC_TAPS)
     result = np.empty(LANES)
-    for window in range(len(first)):
-        start = first[window]
-        stride = (last[window] - start) / points
-        low = int(start) - half
-        high = int(last[window]) + half + 1
+    stride = (last - first) / points
+    low = int(first) - half
+    size = int(last) + half + 1 - low
+    for channel in range(channels):
+        line = samples[channel, low - base : low - base + size]
+        for n in range(size):
+            flat[LANES * n + channel] = line[n]
+    for k in range(points):
+        at = first + k * stride
+        whole = int(at)
+        place = (at - whole) * SINC_PHASES
+        row = int(place)
+        part = place - row
+        lower = table[row]
+        upper = table[row + 1]
+        for j in range(SINC_TAPS):
+            weight[j] = lower[j] + part * (upper[j] - lower[j])
+        near = flat[LANES * (whole - half + 1 - low) :]
+        a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = 0.0
+        for j in range(SINC_TAPS):
+            w = weight[j]
+            a0 += w * near[8 * j]
+            a1 += w * near[8 * j + 1]
+            a2 += w * near[8 * j + 2]
+            a3 += w * near[8 * j + 3]
+            a4 += w * near[8 * j + 4]
+            a5 += w * near[8 * j + 5]
+            a6 += w * near[8 * j + 6]
+            a7 += w * near[8 * j + 7]
+        result[0], result[1], result[2], result[3] = a0, a1, a2, a3
+        result[4], result[5], result[6], result[7] = a4, a5, a6, a7
         for channel in range(channels):
-            for n in range(low, high):
-                flat[LANES * (n - low) + channel] = samples[channel, n]
-        for k in range(points):
-            at = start + k * stride
-            whole = int(at)
-            place = (at - whole) * SINC_PHASES
-            row = int(place)
-            part = place - row
-            for j in range(SINC_TAPS):
-                weight[j] = table[row, j] + part * (table[row + 1, j] - table[row, j])
-            near = flat[LANES * (whole - half + 1 - low) :]
-            a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = 0.0
-            for j in range(SINC_TAPS):
-                w = weight[j]
-                a0 += w * near[8 * j]
-                a1 += w * near[8 * j + 1]
-                a2 += w * near[8 * j + 2]
-                a3 += w * near[8 * j + 3]
-                a4 += w * near[8 * j + 4]
-                a5 += w * near[8 * j + 5]
-                a6 += w * near[8 * j + 6]
-                a7 += w * near[8 * j + 7]
-            result[0], result[1], result[2], result[3] = a0, a1, a2, a3
-            result[4], result[5], result[6], result[7] = a4, a5, a6, a7
-            for channel in range(channels):
-                out[window, channel, k] = result[channel]
+            out[channel, k] = result[channel]
