@@ -17,7 +17,9 @@ from blathy.cosem.objectlist import (
     MethodAccess,
     ObjectEntry,
     ScalerUnit,
+    ShortName,
     build_object_list,
+    build_short_names,
 )
 from blathy.cosem.selective import (
     CLOCK,
@@ -40,6 +42,7 @@ from blathy.transport.dlms_session import DlmsSession, Framing, Lookup
 from blathy.transport.memory import Faults, SessionLine
 from blathy.transport.session import Endpoint
 from blathy.wire.acse import Mechanism
+from blathy.wire.apdu import LN_CONFORMANCE, SN_CONFORMANCE, Conformance
 from blathy.wire.security import (
     InvocationCounters,
     KeySet,
@@ -65,6 +68,7 @@ ASSOCIATION = Obis.parse("0-0:40.0.0")
 CAPTURES = (CLOCK, CaptureObject(3, ENERGY))
 READ, WRITE = AccessRight.READ, AccessRight.WRITE
 UTC = Zone("UTC")
+_OPTIONAL = Conformance.SELECTIVE_ACCESS | Conformance.MULTIPLE_REFERENCES
 
 
 def _entry(class_id: int, version: int, obis: Obis, count: int, methods: int = 0) -> ObjectEntry:
@@ -85,6 +89,13 @@ ENTRIES = (
     _entry(8, 0, CLOCK_CODE, 9),
     _entry(70, 0, BREAKER, 4, 2),
 )
+SHORT_NAMES = (
+    ShortName(0xFA00, 12, 4, ASSOCIATION),
+    *(
+        ShortName(0x1000 + 0x100 * number, entry.class_id, entry.version, entry.obis)
+        for number, entry in enumerate(ENTRIES[1:])
+    ),
+)
 
 
 @dataclass
@@ -94,6 +105,7 @@ class SmallMeter:
     rows: int = 96
     serial: bytes = b"00012345"
     connected: bool = True
+    extra_column: bool = False
     clock: bytes = field(default_factory=lambda: CosemDateTime.from_utc(DAY_START, UTC).raw())
     asked: list[AttributeRef] = field(default_factory=list)
 
@@ -114,12 +126,18 @@ class SmallMeter:
             (3, ENERGY, 3): ScalerUnit(0, Unit.WH).encode(),
             (3, VOLTAGE, 2): axdr.encode_u16(2301),
             (3, VOLTAGE, 3): ScalerUnit(-1, Unit.V).encode(),
-            (7, PROFILE, 3): build_capture_objects(CAPTURES),
+            (7, PROFILE, 3): build_capture_objects(self.captures),
             (7, PROFILE, 4): axdr.encode_u32(900),
             (8, CLOCK_CODE, 2): axdr.encode_octets(self.clock),
             (15, ASSOCIATION, 2): build_object_list(ENTRIES),
+            (12, ASSOCIATION, 2): build_short_names(SHORT_NAMES),
             (70, BREAKER, 2): axdr.encode_boolean(self.connected),
         } | ({(7, PROFILE, 2): self._buffer(ref)} if ref.class_id == 7 else {})
+
+    @property
+    def captures(self) -> tuple[CaptureObject, ...]:
+        """The columns of the profile."""
+        return (*CAPTURES, CaptureObject(3, VOLTAGE)) if self.extra_column else CAPTURES
 
     def _buffer(self, ref: AttributeRef) -> bytes:
         stamps = DAY_START + 900 * np.arange(1, self.rows + 1)
@@ -138,6 +156,7 @@ class SmallMeter:
             axdr.encode_structure(
                 axdr.encode_octets(CosemDateTime.from_utc(int(stamps[row]), UTC).raw()),
                 axdr.encode_u32(1_000_000 + 100 * int(row)),
+                *([axdr.encode_u16(2300)] if self.extra_column else []),
             )
             for row in chosen
         )
@@ -157,7 +176,7 @@ class SmallMeter:
         return b""
 
     def short_names(self, who: Requester) -> dict[int, tuple[int, Obis]]:
-        return {0x1000 + 0x100 * n: (e.class_id, e.obis) for n, e in enumerate(ENTRIES[1:])}
+        return {row.base_name: (row.class_id, row.obis) for row in SHORT_NAMES}
 
 
 def profiles(**changes: object) -> dict[int, AssociationProfile]:
@@ -165,6 +184,11 @@ def profiles(**changes: object) -> dict[int, AssociationProfile]:
         16: AssociationProfile(16),
         2: AssociationProfile(2, Mechanism.LLS, PASSWORD),
         3: AssociationProfile(3, Mechanism.HLS_SHA256, PASSWORD),
+        4: AssociationProfile(4, conformance=LN_CONFORMANCE & ~_OPTIONAL),
+        5: AssociationProfile(5, conformance=SN_CONFORMANCE, short_names=True),
+        6: AssociationProfile(
+            6, Mechanism.HLS_SHA1, PASSWORD, conformance=SN_CONFORMANCE, short_names=True
+        ),
         1: AssociationProfile(
             1, Mechanism.HLS_GMAC, keys=KEYS, policy=SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED
         ),

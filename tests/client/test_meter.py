@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from blathy.client import (
     Untrusted,
     VolatileCounterStore,
 )
+from blathy.clock import Zone
 from blathy.cosem import axdr
 from blathy.cosem.cosem_time import CosemDateTime
 from blathy.obis import Obis
@@ -172,6 +174,60 @@ def test_writing_methods_and_the_clock() -> None:
                 await one.set("1-0:1.8.0", 5)
             with pytest.raises(Refused, match="no method"):
                 await one.action("0-0:96.3.10", "explode")
+
+    run(test)
+
+
+@pytest.mark.parametrize("query", ["client=5&sn=1", "client=6&auth=hls4&password=12345678&sn=1"])
+def test_short_names_read_write_and_call_the_same(query: str) -> None:
+    async def test() -> None:
+        model = SmallMeter()
+        async with meter(model, query) as one:
+            assert await one.read("1-0:1.8.0") == ENERGY
+            assert await one.read("0-0:96.1.0") == b"00012345"
+            assert len(await one.objects()) >= 7
+            profile = await one.profile(PROFILE, START, START + timedelta(hours=1))
+            assert len(profile) == 4
+            await one.set("0-0:96.1.0", axdr.octets(b"42"))
+            assert await one.read("0-0:96.1.0") == b"42"
+            await one.action("0-0:96.3.10", "remote_disconnect")
+            assert await one.read(("0-0:96.3.10", 2)) is False
+
+    run(test)
+
+
+def test_a_meter_without_lists_and_selection_gives_the_same_rows() -> None:
+    async def test() -> None:
+        async with meter(SmallMeter(), "client=4") as one:
+            readings = await one.read_many(["1-0:1.8.0", "1-0:32.7.0"])
+            assert [r.value for r in readings] == [ENERGY, Quantity(2301, -1, Unit.V)]
+            profile = await one.profile(
+                PROFILE, START + timedelta(hours=1), START + timedelta(hours=2)
+            )
+            assert profile.times.utc_s.tolist() == [DAY_START + 900 * n for n in range(4, 9)]
+            assert profile.quantity(0, 1) == Quantity(1_000_300, 0, Unit.WH)
+
+    run(test)
+
+
+def test_columns_that_changed_are_learned_again() -> None:
+    async def test() -> None:
+        model = SmallMeter()
+        async with meter(model, "client=16") as one:
+            assert len((await one.profile(PROFILE)).columns) == 2
+            model.extra_column = True
+            changed = await one.profile(PROFILE)
+            assert len(changed.columns) == 3
+            assert changed.quantity(0, 2) == Quantity(2300, -1, Unit.V)
+
+    run(test)
+
+
+def test_how_far_the_clock_is_off() -> None:
+    async def test() -> None:
+        model = SmallMeter(clock=CosemDateTime.from_utc(int(time.time()) + 77, Zone("UTC")).raw())
+        async with meter(model, "client=16") as one:
+            assert abs(await one.clock_offset_s() - 77) <= 1
 
     run(test)
 

@@ -51,9 +51,9 @@ from blathy.wire import apdu
 from blathy.wire.apdu import Conformance
 from blathy.wire.association_events import EventReport, Notification
 from blathy.wire.security import CounterStore, KeySet
+from blathy.wire.short_names import ASSOCIATION_SN_BASE, attribute_name, method_name
 
 ASSOCIATION_LN: Final = Obis(0, 0, 40, 0, 0)
-ASSOCIATION_SN_NAME: Final = 0xFA00
 CLOCK: Final = AttributeRef(8, Obis(0, 0, 1, 0, 0), 2)
 LOGICAL_DEVICE_NAME: Final = AttributeRef(1, Obis(0, 0, 42, 0, 0), 2)
 PUBLIC_CLIENT: Final = 16
@@ -238,7 +238,7 @@ class Meter:
             if entry is None:
                 results.append(int(DataAccessResult.OBJECT_UNDEFINED))
                 continue
-            name = entry + 8 * (ref.attribute - 1)
+            name = attribute_name(entry, ref.attribute)
             access: apdu.VariableAccess = apdu.VariableName(name)
             if ref.selector is not None:
                 access = apdu.ParameterizedAccess(name, ref.selector, ref.parameters)
@@ -248,7 +248,9 @@ class Meter:
     async def _short_names(self) -> dict[tuple[int, Obis], int]:
         knowledge = self.knowledge
         if not knowledge.short_names:
-            (raw,) = await self.conversation.read(apdu.VariableName(ASSOCIATION_SN_NAME + 8))
+            (raw,) = await self.conversation.read(
+                apdu.VariableName(attribute_name(ASSOCIATION_SN_BASE, 2))
+            )
             if isinstance(raw, int):
                 raise ObjectRefused("the object list", raw)
             try:
@@ -361,7 +363,7 @@ class Meter:
             base = (await self._short_names()).get((ref.class_id, ref.obis))
             if base is None:
                 raise ObjectRefused(_what(ref), int(DataAccessResult.OBJECT_UNDEFINED))
-            name = apdu.VariableName(base + 8 * (ref.attribute - 1))
+            name = apdu.VariableName(attribute_name(base, ref.attribute))
             (result,) = await self.conversation.write((name, octets))
         else:
             (result,) = await self.conversation.set((ref, octets))
@@ -404,10 +406,10 @@ class Meter:
         self, entry: ObjectEntry, number: int, data: bytes
     ) -> Data | None:
         base = (await self._short_names())[entry.class_id, entry.obis]
-        offset = interface_class(entry.class_id, entry.version).method_offset(number)
-        if offset is None:
-            raise Refused(f"class {entry.class_id} has no short name for method {number}")
-        access = apdu.ParameterizedAccess(base + offset, 0, data)
+        name = method_name(base, entry.class_id, number)
+        if name is None:
+            raise Refused(f"{class_name(entry.class_id)} has no known short name for its methods")
+        access = apdu.ParameterizedAccess(name, 0, data)
         (result,) = await self.conversation.read(access)
         if isinstance(result, int):
             raise ObjectRefused(f"method {number} of {entry.obis}", result)
@@ -541,12 +543,21 @@ class Meter:
         if not selective and (since is not None or until is not None):
             bounds = (since, until)
         raw = await self.get(ref)
-        units = await self._column_units(captures)
         try:
             table = decode_profile(raw, captures)
         except AxdrError as error:
+            # The capture objects may have changed since they were learned: ask once more.
             self.knowledge.captures.pop(code, None)
-            raise self._garbled(ref, error) from error
+            await self._learn_profile(code)
+            fresh = self.knowledge.captures[code]
+            if columns or fresh == captures:
+                raise self._garbled(ref, error) from error
+            captures = fresh
+            try:
+                table = decode_profile(raw, captures)
+            except AxdrError as still:
+                raise self._garbled(ref, still) from still
+        units = await self._column_units(captures)
         reading = ProfileReading(code, table, units, self.knowledge.periods_s[code], self.zone)
         return reading if bounds is None else _cut(reading, *bounds)
 
