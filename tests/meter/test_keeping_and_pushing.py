@@ -7,6 +7,7 @@ import pytest
 from blathy.cosem import axdr
 from blathy.cosem.service import AccessError
 from blathy.meter.keeping import StoreKeeper, pack_settings, unpack_settings
+from blathy.meter.mbus_objects import MbusReading
 from blathy.meter.plan import MeterOptions
 from blathy.models import MODELS
 from blathy.quantity import Phase
@@ -140,6 +141,21 @@ def test_call_home_time_and_mbus_wishes_reach_the_outbox() -> None:
     assert get(meter, 72, "0-1:24.1.0", 5) == 5
     call(meter, 72, "0-1:24.1.0", 2)
     assert get(meter, 72, "0-1:24.1.0", 5) == 0
+
+
+@pytest.mark.requirement("MPTA-04")
+def test_what_an_mbus_device_answers_is_shown_with_its_unit_and_kept() -> None:
+    store = Store.in_memory()
+    meter = made("mpta-3", keeper=StoreKeeper(store, "m"))
+    assert get(meter, 4, "0-1:24.2.1", 2) is None
+    reading = MbusReading(12_345, -3, 13, START_S + 30, identification=87_654_321, device_type=7)
+    meter.keep_mbus_reading(1, reading)
+    meter.flush()
+    again = made("mpta-3", keeper=StoreKeeper(store, "m"))
+    assert get(again, 4, "0-1:24.2.1", 2) == 12_345
+    assert get(again, 4, "0-1:24.2.1", 3) == [-3, 13]
+    assert get(again, 72, "0-1:24.1.0", 6) == 87_654_321
+    assert get(again, 72, "0-1:24.1.0", 9) == 7
 
 
 # --- face ---------------------------------------------------------------------------------------

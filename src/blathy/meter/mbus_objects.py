@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
+from blathy.cosem.cosem_time import UNSET, CosemDateTime
 from blathy.cosem.service import AccessError, ActionResult, Requester
 from blathy.meter.objects import (
     LN,
@@ -19,6 +21,7 @@ from blathy.meter.objects import (
     array_shape,
     fits,
     refused,
+    scaler_unit,
     setting,
     structure_shape,
 )
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 CAPTURE: Final = array_shape(structure_shape(OS, OS))
 NO_KEY, KEY_SET = 0, 1
+NULL: Final = axdr.encode_null()
 
 
 def _put(meter: Meter, obis: Obis, number: int, data: Data) -> None:
@@ -92,6 +96,78 @@ def _methods(obis: Obis) -> tuple[Method | None, ...]:
 
 def _key_name(obis: Obis) -> bytes:
     return b"mbus-key:" + bytes(obis)
+
+
+@dataclass(frozen=True, slots=True)
+class MbusReading:
+    """What a downstream device answered: its value and its header (EN 13757-3)."""
+
+    mantissa: int
+    scaler: int
+    unit: int
+    at_utc_s: int
+    identification: int = 0
+    manufacturer: int = 0
+    version: int = 0
+    device_type: int = 0
+    access_number: int = 0
+    status: int = 0
+
+
+def _value_name(obis: Obis) -> bytes:
+    return b"mbus-value:" + bytes(obis)
+
+
+def keep_reading(meter: Meter, channel: int, reading: MbusReading) -> None:
+    """Put what the port has read of a channel into its value and client objects."""
+    value = Obis(0, channel, 24, 2, 1)
+    numbers = (reading.mantissa, reading.scaler, reading.unit, reading.at_utc_s)
+    meter.save_setting(_value_name(value), axdr.encode(axdr.array_of(map(axdr.i64, numbers))))
+    client = Obis(0, channel, 24, 1, 0)
+    header = (
+        (6, axdr.u32(reading.identification)), (7, axdr.u16(reading.manufacturer)),
+        (8, axdr.u8(reading.version)), (9, axdr.u8(reading.device_type)),
+        (10, axdr.u8(reading.access_number)), (11, axdr.u8(reading.status)),
+    )  # fmt: skip
+    for number, data in header:
+        _put(meter, client, number, data)
+
+
+def _reading(meter: Meter, obis: Obis) -> tuple[int, int, int, int] | None:
+    raw = meter.settings.get(_value_name(obis))
+    if raw is None:
+        return None
+    mantissa, scaler, unit, at_utc_s = (int(item.value) for item in axdr.decode(raw).value)
+    return mantissa, scaler, unit, at_utc_s
+
+
+def mbus_value_object(facility: Facility) -> CosemObject:
+    """Class 4: the last value of a channel; null-data until the device has answered."""
+    obis = facility.obis
+
+    def value(meter: Meter) -> bytes:
+        found = _reading(meter, obis)
+        return NULL if found is None else axdr.encode_u32(found[0] & 0xFFFF_FFFF)
+
+    def unit(meter: Meter) -> bytes:
+        found = _reading(meter, obis) or (0, 0, 255, 0)
+        return scaler_unit(found[1], found[2])
+
+    def captured(meter: Meter) -> bytes:
+        found = _reading(meter, obis)
+        if found is None:
+            return axdr.encode_octets(UNSET.raw())
+        return axdr.encode_octets(CosemDateTime.from_utc(found[3], meter.zone).raw())
+
+    return CosemObject(
+        4,
+        0,
+        obis,
+        facility.group,
+        facility.title,
+        (Attribute(value), Attribute(unit), Attribute(NULL), Attribute(captured)),
+        (None,),
+    )
 
 
 def mbus_client_object(facility: Facility) -> CosemObject:

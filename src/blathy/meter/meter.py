@@ -32,6 +32,7 @@ from blathy.meter.keeping import (
     pack_settings,
     unpack_settings,
 )
+from blathy.meter.mbus_objects import MbusReading, keep_reading
 from blathy.meter.objects import setting_of
 from blathy.meter.plan import MeterOptions, ProfileChoice, chosen_profile, plan_of
 from blathy.meter.pushing import Pusher, PushMessage
@@ -147,6 +148,7 @@ class Meter:
         self.on_event: Callable[[Incident], None] | None = None
         self._dirty = False
         self._control_state = b""
+        self._packed: dict[str, bytes] | None = None
         self._orders: dict[str, tuple[int, bool]] = {}
         self.ledger = self._open(start_utc_s, drift_ppb)
         if counter_base and BASE not in self.settings:
@@ -285,11 +287,13 @@ class Meter:
     def save_setting(self, key: bytes, value: bytes) -> None:
         """Remember a setting; durable after the next `flush` or commit."""
         self.settings[key] = value
+        self._packed = None
         self._dirty = True
 
     def drop_settings(self, prefix: bytes) -> None:
         for key in [key for key in self.settings if key.startswith(prefix)]:
             del self.settings[key]
+        self._packed = None
         self._dirty = True
 
     def flush(self) -> None:
@@ -307,13 +311,11 @@ class Meter:
         self.keeper.commit()
 
     def _stage(self) -> None:
-        image = {k: v for k, v in self.settings.items() if k.startswith(IMAGE_PREFIX)}
-        rest = {k: v for k, v in self.settings.items() if not k.startswith(IMAGE_PREFIX)}
-        parts = {
-            SETTINGS_PART: pack_settings(rest),
-            IMAGE_PART: pack_settings(image),
-            CONTROL_PART: self.control.state_bytes(),
-        }
+        if self._packed is None:
+            image = {k: v for k, v in self.settings.items() if k.startswith(IMAGE_PREFIX)}
+            rest = {k: v for k, v in self.settings.items() if not k.startswith(IMAGE_PREFIX)}
+            self._packed = {SETTINGS_PART: pack_settings(rest), IMAGE_PART: pack_settings(image)}
+        parts = {**self._packed, CONTROL_PART: self.control.state_bytes()}
         self._views.append(view_of(self.model, self.control))
         self.keeper.stage(self.ledger, parts)
         self._dirty = False
@@ -413,6 +415,10 @@ class Meter:
         """Ask the M-Bus port to do something for a client object."""
         self.outbox.mbus.append(MbusCommand(client, name, octets))
         del self.outbox.mbus[:-64]
+
+    def keep_mbus_reading(self, channel: int, reading: MbusReading) -> None:
+        """Take over what the M-Bus port has read of a channel (1, 2, ...)."""
+        keep_reading(self, channel, reading)
 
     def push(self, setup: Obis) -> None:
         """Send what a push setup lists."""

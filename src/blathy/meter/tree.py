@@ -19,7 +19,7 @@ from blathy.meter.access import CURRENT_ASSOCIATION, View
 from blathy.meter.calendar_objects import calendar_object, special_days_object
 from blathy.meter.clock_object import clock_object
 from blathy.meter.image_transfer import image_object
-from blathy.meter.mbus_objects import mbus_client_object
+from blathy.meter.mbus_objects import mbus_client_object, mbus_value_object
 from blathy.meter.objects import Attribute, CosemObject, decoded
 from blathy.meter.payment_objects import account_object, credit_object
 from blathy.meter.plan import MeterOptions, chosen_profile, plan_of
@@ -178,6 +178,7 @@ def _facility_object(model: Model, facility: Facility) -> CosemObject | None:
     if class_id in by_model:
         return by_model[class_id](model, facility)
     plain = {
+        4: mbus_value_object,
         17: sap_object,
         18: image_object,
         47: gsm_diagnostic,

@@ -505,10 +505,17 @@ PREPAYMENT: Final = (
 
 
 def mbus_clients(count: int) -> tuple[Facility, ...]:
-    """M-Bus channels 1 to `count` (class 72)."""
-    return tuple(
-        Facility(72, Obis(0, n, 24, 1, 0), Group.MBUS, f"M-Bus channel {n}", version=1)
-        for n in range(1, count + 1)
+    """M-Bus channels 1 to `count` (class 72), and the value that each has read (class 4)."""
+    channels = range(1, count + 1)
+    return (
+        *(
+            Facility(72, Obis(0, n, 24, 1, 0), Group.MBUS, f"M-Bus channel {n}", version=1)
+            for n in channels
+        ),
+        *(
+            Facility(4, Obis(0, n, 24, 2, 1), Group.MBUS, f"value of M-Bus channel {n}")
+            for n in channels
+        ),
     )
 
 
