@@ -300,7 +300,7 @@ def _spectra(found: Measurement) -> list[Table]:
 
 
 def _cells(row: Harmonic, currents: bool) -> list[str]:
-    cells = ["d.c." if row.order == 0 else str(row.order), figure(row.u_v), figure(row.u_percent)]
+    cells = [str(row.order), figure(row.u_v), figure(row.u_percent)]
     if currents:
         cells += [figure(row.i_a), figure(row.i_percent), figure(row.p_w), row.direction]
     return cells

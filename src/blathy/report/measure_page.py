@@ -24,8 +24,8 @@ BARS_TO: Final = 25
 
 
 def shown_orders(found: Measurement, phase: str) -> list[Harmonic]:
-    """The orders of a phase that are worth a line: the fundamental, d.c., and what stands out."""
-    rows = [row for row in found.harmonics if row.phase == phase and np.isfinite(row.u_v)]
+    """The orders of a phase that are worth a line: the fundamental and what stands out."""
+    rows = [r for r in found.harmonics if r.phase == phase and r.order and np.isfinite(r.u_v)]
     kept = [row for row in rows if row.order == 1 or _stands_out(row)]
     kept.sort(key=lambda row: max(row.u_percent or 0.0, row.i_percent or 0.0), reverse=True)
     return sorted(kept[:SHOWN_MAX], key=lambda row: row.order)
@@ -45,7 +45,9 @@ def page_of(found: Measurement) -> Report:
         f"{found.duration_s:.3f} s{begun}, {found.sample_rate_hz:g} samples/s, {found.wiring}, "
         f"Un {found.nominal_u_v:g} V, {found.nominal_hz} Hz",
     )
-    page.add(*(Paragraph(f"Note: {note}.") for note in found.notes))
+    page.add(
+        *(Paragraph(f"Note: {note}" + ("" if note.endswith("?") else ".")) for note in found.notes)
+    )
     page.add(Heading("Quantities over the whole recording"), _quantities(found))
     rest = total_rows(found)
     if rest:
@@ -168,8 +170,7 @@ def _harmonic_table(found: Measurement, phase: PhaseValues) -> Table:
         header += ("I [A]", "I [% of I1]", "P [W]", "Flows")  # type: ignore[assignment]
     rows = []
     for row in shown_orders(found, phase.name):
-        order = "d.c." if row.order == 0 else str(row.order)
-        cells = [order, figure(row.u_v), figure(row.u_percent)]
+        cells = [str(row.order), figure(row.u_v), figure(row.u_percent)]
         if found.currents:
             cells += [figure(row.i_a), figure(row.i_percent), figure(row.p_w), row.direction]
         rows.append(tuple(cells))
@@ -235,7 +236,7 @@ def _events(found: Measurement) -> Iterator[Part]:
     header = ("Event", "Phases", "From [s]", "Lasts [s]", "Extreme", "Unit")
     yield Table(header, tuple(_event(event) for event in found.events), frozenset({2, 3, 4}))
     if found.event_excerpt is not None:
-        yield Paragraph("Waveform around the first event of the voltage:")
+        yield Heading("Waveform around the first event of the voltage")
         yield from _waveform(found.event_excerpt, found.duration_s)
 
 

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blathy.clock import NANOSECONDS_PER_S
-from blathy.metrology.aggregation import BaseIntervals
 from blathy.metrology.conditions import DEFAULT_LIMITS, Condition, ConditionChange
 from blathy.metrology.connection import Wiring
 from blathy.metrology.engine import Engine, FlickerValue, Measured, Measuring
 from blathy.metrology.half_cycle import COASTING, PARTIAL, HalfCycles
 from blathy.metrology.quantities import Quantities, merge
 from blathy.metrology.spectrum import ORDER_MAX, Spectra
-from blathy.metrology.voltage_events import VoltageEvent, VoltageEventKind
+from blathy.metrology.voltage_events import FLAGGED, VoltageEvent, VoltageEventKind
 from blathy.sources.recorded_point import RecordedPoint, Watch
 
 Floats = NDArray[np.float64]
@@ -236,13 +235,19 @@ class _Run:
             point.start_utc_ns or 0,
         )
         self.whole = _Whole(connection.phases, connection.sample_rate_hz)
-        self.spectrum = _SpectrumMean(connection.phases)
+        self.undisturbed = _SpectrumMean(connection.phases)
+        self.flagged = _SpectrumMean(connection.phases)
         self.events = _Events(connection.wiring is Wiring.THREE_PHASE_3_WIRE)
         self.energy_u = np.zeros((4, 8), np.int64)
         self.flicker: list[FlickerValue] = []
         self.pushed = 0
         self.excerpts = _Excerpts(point)
         self.order_max = int(min(ORDER_MAX, point.carried_hz // (connection.nominal_hz + 7.5)))
+
+    @property
+    def spectrum(self) -> _SpectrumMean:
+        """The mean without dips, swells and interruptions; with them where nothing else is."""
+        return self.undisturbed if self.undisturbed.blocks else self.flagged
 
     def measurement(self) -> Measurement:
         point, rate = self.point, self.point.connection.sample_rate_hz
@@ -270,7 +275,9 @@ class _Run:
         if measured.half_cycles is not None:
             self.whole.add(measured.half_cycles)
         if measured.blocks is not None:
-            self.spectrum.add(measured.blocks, self.order_max)
+            touched = measured.blocks.flags & FLAGGED != 0
+            self.undisturbed.add(measured.blocks.spectra, ~touched, self.order_max)
+            self.flagged.add(measured.blocks.spectra, touched, self.order_max)
         self.energy_u += measured.seconds.energy_u.sum(axis=0)
         if len(self.flicker) < EVENTS_MAX:
             self.flicker += measured.flicker
@@ -402,6 +409,8 @@ class _Run:
         if not self.spectrum.blocks:
             needed = self.point.connection.cycles_per_block
             notes.append(f"no spectrum: it needs {needed} whole cycles")
+        elif not self.undisturbed.blocks:
+            notes.append("every interval was touched by a dip, swell or interruption")
         elif self.order_max < ORDER_MAX:
             top = min(self.order_max, self.spectrum.order_max)
             notes.append(f"the sample rate carries harmonics to order {top} only")
@@ -515,7 +524,7 @@ class _Whole:
         if not self.synchronised:
             out.append("no usable voltage: cycles are those of the nominal frequency")
         elif self._coasted:
-            out.append(f"{self._coasted} cycles without a usable voltage keep the last frequency")
+            out.append(f"{self._coasted} cycles in a dip or without voltage: last frequency kept")
         for k in range(self._phases):
             u, i = float(q.u_v[0, k]), float(q.i_a[0, k])
             if u < 0.05 * nominal:
@@ -557,10 +566,15 @@ class _SpectrumMean:
         self._crest: Floats = np.zeros(0)
         self._crests: Floats = np.zeros(0)
 
-    def add(self, blocks: BaseIntervals, order_max: int) -> None:
-        s = blocks.spectra
-        if s is None or not len(s):
+    def add(self, every: Spectra | None, rows: NDArray[np.bool_], order_max: int) -> None:
+        """Count these rows of the spectra in."""
+        if every is None or not rows.any():
             return
+        s = every
+        if not rows.all():
+            s = Spectra(
+                every.lines[rows], every.cycles, every.phases, every.order_max, every.peak[rows]
+            )
         channels = s.lines.shape[1]
         if not self.blocks:
             self._harmonic = np.zeros((channels, ORDER_MAX + 1))

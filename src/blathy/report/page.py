@@ -146,7 +146,9 @@ def _pdf(report: Report) -> bytes:
     if report.lead:
         flow.append(_words(report.lead, "Normal"))
     for part in report.parts:
-        flow += [_flowable(part, A4[0] - 2 * _MARGIN - 12), Spacer(1, 5)]
+        flow.append(_flowable(part, A4[0] - 2 * _MARGIN - 12))
+        if not isinstance(part, Heading):  # a space would part a heading from what it is over
+            flow.append(Spacer(1, 5))
     document.build(flow)
     return target.getvalue()
 
@@ -167,7 +169,9 @@ def _words(text: str, style: str, colour: str = "") -> Any:
 
 def _flowable(part: Part, width: float) -> Any:
     if isinstance(part, Heading):
-        return _words(part.text, "Heading2")
+        words = _words(part.text, "Heading2")
+        words.keepWithNext = 1
+        return words
     if isinstance(part, Paragraph):
         return _words(part.text, "Normal")
     if isinstance(part, Verdict):
