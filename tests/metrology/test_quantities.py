@@ -21,7 +21,7 @@ from tests.metrology.signals import Tones, random_system, symmetrical
 
 RATE = 10_000
 
-# IEEE 1459-2010, annex B: one phase, h 1 3 5 7, rms values and angles in degrees.
+# IEEE 1459, annex B: one phase, h 1 3 5 7, rms values and angles in degrees.
 VOLTAGE = ((1, 100, 0), (3, 8, -70), (5, 15, 140), (7, 5, 20))
 CURRENT = ((1, 100, -30), (3, 20, -165), (5, 15, 233), (7, 10, 288))
 U = Tones({order: (u, np.radians(degrees)) for order, u, degrees in VOLTAGE})

@@ -59,7 +59,7 @@ class Netting(IntEnum):
 
 
 class Apparent(IntEnum):
-    """Which apparent power the total registers count (IEEE 1459-2010)."""
+    """Which apparent power the total registers count (IEEE 1459)."""
 
     ARITHMETIC = 0  # sum of U I over the phases
     VECTOR = 1  # sqrt(P² + Q1² + D²) with the phases' P, Q1 and distortion added up

@@ -1,7 +1,7 @@
 """Electrical quantities of any window of half cycles: rms, powers, phasors, apparent powers.
 
 Half cycles are additive, so a window is a row of the same table: `merge` adds rows, `Quantities`
-reads any row. Definitions of IEEE 1459-2010; reactive power without a surname is Q1, that of the
+reads any row. Definitions of IEEE 1459; reactive power without a surname is Q1, that of the
 fundamental. Signs as in `blathy.quantity`.
 """
 
