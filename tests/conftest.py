@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,17 @@ class RequirementRecorder:
             return
         target = ROOT / "build" / "requirements.json"
         target.parent.mkdir(exist_ok=True)
-        before = json.loads(target.read_text()) if target.exists() else {}
+        before: dict[str, dict[str, str]] = {}
+        if target.exists():
+            try:
+                before = json.loads(target.read_text())
+            except ValueError:
+                pass  # a run that was killed while it wrote; this one starts the table anew
         for name, tests in self.proofs.items():
             before.setdefault(name, {}).update(tests)
-        target.write_text(json.dumps(before, indent=1, sort_keys=True))
+        fresh = target.with_suffix(f".{os.getpid()}.tmp")
+        fresh.write_text(json.dumps(before, indent=1, sort_keys=True))
+        fresh.replace(target)  # several runs may end at the same time
 
 
 def pytest_configure(config: pytest.Config) -> None:
