@@ -77,6 +77,18 @@ def test_the_overview_shows_the_town_and_paints_within_a_second(open_portal: Ope
     assert first_paint < FIRST_PAINT_MS
 
 
+def test_the_load_chart_becomes_its_table_and_its_csv(open_portal: Opener) -> None:
+    page = open_portal("/?view=table")
+    expect(page.get_by_role("rowgroup", name="Table")).to_contain_text("measured")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0].startswith("start,end,Feeder 1 [W],Feeder 2 [W]")
+    assert len(lines) > 90
+    page.get_by_role("button", name="Chart", exact=True).click()
+    page.locator("canvas").first.wait_for()
+
+
 def test_nothing_moves_while_the_overview_loads_and_lives(open_portal: Opener) -> None:
     page = open_portal()
     page.add_init_script(

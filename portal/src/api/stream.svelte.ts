@@ -1,5 +1,5 @@
 /** Server-sent events for whoever is on the screen: one connection carries all topics. */
-import { address } from './client';
+import { address, get } from './client';
 
 type Handler = (data: unknown) => void;
 
@@ -64,6 +64,8 @@ class Stream {
       this.#retry_ms = FIRST_RETRY_MS;
     };
     source.onerror = () => {
+      // A refused stream says nothing of why: any other question tells whether the session is over.
+      if (!this.connected) void get('/points', { size: 1 }).catch(() => undefined);
       this.#shut();
       this.lost = true;
       this.#schedule(this.#retry_ms);
