@@ -290,3 +290,32 @@ def test_stop_is_quick_and_a_restart_goes_on(centre: Callable[..., Centre]) -> N
         assert states == {MeterStanding.OK}
 
     run(second())
+
+
+def test_contradictions_and_conversations_are_told(centre: Callable[..., Centre]) -> None:
+    from blathy.headend.readings.rules import judge_point
+
+    one = centre()
+    meter = one.meter("p-001")
+
+    async def work() -> None:
+        point = one.head.inventory.point("p-001")
+        assert point is not None
+        await one.head.collector.fill_gaps(point)
+        end = SLOT_NOW - 4 * STEP
+        meter.tamper_with = {end: 5}
+        await one.head.collector._read_range(
+            point, "1-0:99.1.0", point.meter.channels, end - STEP, end
+        )
+        found = await one.head.database.read(
+            lambda c: judge_point(c, point, end - 86_400, NOON, NOON, 0)
+        )
+        assert {f.start for f in found if f.rule == "V1"} == {end - STEP}
+        meter.fails_with = Outcome.UNTRUSTED
+        await one.head.collector.attempt(point, "clock")
+        talks = await one.head.collector.conversations(point, 10)
+        assert talks[0]["outcome"] == "untrusted"
+        assert talks[0]["task"] == "clock"
+        assert talks[-1]["outcome"] == "ok"
+
+    run(work())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blathy.headend.database import Database
@@ -30,6 +30,7 @@ def store(tmp_path: Path) -> Database:
     return database
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 10**12),
     st.lists(st.floats(-1e6, 1e9, allow_nan=False), min_size=1, max_size=100),

@@ -71,7 +71,9 @@ def test_the_same_readings_twice_are_one(store: Database) -> None:
     store.close()
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_any_order_and_cut_gives_the_same_series(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

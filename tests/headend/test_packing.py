@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blathy.headend.readings.packing import DayRecord, ValueSource, pack, unpack
@@ -13,6 +13,7 @@ SOURCES = st.sampled_from([s.value for s in ValueSource])
 VALUES = st.integers(-(2**62), 2**62)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(VALUES, st.integers(0, 255), SOURCES), min_size=1, max_size=100))
 def test_a_day_comes_back_as_it_was(cells: list[tuple[int, int, int]]) -> None:
     record = DayRecord(

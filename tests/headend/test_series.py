@@ -48,7 +48,7 @@ def test_missing_is_a_gap_and_the_day_is_still_exact(store: Database) -> None:
     store.close()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(0, 5000)), min_size=97, max_size=97))
 def test_buckets_agree_with_a_plain_sum(
     tmp_path_factory: pytest.TempPathFactory, amounts: list[int | None]

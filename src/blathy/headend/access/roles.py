@@ -58,6 +58,7 @@ RULES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/points/{point_id}/profile.csv"): EVERYBODY,
     ("GET", "/points/{point_id}/profile.parquet"): EVERYBODY,
     ("GET", "/points/{point_id}/quality"): STAFF,
+    ("GET", "/points/{point_id}/conversations"): STAFF,
     ("GET", "/points/{point_id}/events"): EVERYBODY,
     ("POST", "/points/{point_id}/read"): CREW,
     ("POST", "/points/{point_id}/commands"): MANAGERS,

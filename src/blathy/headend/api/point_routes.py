@@ -251,6 +251,13 @@ async def quality(request: Request, point_id: str, head: Head) -> Response:
     return json({"items": [f.as_json() for f in findings], "total": len(findings)})
 
 
+@router.get("/points/{point_id}/conversations", summary="How the meter was talked to lately")
+async def conversations(point_id: str, head: Head, size: Size = 50) -> Response:
+    found = _point(head, point_id)
+    rows = await head.collector.conversations(found, size)
+    return json({"items": rows, "total": len(rows)})
+
+
 @router.get("/points/{point_id}/events", summary="Events of a point, newest first")
 async def events(
     request: Request,

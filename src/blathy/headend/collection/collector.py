@@ -132,7 +132,6 @@ class Collector:
         self.runs: dict[tuple[str, str], Run] = {}
         self.outcomes: Counter[str] = Counter()
         self.latest: dict[str, tuple[int, list[LiveValue]]] = {}
-        self.on_live: Callable[[Point, int, list[LiveValue]], None] = lambda *_: None
         self._waiting: dict[int, _Waiting] = {}
         self._complete: dict[int, int] = {}  # channel -> UTC second before which nothing is missing
         self._tasks: set[asyncio.Task[None]] = set()
@@ -351,6 +350,28 @@ class Collector:
             }
         )
 
+    async def conversations(self, point: Point, count: int) -> list[dict[str, Any]]:
+        """The latest conversations with a meter, newest first; polls that went well are left
+        out."""
+        table = schema.conversation
+        rows = await self.database.read(
+            lambda c: list(
+                c.execute(
+                    sa.select(table)
+                    .where(table.c.meter_id == point.meter.id)
+                    .order_by(table.c.id.desc())
+                    .limit(count)
+                )
+            )
+        )
+        kept = [dict(row._mapping) for row in rows]
+        fresh = [talk for talk in reversed(self._talks) if talk["meter_id"] == point.meter.id]
+        names = ("task", "outcome", "detail", "duration_ms")
+        return [
+            {"at": iso_utc(talk["at"]), **{name: talk[name] for name in names}}
+            for talk in (*fresh, *kept)
+        ][:count]
+
     async def _after_failure(self, point: Point, error: ConversationError) -> None:
         meter, now = point.meter, int(self.now())
         if error.outcome is Outcome.REFUSED and meter.state.standing is MeterStanding.OK:
@@ -387,7 +408,6 @@ class Collector:
             fresh = {(v.quantity, v.phase) for v in values}
             kept = [v for v in self.latest[point.id][1] if (v.quantity, v.phase) not in fresh]
             self.latest[point.id] = at, [*values, *kept]
-        self.on_live(point, at, values)
         return at, values
 
     async def registers(self, point: Point) -> tuple[int, list[RegisterValue]]:

@@ -313,9 +313,6 @@ class Inventory:
     def of_group(self, group: str) -> list[Point]:
         return [p for p in self.points.values() if group in p.groups]
 
-    def groups(self) -> list[str]:
-        return sorted({g for p in self.points.values() for g in p.groups})
-
     def answering(self, meter: Meter) -> Meter:
         """The meter that is spoken to for this one: its parent's where both have one address."""
         parent = self.points.get(meter.via_point_id or "")

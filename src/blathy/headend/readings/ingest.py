@@ -28,7 +28,6 @@ Int64s = NDArray[np.int64]
 Octets = NDArray[np.uint8]
 RAW: Final = 1
 FUTURE_TOLERANCE_S: Final = 60
-INT64_MAX: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ from blathy.headend.inventory.registry import Channel, Point
 from blathy.headend.readings.calendar import slot_end
 from blathy.headend.readings.packing import ValueSource
 from blathy.headend.readings.series import QUALITY, Series, read_series
-from blathy.headend.schema import register_snapshot
+from blathy.headend.schema import reading_revision, register_snapshot
 
 SPIKE_RATIO: Final = 1.8
 """(P1 - P3) / P3 of a day's largest values."""
@@ -268,6 +268,7 @@ def judge_point(
         series = read_series(connection, channel, point.zone, from_utc, to_utc)
         snapshots = _snapshots(connection, point, channel, from_utc, to_utc)
         found += judge(Case(series, now, capacity_w, snapshots))
+        found += _contradictions(connection, point, channel, from_utc, to_utc)
     return sorted(found, key=lambda f: (f.start, f.channel, f.rule))
 
 
@@ -285,3 +286,29 @@ def _snapshots(
         )
     )
     return tuple((r.at, round(r.mantissa * 10.0 ** (r.scaler - channel.scaler))) for r in rows)
+
+
+def _contradictions(
+    connection: Connection, point: Point, channel: Channel, from_utc: int, to_utc: int
+) -> list[Finding]:
+    """Slots for which the meter later sent another value than the one kept (rule V1)."""
+    table = reading_revision
+    rows = connection.execute(
+        sa.select(table).where(
+            table.c.channel_id == channel.id,
+            table.c.slot_utc >= from_utc,
+            table.c.slot_utc < to_utc,
+        )
+    )
+    return [
+        Finding(
+            "V1",
+            "warning",
+            channel.slug,
+            r.slot_utc,
+            slot_end(point.zone, r.slot_utc, channel.step_s),
+            1,
+            f"The meter later sent {r.value} where {r.kept} is kept.",
+        )
+        for r in rows
+    ]

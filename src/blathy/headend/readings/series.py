@@ -7,7 +7,6 @@ registers, exact even where slots inside are missing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
 import numpy as np
@@ -373,9 +372,3 @@ def received_by_day(
     )
     wanted = set(channel_ids)
     return {(r.channel_id, r.day): r.received for r in rows if r.channel_id in wanted}
-
-
-def day_bounds(zone: Zone, day: date) -> tuple[int, int]:
-    """As `Zone.day_bounds`, in plain integers."""
-    start, end = zone.day_bounds(day)
-    return int(start), int(end)
