@@ -1,6 +1,7 @@
 """One SQLite file of a store: schema, one transaction per commit, checked reading.
 
-One connection, write-ahead log, `synchronous=FULL`: a commit that returned is on the disk.
+One connection, write-ahead log, `synchronous=FULL`: a commit that returned is on the disk. Writing
+raises sqlite3.Error; reading a damaged file raises any of `UNREADABLE`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from blathy.store.records import (
 )
 
 SCHEMA_VERSION: Final = 1
+UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError, DamagedRecordError)
+"""What reading a damaged file raises: SQLite's own texts can be damaged too."""
 IN_MEMORY: Final = ":memory:"
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -64,7 +67,7 @@ class Writing:
 
 
 class Database:
-    """A store's file, opened; sqlite3.Error leaves every method as it is."""
+    """A store's file, opened."""
 
     def __init__(
         self, path: Path | None, factory: type[sqlite3.Connection] = sqlite3.Connection
@@ -194,6 +197,7 @@ class Database:
     def commits(self) -> int:
         """The number of the last commit in this file."""
         found = self._connection.execute("SELECT value FROM meta WHERE key = 'commits'").fetchone()
+        _require(found is None or isinstance(found[0], int))
         return int(found[0]) if found else 0
 
     def meters(self) -> list[str]:

@@ -30,7 +30,7 @@ from blathy.registers.plan import BookPlan
 from blathy.registers.ring import Kept
 from blathy.registers.snapshot import Snapshot
 from blathy.store.audit import AuditEntry, ChainHead, first_break
-from blathy.store.database import Database, Writing, remove_file, set_aside
+from blathy.store.database import UNREADABLE, Database, Writing, remove_file, set_aside
 from blathy.store.records import DamagedRecordError, pack_parts, unpack_parts
 
 LEDGER_PART: Final = "ledger"
@@ -230,14 +230,14 @@ class Store:
     def _try_open(self, path: Path) -> Database | None:
         try:
             database = Database(path, self._factory)
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             self._fault(f"{path.name}: {error}")
             return None
         try:
             database.check()
             database.commits()
             return database
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             self._fault(f"{path.name}: {error}")
             database.close()
             return None
@@ -303,14 +303,14 @@ class Store:
     def _try_read(self, database: Database, name: str) -> Saved | None:
         try:
             return _read(database, name)
-        except (DamagedRecordError, sqlite3.Error) as error:
+        except UNREADABLE as error:
             self._fault(f"{name}: {error}")
             return None
 
     def _generation(self, database: Database, name: str) -> int:
         try:
             checkpoint = database.checkpoint(name)
-        except (DamagedRecordError, sqlite3.Error):
+        except UNREADABLE:
             return -1
         return checkpoint[0] if checkpoint else -1
 
@@ -322,7 +322,7 @@ class Store:
         try:
             database.forget(name)
             database.write(database.commits(), {name: writing})
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             self._fault(f"{name} could not be mended: {error}")
 
     def _open_main(self) -> Database:
@@ -376,7 +376,7 @@ class Store:
             batch.written = True
             try:
                 self._open_main().write(batch.number, batch.writings)
-            except sqlite3.Error as error:
+            except UNREADABLE as error:
                 batch.error = str(error)
                 self._abandon_main()
                 return
@@ -387,7 +387,7 @@ class Store:
         if self._main is not None and self._path is not None:
             try:
                 self._main.close()
-            except sqlite3.Error as error:
+            except UNREADABLE as error:
                 self._fault(f"closing after a failed write: {error}")
             self._main = None
 
@@ -403,7 +403,7 @@ class Store:
                 self._mirror = self._copy(self._open_main(), None, mirror_path)
             else:
                 self._mirror.write(batch.number, batch.writings)
-        except (sqlite3.Error, OSError) as error:
+        except (*UNREADABLE, OSError) as error:
             self._drop_mirror(str(error))
 
     def _drop_mirror(self, error: str) -> None:
@@ -415,7 +415,7 @@ class Store:
             if self._mirror is not None:
                 self._mirror.close()
             remove_file(mirror_of(self._path))
-        except (sqlite3.Error, OSError) as failure:
+        except (*UNREADABLE, OSError) as failure:
             self._fault(f"the second copy cannot be removed: {failure}")
         self._mirror = None
 
@@ -451,13 +451,13 @@ class Store:
             first = max(self._reserved(d, meter, key) for d in (self._open_main(), self._mirror))
             try:
                 self._open_main().reserve(meter, key, first + count)
-            except sqlite3.Error as error:
+            except UNREADABLE as error:
                 self._abandon_main()
                 raise StorageError(f"no counter values could be reserved: {error}") from error
             try:
                 if self._mirror is not None:
                     self._mirror.reserve(meter, key, first + count)
-            except sqlite3.Error as error:
+            except UNREADABLE as error:
                 self._drop_mirror(str(error))
             return range(first, first + count)
 
@@ -466,7 +466,7 @@ class Store:
             return 0
         try:
             return database.reserved(meter, key)
-        except (DamagedRecordError, sqlite3.Error) as error:
+        except UNREADABLE as error:
             if self._mirror is None:
                 raise StorageError(f"the counter {key} of {meter} is damaged: {error}") from error
             self._fault(f"{meter}: the counter {key} is damaged in one copy")
