@@ -18,7 +18,7 @@ from rich.table import Table
 from blathy.cli.app import CommandError, app
 from blathy.clock import NANOSECONDS_PER_S, iso_utc
 from blathy.metrology.engine import Measured
-from blathy.report.measure_page import page_of, shown_orders
+from blathy.report.measure_page import BETWEEN_HEADER, page_of, shown_between, shown_orders
 from blathy.report.measuring import Harmonic, Measurement, TableCollector, measure
 from blathy.report.quantity_rows import ENERGY_COLUMNS, PHASE_ROWS, figure, total_rows
 from blathy.sources.recorded_point import (
@@ -296,7 +296,19 @@ def _spectra(found: Measurement) -> list[Table]:
         for row in rows:
             table.add_row(*_cells(row, found.currents))
         tables.append(table)
+        between = shown_between(found, phase)
+        if between:
+            tables.append(_between(phase.name, between))
     return tables
+
+
+def _between(phase: str, rows: list[tuple[str, ...]]) -> Table:
+    table = Table(title=f"Interharmonics of {phase}", title_justify="left")
+    for words in BETWEEN_HEADER:
+        table.add_column(words, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _cells(row: Harmonic, currents: bool) -> list[str]:

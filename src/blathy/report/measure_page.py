@@ -20,6 +20,9 @@ NEUTRAL_COLOUR: Final = "#1d4ed8"
 SHOWN_U_PERCENT: Final = 0.1
 SHOWN_I_PERCENT: Final = 1.0
 SHOWN_MAX: Final = 25
+BETWEEN_U_PERCENT: Final = 0.3
+BETWEEN_I_PERCENT: Final = 3.0
+BETWEEN_MAX: Final = 8
 BARS_TO: Final = 25
 
 
@@ -29,6 +32,24 @@ def shown_orders(found: Measurement, phase: str) -> list[Harmonic]:
     kept = [row for row in rows if row.order == 1 or _stands_out(row)]
     kept.sort(key=lambda row: max(row.u_percent or 0.0, row.i_percent or 0.0), reverse=True)
     return sorted(kept[:SHOWN_MAX], key=lambda row: row.order)
+
+
+BETWEEN_HEADER: Final = ("Between orders", "U [V]", "U [% of U1]", "I [A]", "I [% of I1]")
+
+
+def shown_between(found: Measurement, phase: PhaseValues) -> list[tuple[str, ...]]:
+    """The interharmonics of a phase that are worth a line, in the columns of `BETWEEN_HEADER`."""
+    first = {r.phase: r for r in found.harmonics if r.order == 1}.get(phase.name)
+    if first is None:
+        return []
+    out = []
+    for row in found.interharmonics:
+        in_u = 100.0 * row.u_v / first.u_v if first.u_v > 1e-6 else 0.0
+        in_i = 100.0 * (row.i_a or 0.0) / first.i_a if first.i_a and first.i_a > 1e-6 else 0.0
+        if row.phase == phase.name and (in_u >= BETWEEN_U_PERCENT or in_i >= BETWEEN_I_PERCENT):
+            place = f"{row.order} and {row.order + 1}"
+            out.append((place, figure(row.u_v), figure(in_u), figure(row.i_a), figure(in_i)))
+    return out[:BETWEEN_MAX]
 
 
 def _stands_out(row: Harmonic) -> bool:
@@ -162,6 +183,11 @@ def _spectra(found: Measurement) -> Iterator[Part]:
             in_i = [(str(n), rows[n].i_percent or 0.0) for n in orders]
             yield bar_chart(f"Current of {phase.name}", Axis("Order"), Axis("% of I1"), in_i)
         yield _harmonic_table(found, phase)
+        between = tuple(shown_between(found, phase))
+        if between:
+            yield Table((f"Interharmonics of {phase.name}", *BETWEEN_HEADER[1:]),
+                        tuple((f"between {row[0]}", *row[1:]) for row in between),
+                        frozenset(range(1, 5)))  # fmt: skip
 
 
 def _harmonic_table(found: Measurement, phase: PhaseValues) -> Table:
