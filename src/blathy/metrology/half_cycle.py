@@ -590,7 +590,8 @@ def _sum_row(
     final: Any,
 ) -> Any:
     """One half cycle between times[0] and times[3]; sums[0] holds the correction at its start."""
-    w, last_w, spans, cross = work[0], work[1], work[2], work[3]
+    # Rows of the workspace: weights at the inner sixths, at the end, sums of a pair, of the cross.
+    last_w, spans, cross = work[2], work[3], work[4]
     m = (
         int(np.floor(times[0] + 0.5)) - base,
         int(np.floor(times[1] + 0.5)) - base,
@@ -605,6 +606,9 @@ def _sum_row(
     row[C_START] = times[0]
     row[C_END] = times[3]
     whole = partial_start or final
+    if not whole:
+        for j in range(2):
+            _lerp_weights(weights, times[j + 1] + 0.5 - (m[j + 1] + base), work[j])
     for p in range(phases):
         at = C_PHASES + PHASE_COLUMNS * p
         _sum_pair(
@@ -623,8 +627,7 @@ def _sum_row(
             if j == 2:
                 after = sums[1, 9 * p]
             else:
-                _lerp_weights(weights, times[j + 1] + 0.5 - (m[j + 1] + base), w)
-                after = _edge_squares(samples[p], m[j + 1], w)
+                after = _edge_squares(samples[p], m[j + 1], work[j])
             u2 = _sum_squares(samples[p], m[j], m[j + 1])
             row[at + j] = dt * (u2 + after - before)
             before = after
@@ -660,7 +663,7 @@ def _sum_half_cycles(
     base = ints[I_BASE]
     count = ints[I_EDGES]
     times = np.empty(4)
-    work = np.empty((4, TAPS))
+    work = np.empty((5, TAPS))
     done = 0
     n_rows = 0
     ready = ints[I_FILLED] - EDGE_GUARD
