@@ -156,9 +156,9 @@ export function axis(from_ms: number, to_ms: number, zone: string, most = 12): A
       return { unit: 'minute', ticks: evenTicks(from_ms, to_ms, zone, step * 60_000) };
   for (const step of HOUR_STEPS)
     if (span / (step * HOUR_MS) <= most) return { unit: 'hour', ticks: hourTicks(from_ms, to_ms, zone, step) };
-  for (const step of [1, 2, 7])
+  for (const step of [1, 2, 7, 14])
     if (span / (step * DAY_MS) <= most)
-      return { unit: step === 7 ? 'week' : 'day', ticks: dayTicks(from_ms, to_ms, zone, step) };
+      return { unit: step >= 7 ? 'week' : 'day', ticks: dayTicks(from_ms, to_ms, zone, step) };
   const months = Math.max(1, Math.ceil(span / (30 * DAY_MS) / most));
   const ticks: number[] = [];
   for (let t = startOfMonth(from_ms, zone); t <= to_ms; t = startOfMonth(t, zone, months))
@@ -184,7 +184,7 @@ function hourTicks(from_ms: number, to_ms: number, zone: string, step: number): 
 
 function dayTicks(from_ms: number, to_ms: number, zone: string, step: number): number[] {
   const ticks: number[] = [];
-  const first = step === 7 ? startOfWeek(from_ms, zone) : startOfDay(from_ms, zone);
+  const first = step >= 7 ? startOfWeek(from_ms, zone) : startOfDay(from_ms, zone);
   for (let t = first; t <= to_ms; t = addDays(t, step, zone)) if (t >= from_ms) ticks.push(t);
   return ticks;
 }
