@@ -12,7 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from blathy.clock import iso_utc
+from blathy.clock import Zone, iso_utc
 from blathy.headend.collection.collector import Collector
 from blathy.headend.inventory.registry import Channel, MeterStanding, Point
 from blathy.headend.operations.events import EventFilter, Events
@@ -142,25 +142,24 @@ class Situation:
         sealed = received_by_day(
             connection, [c.id for _, c in channels], first.toordinal(), today.toordinal()
         )
-        hot: dict[tuple[int, int], int] = {}
-        day_of = {c.id: p.zone for p, c in channels}
-        for r in connection.execute(sa.select(reading_slot.c.channel_id, reading_slot.c.slot_utc)):
-            if r.channel_id in day_of:
-                key = (r.channel_id, day_of[r.channel_id].day_of(r.slot_utc).toordinal())
-                hot[key] = hot.get(key, 0) + 1
+        hot = _rows_by_day(connection, zone, today)
         totals = {first + timedelta(days=n): [0, 0] for n in range(COMPLETENESS_DAYS)}
         points: dict[str, list[int]] = {}
+        due: dict[tuple[str, int, int, date], int] = {}  # many channels share one expectation
         for point, channel in channels:
             begin = since.get(channel.id)
             if begin is None:
                 continue
+            own = points.setdefault(point.id, [0, 0])
             for day, total in totals.items():
-                expected = _expected(point, channel, day, begin, now)
+                shared = (point.zone.name, channel.step_s, begin, day)
+                expected = due.get(shared)
+                if expected is None:
+                    expected = due[shared] = _expected(point, channel, day, begin, now)
                 key = (channel.id, day.toordinal())
                 received = min(expected, sealed.get(key, 0) + hot.get(key, 0))
                 total[0] += expected
                 total[1] += received
-                own = points.setdefault(point.id, [0, 0])
                 own[0] += expected
                 own[1] += received
         return Completeness(
@@ -304,6 +303,23 @@ class Situation:
                 }
             )
         return {"schedules": rows, "outcomes": dict(self._collector.outcomes)}
+
+
+def _rows_by_day(connection: Connection, zone: Zone, today: date) -> dict[tuple[int, int], int]:
+    """(channel, day ordinal) -> readings that are not sealed yet: of today, or of the day that
+    has just ended."""
+    table = reading_slot
+    midnight = int(zone.day_start(today))
+    found = {}
+    for ordinal, when in (
+        (today.toordinal(), table.c.slot_utc >= midnight),
+        (today.toordinal() - 1, table.c.slot_utc < midnight),
+    ):
+        rows = connection.execute(
+            sa.select(table.c.channel_id, sa.func.count()).where(when).group_by(table.c.channel_id)
+        )
+        found.update({(row[0], ordinal): row[1] for row in rows})
+    return found
 
 
 def import_channel(point: Point) -> Channel | None:
