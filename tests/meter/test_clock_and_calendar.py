@@ -149,7 +149,6 @@ def load_passive(meter: Meter, day_table: Data) -> None:
         axdr.structure(axdr.octets(b"s"), axdr.octets(start), axdr.octets(b"w"))))  # fmt: skip
 
 
-@pytest.mark.requirement("MT372-05")
 def test_a_passive_calendar_is_loaded_and_activated() -> None:
     meter = made("mt372")
     load_passive(meter, days((1, ((0, 3), (12, 4)))))

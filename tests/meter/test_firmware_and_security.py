@@ -45,7 +45,6 @@ def status(meter: Meter) -> int:
     return int(get(meter, 18, IMAGE, 6))
 
 
-@pytest.mark.requirement("OMNI-16")
 def test_blocks_come_in_any_order_and_the_image_runs_after_activation() -> None:
     meter = made("omnipower")
     image = image_for()
@@ -147,7 +146,6 @@ def transfer(meter: Meter, key_id: int, wrapped: bytes) -> None:
     call(meter, 64, SECURITY, 2, axdr.array(pair))
 
 
-@pytest.mark.requirement("CC-12")
 def test_a_key_wrapped_under_the_master_key_replaces_the_old_one() -> None:
     meter = made("omnipower")
     fresh = bytes(range(16))

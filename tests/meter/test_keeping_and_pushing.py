@@ -96,7 +96,6 @@ def test_a_push_sends_what_its_setup_lists() -> None:
     assert [part.value for part in body.value] == [3 * 1200 * 24]
 
 
-@pytest.mark.requirement("K-08")
 def test_the_consumer_list_is_code_and_value_in_turn_and_null_for_missing_phases() -> None:
     meter = made("omnipower")
     meter.advance(ConstantLoad(616, 1), START_S + 60)
@@ -110,7 +109,6 @@ def test_the_consumer_list_is_code_and_value_in_turn_and_null_for_missing_phases
     assert [part.value for part in body[15:19]] == [None] * 4
 
 
-@pytest.mark.requirement("OMNI-08")
 def test_an_alarm_sets_its_bit_and_is_pushed_when_its_filter_lets_it() -> None:
     cover = (Incident(START_S + 30, "terminal_cover_opened"),)
     quiet = made("omnipower")
@@ -143,7 +141,6 @@ def test_call_home_time_and_mbus_wishes_reach_the_outbox() -> None:
     assert get(meter, 72, "0-1:24.1.0", 5) == 0
 
 
-@pytest.mark.requirement("MPTA-04")
 def test_what_an_mbus_device_answers_is_shown_with_its_unit_and_kept() -> None:
     store = Store.in_memory()
     meter = made("mpta-3", keeper=StoreKeeper(store, "m"))

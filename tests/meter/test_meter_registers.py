@@ -184,7 +184,6 @@ def test_what_cannot_be_ordered_is_refused_with_what_can(options: MeterOptions) 
         made("omnipower", options=options)
 
 
-@pytest.mark.requirement("MT372-03")
 def test_maximum_demand_with_its_time_and_the_running_demand() -> None:
     meter = fed("mt372", 1, LOAD_W)
     value, unit, _status, moment = (get(meter, 4, "1-0:1.6.0", n) for n in (2, 3, 4, 5))
@@ -212,6 +211,14 @@ def test_the_billing_reset_writes_a_row_and_starts_the_maximum_anew() -> None:
     assert 3 * LOAD_W * 24 in row
     with pytest.raises(AccessError, match="try again in"):
         call(meter, 7, "0-0:98.1.0", 2)
+
+
+def test_the_sealed_reset_button_ends_the_billing_period() -> None:
+    meter = fed("mt372", 1)
+    buttons = [t.key for t in meter.model.terminals if t.kind == "button"]
+    number = 2 * buttons.index("reset") + 1
+    call(meter, 9, "0-0:10.128.0", 1, axdr.u16(number))
+    assert get(meter, 7, "0-0:98.1.0", 7) == 1
 
 
 def test_operating_hours_are_hours() -> None:
@@ -350,7 +357,8 @@ def test_a_profile_records_what_it_is_told_to(
     newest = get(meter, 7, profile, 2)[-1]
     assert len(newest) == 2 + len(codes)
     assert newest[2] is not None
-    assert get(meter, 7, profile, 8) == meter.model.profiles[-1].capacity.records(len(codes), 60)
+    table = next(p for p in meter.model.profiles if p.obis == Obis.parse(profile))
+    assert get(meter, 7, profile, 8) == table.records(channels=len(codes))
 
 
 @pytest.mark.parametrize("code", ["0-0:42.0.0", "1-0:99.8.0", "0-0:96.11.0"])

@@ -27,7 +27,6 @@ def contact(meter: Meter, obis: str = BREAKER) -> tuple[bool, int]:
     return get(meter, 70, obis, 2), get(meter, 70, obis, 3)
 
 
-@pytest.mark.requirement("OMNI-06")
 def test_disconnection_stops_the_energy_and_reconnection_needs_the_button() -> None:
     meter = made("omnipower")
     meter.advance(LOAD, START_S + 600)
@@ -129,7 +128,6 @@ def test_load_relays_switch_by_command_and_by_rate() -> None:
     assert not contact(by_rate, RELAY)[0]
 
 
-@pytest.mark.requirement("OMNI-07", "K-11")
 def test_prepayment_warns_cuts_off_and_comes_back_with_credit() -> None:
     meter = made("omnipower")
     put(meter, 71, LIMITER, 4, axdr.u32(100_000))

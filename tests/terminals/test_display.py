@@ -87,7 +87,6 @@ def test_voltages_keep_their_own_decimals() -> None:
 # --- lists ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("OMNI-05")
 def test_the_automatic_list_goes_on_every_ten_seconds_and_begins_again() -> None:
     driver = DisplayDriver(LCD)
     items = LCD.lists[0].items
@@ -199,7 +198,6 @@ def test_without_load_the_quadrant_is_dark_and_without_supply_everything() -> No
         (True, True, LedState.PULSING),
     ],
 )
-@pytest.mark.requirement("MT372-14")
 def test_the_light_of_the_mt372(powered: bool, loaded: bool, state: LedState) -> None:
     assert energy_led(MT372.leds[0], powered=powered, loaded=loaded) is state
 

@@ -70,6 +70,7 @@ from blathy.wire.security import (
 )
 from blathy.wire.server import AssociationProfile, LogicalDevice
 
+RESET_BUTTON: Final = "reset"
 IMAGE_PREFIX: Final = b"image:"
 _POLICY: Final = b"policy"
 _PROFILE: Final = b"profile:"
@@ -426,7 +427,11 @@ class Meter:
         del self.outbox.pushes[:-64]
 
     def press(self, button: str, how: str) -> None:
-        """A button was pressed: `how` is short or long."""
+        """A button was pressed: `how` is short or long. The sealed reset button ends the billing
+        period, a long press on any other acts on the breaker as its mode permits."""
+        if button == RESET_BUTTON:
+            self.end_billing()
+            return
         if self.model.breaker is not None and how == "long":
             self.control.press_button()
             self._dirty = True
