@@ -235,3 +235,20 @@ def test_site_json_round(tmp_path: Path) -> None:
     assert read_site(path).points == ()
     with pytest.raises(DescriptionError, match="cannot read"):
         read_site(tmp_path / "none.json")
+
+
+def test_a_sub_meter_is_read_through_its_parent(tmp_path: Path) -> None:
+    site = demo_site(8)
+    parent, water = site.points[0], site.points[7]
+    assert water.parent == parent.id
+    behind = replace(
+        water,
+        meter=replace(water.meter, url=parent.meter.url, associations=parent.meter.associations),
+    )
+    database = Database.in_file(tmp_path / "store.sqlite")
+    inventory = Inventory(database, Sealer(b"k" * 32))
+    inventory.load(replace(site, points=(*site.points[:7], behind)), NOON)
+    meter = inventory.points[water.id].meter
+    assert inventory.answering(meter) is inventory.points[parent.id].meter
+    assert inventory.secrets_of(meter).encryption_key == b""
+    database.close()

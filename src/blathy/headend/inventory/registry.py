@@ -199,11 +199,17 @@ class Inventory:
             [{"id": f.id, "name": f.name, "station_id": f.station} for f in site.feeders],
         )
         ordered = sorted(enumerate(site.points), key=lambda item: bool(item[1].parent))
+        urls = {point.id: point.meter.url for point in site.points}
         for position, point in ordered:
-            self._store_point(connection, point, position, now)
+            self._store_point(connection, point, position, urls, now)
 
     def _store_point(
-        self, connection: Connection, point: PointDescription, position: int, now: int
+        self,
+        connection: Connection,
+        point: PointDescription,
+        position: int,
+        urls: Mapping[str, str],
+        now: int,
     ) -> None:
         row = {
             "id": point.id,
@@ -225,7 +231,8 @@ class Inventory:
             [{"point_id": point.id, "group_name": g} for g in ("all", *point.groups)],
         )
         meter_id = _store_meter(connection, point)
-        for association in point.meter.associations[:1]:
+        through_parent = bool(point.parent) and urls.get(point.parent) == point.meter.url
+        for association in () if through_parent else point.meter.associations[:1]:
             self._store_keys(connection, meter_id, point.meter, association, now)
         _store_channels(connection, meter_id, point.meter)
 
