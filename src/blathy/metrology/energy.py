@@ -68,7 +68,7 @@ class Apparent(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class EnergyRules:
-    """How a meter counts. Thresholds are per phase; 0 counts everything."""
+    """How a meter counts. Creep thresholds are per phase; if either is 0, everything counts."""
 
     netting: Netting = Netting.TOTAL
     apparent: Apparent = Apparent.ARITHMETIC
@@ -283,7 +283,8 @@ def _count_rows(
             if not final:
                 break
             stop = count
-        _judge_creep(rows, at, stop, phases, rate, creep_p, creep_q, quiet)
+        if creep_p > 0.0 and creep_q > 0.0:
+            _judge_creep(rows, at, stop, phases, rate, creep_p, creep_q, quiet)
         while at < stop:
             first_whole = at
             while first_whole < stop and not _begins_cycle(rows, first_whole):
@@ -512,6 +513,8 @@ def _divide(
         _into_second(part, extra, phases, share, second)
         for row in range(phases + 1):
             for j in range(MEASURES):
+                if joules[row, j] == 0.0:
+                    continue
                 # 1 J is 10^6 / 3600 uWh
                 amount = remainder[row, j] + joules[row, j] * share * (1e6 / 3600.0)
                 whole = np.floor(amount)

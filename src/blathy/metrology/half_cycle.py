@@ -156,7 +156,7 @@ class HalfCycleMeter:
         self._advance_max = 2 * np.pi * sync.DEVIATION_MAX_HZ * self.step / rate
         self._floor_v = sync.AMPLITUDE_FLOOR * connection.nominal_u_v
         self.keep = TICK * int(np.ceil(KEEP_S * rate / TICK))
-        self.capacity = self.keep + 4 * SLICE
+        self.capacity = self.keep + 8 * SLICE
         self.samples = np.zeros((phases + currents, self.capacity), np.float32)
         shape = (2 if phases > 1 else 1, self.capacity // self._decimation)
         self._reference = np.zeros(shape, np.float32)
@@ -311,8 +311,12 @@ def _ingest(
             # Views, here and below: an index that starts at 0 is what the compiler can vectorise.
             line = samples[row, at + begin : at + begin + size]
             column = flat[begin * channels + channel : (begin + size) * channels]
-            for n in range(size):
-                line[n] = np.float32(column[n * channels]) * factor
+            if channels == 6:  # the common case, with a stride that the compiler knows
+                for n in range(size):
+                    line[n] = np.float32(column[n * 6]) * factor
+            else:
+                for n in range(size):
+                    line[n] = np.float32(column[n * channels]) * factor
             bad = 0
             for n in range(size):
                 bad += 0 if abs(line[n]) < level else 1
@@ -387,11 +391,8 @@ def _write_reference(samples: Any, reference: Any, phases: Any, mode: Any, decim
 def _sum_pair(u: Any, i: Any, s: Any, c: Any, first: Any, last: Any, out: Any, at: Any) -> Any:
     """Σ of u², i², ui, u·s, u·c, i·s, i·c, u, i over [first, last) into out[at:at + 9]."""
     i2 = p = us = uc = is_ = ic = u0 = i0 = 0.0
-    u = u[first:last]
-    i = i[first:last]
-    s = s[first:last]
-    c = c[first:last]
-    for n in range(len(u)):
+    # An unsigned index cannot be negative, so the compiler vectorises without a view.
+    for n in range(np.uint64(first), np.uint64(last)):
         x = np.float64(u[n])
         y = np.float64(i[n])
         i2 += y * y
@@ -415,8 +416,7 @@ def _sum_pair(u: Any, i: Any, s: Any, c: Any, first: Any, last: Any, out: Any, a
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _sum_squares(u: Any, first: Any, last: Any) -> Any:
     u2 = 0.0
-    u = u[first:last]
-    for n in range(len(u)):
+    for n in range(np.uint64(first), np.uint64(last)):
         x = np.float64(u[n])
         u2 += x * x
     return u2
