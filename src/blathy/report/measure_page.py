@@ -42,7 +42,7 @@ def shown_between(found: Measurement, phase: PhaseValues) -> list[tuple[str, ...
     first = {r.phase: r for r in found.harmonics if r.order == 1}.get(phase.name)
     if first is None:
         return []
-    out = []
+    out: list[tuple[str, ...]] = []
     for row in found.interharmonics:
         in_u = 100.0 * row.u_v / first.u_v if first.u_v > 1e-6 else 0.0
         in_i = 100.0 * (row.i_a or 0.0) / first.i_a if first.i_a and first.i_a > 1e-6 else 0.0

@@ -465,9 +465,9 @@ class _Whole:
     def quantities(self) -> Quantities:
         """One window: the recording from its first to its last whole cycle; NaN without any."""
         if self._sum is None:
-            columns = HalfCycles(np.zeros((1, 3 + 11 * self._phases + 6)), self._phases, self._rate)
-            columns.table[0, :2] = 0.0, np.nan
-            return Quantities(columns, 2)
+            empty = np.full((1, 3 + 11 * self._phases + 6), np.nan)
+            empty[0, :3] = 0.0, self._rate, 0.0
+            return Quantities(HalfCycles(empty, self._phases, self._rate), 2)
         table = self._sum[None, :].copy()
         table[0, 2] = 0
         return Quantities(HalfCycles(table, self._phases, self._rate), 2 * self._cycles)

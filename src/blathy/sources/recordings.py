@@ -283,9 +283,7 @@ def check_names(path: Path, names: Sequence[str], columns: int) -> None:
         raise RecordingError(f"channel {unknown[0]!r} is not known; use {', '.join(CHANNELS)} or -")
     twice = [name for name in set(names) if name != "-" and list(names).count(name) > 1]
     if twice:
-        raise RecordingError(
-            f"--channels names {twice[0]} twice; each channel stands in one column"
-        )
+        raise RecordingError(f"{path.name}: {twice[0]} is named twice; give every column its own")
 
 
 def header_channel(title: str) -> tuple[str, float] | None:

@@ -1,0 +1,43 @@
+"""The `blathy` command in this process: exit status, output and messages as a shell would see."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from blathy.cli import main
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def blathy(*arguments: object) -> Done:
+    """Run the entry point with these arguments."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    argv = ["blathy", *map(str, arguments)]
+    with (
+        mock.patch.object(sys, "argv", argv),
+        mock.patch.dict("os.environ", {"COLUMNS": "160"}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return Done(status, out.getvalue(), err.getvalue())
