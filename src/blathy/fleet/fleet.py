@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from blathy.clock import SECONDS_PER_DAY
+from blathy.fleet.bus import Bus
 from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
 from blathy.registers.block import Incident
@@ -57,6 +58,7 @@ class Running:
     port: int = 0
     looked_at: float = 0.0
     injected: list[Incident] = field(default_factory=list)
+    bus: Bus | None = None
 
     @property
     def now(self) -> int:
@@ -155,7 +157,7 @@ class Fleet:
             one.injected = [i for i in one.injected if i.at_utc_s >= block.end_utc_s]
             moved = (Incident(max(i.at_utc_s, one.now), i.name, i.phase, i.value) for i in due)
             block = block.with_incidents(moved)
-        one.meter.step(block)
+        one.meter.step(one.bus.feed(block) if one.bus else block)
 
     def inject(self, name: str, incident: Incident) -> None:
         """Let something happen at a meter at its next step (a cover opened, a magnet)."""

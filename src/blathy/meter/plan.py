@@ -73,7 +73,9 @@ class MeterOptions:
     """What is chosen when a meter is ordered or configured; the rest is its model's.
 
     `layout` names another column set of the main load profile, `variant` another memory of it,
-    `period_s` its period. `mechanisms` chooses how a level proves itself. `demand_sub_periods` > 1
+    `period_s` its period. `mechanisms` chooses how a level proves itself where it has to at all,
+    also by a way that the data sheet does not name; `suite` is the security suite of its keys,
+    `short_names` makes it answer to short names instead of logical ones. `demand_sub_periods` > 1
     makes the demand sliding. `contracted_w` > 0 records excess power. `power_limit_w` > 0 watches
     the import power. `relay_rates`: rates in which the load relays are on; empty leaves them to
     commands. `profiles`: what was set in the running meter, over what was ordered.
@@ -85,6 +87,8 @@ class MeterOptions:
     variant: str = ""
     calendar: CalendarPlan | None = None
     mechanisms: tuple[tuple[Level, Mechanism], ...] = ()
+    suite: int = 0
+    short_names: bool = False
     demand_sub_periods: int = 0
     contracted_w: int = 0
     power_limit_w: int = 0
@@ -154,7 +158,7 @@ def stored_source(source: Source) -> Source:
 
 def column_sources(model: Model, columns: Iterable[Column]) -> tuple[Source, ...]:
     """What the books store for captured columns; times of maxima come along by themselves."""
-    rows = {row.obis: row for row in model.rows}
+    rows = model.captured_rows()
     found: dict[Source, None] = {}
     for column in columns:
         row: Row = rows[column.obis]
@@ -269,8 +273,7 @@ def _profile(model: Model, options: MeterOptions, profile: Profile) -> ProfilePl
 def _plan(model_key: str, options: MeterOptions) -> BookPlan:
     model = _MODELS[model_key]
     clock = model.clock
-    counted = (row.source.name for row in model.rows if row.source.name.startswith("pulses_"))
-    inputs = max((int(name.removeprefix("pulses_")) for name in counted), default=0)
+    inputs = model.pulse_inputs() + model.mbus_channels()
     return BookPlan(
         zone=options.zone,
         rates=max(model.tariffs.rates, 1),

@@ -86,7 +86,7 @@ def profile_columns(
     model: Model, profile: Profile, kept: Sequence[Source]
 ) -> tuple[StoredColumn, ...]:
     """The columns of a load profile over a ring whose columns are `kept`."""
-    rows = {row.obis: row for row in model.rows}
+    rows = model.captured_rows()
     columns = [StoredColumn(clock_capture(model), STAMP, Wire.OCTET_STRING, kind="clock")]
     if profile.status is not None:
         capture = CaptureObject(1, profile.status, 2, 0)
@@ -106,7 +106,7 @@ def billing_columns(
     model: Model, billing: Billing, kept: Sequence[Source]
 ) -> tuple[StoredColumn, ...]:
     """The columns of a billing profile; the times of maxima stand behind all values."""
-    rows = {row.obis: row for row in model.rows}
+    rows = model.captured_rows()
     maxima = [source for source in kept if source.kind is Kind.MAX_DEMAND]
     columns = [StoredColumn(clock_capture(model), STAMP, Wire.OCTET_STRING, kind="clock")]
     for column in billing.columns:
@@ -347,7 +347,7 @@ def captured_columns(model: Model, profile: Profile, data: Data) -> tuple[Column
         captures = parse_capture_objects(data)
     except AxdrError as error:
         raise AccessError(DataAccessResult.TYPE_UNMATCHED, str(error)) from error
-    rows = {row.obis: row for row in model.rows}
+    rows = model.captured_rows()
     columns: list[Column] = []
     for capture in captures:
         if capture.is_clock or capture.obis == profile.status:

@@ -109,6 +109,7 @@ class Mechanism(IntEnum):
 
     NONE = 0
     LLS = 1
+    HLS = 2
     HLS_MD5 = 3
     HLS_SHA1 = 4
     HLS_GMAC = 5
@@ -667,6 +668,32 @@ class Model:
         msg = f"{self.name} has no register {wanted}"
         raise KeyError(msg)
 
+    def pulse_inputs(self) -> int:
+        """Pulse counters that the rows name (`pulses_1` ...)."""
+        names = (row.source.name for row in self.rows)
+        return max(
+            (int(n.removeprefix("pulses_")) for n in names if n.startswith("pulses_")), default=0
+        )
+
+    def captured_rows(self) -> dict[Obis, Row]:
+        """Everything that a profile can capture: the rows, and the values of M-Bus channels.
+
+        The books count what an M-Bus channel has read like pulses, behind the real inputs.
+        """
+        found = {row.obis: row for row in self.rows}
+        inputs = self.pulse_inputs()
+        for facility in self.facilities:
+            if facility.class_id == 4 and facility.group is Group.MBUS:
+                counted = Source(Kind.COUNTER, name=f"pulses_{inputs + facility.obis.b}")
+                found[facility.obis] = Row(
+                    facility.obis, 4, counted, title=facility.title, group=Group.MBUS, assumed=True
+                )
+        return found
+
+    def mbus_channels(self) -> int:
+        """How many M-Bus channels it has."""
+        return sum(f.class_id == 4 and f.group is Group.MBUS for f in self.facilities)
+
     def profile(self, key: str) -> Profile:
         for profile in self.profiles:
             if profile.key == key:
@@ -728,7 +755,7 @@ def _validate(model: Model) -> None:
 
 
 def _validate_profiles(model: Model) -> None:
-    rows = {row.obis: row for row in model.rows}
+    rows = model.captured_rows()
     known = {model.clock.obis, *rows}
     for profile in model.profiles:
         for name, columns in {"": profile.columns, **profile.layouts}.items():

@@ -46,6 +46,7 @@ from blathy.models.row_groups import (
     counter,
     energies,
     mbus_clients,
+    mbus_profiles,
     o,
     obis_of,
     parameter,
@@ -299,7 +300,10 @@ MPTA_3: Final = Model(
     ),
     plate={**PLATE, "consumption": "10 W, fuse 500 mA", "housing": "9 DIN modules, low profile"},
     rows=_registers(THREE_PHASES, MAIN),
-    profiles=_rings(THREE_PHASES, MAIN, _flash(1791 + 1, 144), _flash(1791 + 1, 240)),
+    profiles=(
+        *_rings(THREE_PHASES, MAIN, _flash(1791 + 1, 144), _flash(1791 + 1, 240)),
+        *mbus_profiles(4),
+    ),
     billing=(
         Billing(
             "billing",
@@ -397,7 +401,10 @@ MPTA_1: Final = replace(
     ),
     plate={**PLATE, "consumption": "5 W, fuse 160 mA", "housing": "4 DIN modules, low profile"},
     rows=_registers(ONE_PHASE, MONO),
-    profiles=_rings(ONE_PHASE, MONO, _flash(767 + 1, 60), _flash(767 + 1, 90)),
+    profiles=(
+        *_rings(ONE_PHASE, MONO, _flash(767 + 1, 60), _flash(767 + 1, 90)),
+        *mbus_profiles(4),
+    ),
     billing=(
         Billing(
             "billing",

@@ -52,6 +52,7 @@ from blathy.models.row_groups import (
     demands,
     energies,
     mbus_clients,
+    mbus_profiles,
     o,
     parameter,
     per_phase,
@@ -202,6 +203,7 @@ MT372: Final = Model(
             o("0-0:96.10.2"),
             assumed=True,
         ),
+        *mbus_profiles(4),
     ),
     billing=(
         Billing("billing", o("0-0:98.1.0"), "billing profile 1", BILLING_COLUMNS, 15, assumed=True),

@@ -42,6 +42,7 @@ from blathy.models.row_groups import (
     associations,
     columns,
     mbus_clients,
+    mbus_profiles,
     o,
     per_phase,
     text,
@@ -198,6 +199,7 @@ OMNIPOWER: Final = Model(
             DataType.U32,
             columns_max=24,
         ),
+        *mbus_profiles(2),
     ),
     billing=(
         Billing("debiting1", o("1-1:98.1.0"), "debiting logger 1", line.DEBITING_1, 36),

@@ -11,6 +11,7 @@ from blathy.models.model import (
     RWX,
     RX,
     Association,
+    Capacity,
     Ciphering,
     Column,
     DataType,
@@ -19,6 +20,7 @@ from blathy.models.model import (
     Level,
     Mechanism,
     Parameter,
+    Profile,
     R,
     Right,
     Row,
@@ -502,6 +504,24 @@ PREPAYMENT: Final = (
     Facility(112, o("0-0:19.10.0"), Group.PAYMENT, "bought credit", role="bought credit"),
     Facility(112, o("0-0:19.10.1"), Group.PAYMENT, "emergency credit", role="emergency credit"),
 )
+
+
+def mbus_profiles(count: int) -> tuple[Profile, ...]:
+    """Hourly values of the M-Bus channels: 70 days each."""
+    return tuple(
+        Profile(
+            f"mbus_{n}",
+            Obis(0, n, 24, 3, 0),
+            f"hourly values of M-Bus channel {n}",
+            (Column(Obis(0, n, 24, 2, 1)),),
+            3600,
+            (3600, 86_400),
+            Capacity(entries=1680),
+            None,
+            assumed=True,
+        )
+        for n in range(1, count + 1)
+    )
 
 
 def mbus_clients(count: int) -> tuple[Facility, ...]:

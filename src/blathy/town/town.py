@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from blathy.clock import Zone, iso_utc
+from blathy.fleet.bus import Bus
 from blathy.fleet.fleet import Fleet
 from blathy.headend.inventory.description import (
     AssociationDescription,
+    ChannelDescription,
     FeederDescription,
     MeterDescription,
     PointDescription,
@@ -34,9 +36,11 @@ from blathy.models.model import Level, Mechanism, Model
 from blathy.sources.happenings import GridSupply, LiveOutages
 from blathy.sources.measured import MeasuredSource
 from blathy.sources.source import IntervalSource
+from blathy.sources.sub_meters import SubMeterLoad, header_of
 from blathy.sources.synthetic import FeederSource, LoadSpec, SyntheticSource
 from blathy.town.channels import channels_of
-from blathy.town.streets import FEEDERS, STATIONS, TownPoint, streets
+from blathy.town.streets import FEEDERS, STATIONS, SubMeter, TownPoint, streets
+from blathy.wire.mbus import MbusSlave, Medium
 
 TOWN_FILE: Final = "town.json"
 METERS_FILE: Final = "meters.sqlite"
@@ -52,6 +56,10 @@ CONFIGURATION: Final = (
     (Level.INSTALLER, Mechanism.HLS_GMAC),
     (Level.READER, Mechanism.LLS),
 )
+
+
+MEDIA: Final = {"water": Medium.WATER, "heat": Medium.HEAT_OUTLET}
+UNIT_OF: Final = {"water": ("m³", -3, "volume", "Volume"), "heat": ("Wh", 3, "energy", "Heat")}
 
 
 class TownError(Exception):
@@ -203,8 +211,24 @@ class Town:
                 keeper=fleet.keeper(place.id),
                 drift_ppb=drift_ppb(place),
             )
-            fleet.add(place.id, meter, place.source, place.host)
+            running = fleet.add(place.id, meter, place.source, place.host)
+            sub = place.plan.sub_meter if place.plan else None
+            if sub:
+                running.bus = self._bus(place, sub, meter)
         return fleet
+
+    def _bus(self, place: Place, sub: SubMeter, meter: Meter) -> Bus:
+        """The M-Bus of a place with its one slave on the channel of its medium."""
+        medium = MEDIA[sub.medium]
+        load = SubMeterLoad(medium, sub.annual, self.plan.seed, place.serial, self.plan.begin_utc_s)
+
+        def slave(now: Callable[[], int]) -> MbusSlave:
+            header = header_of(sub_serial(place), sub.manufacturer, medium)
+            return MbusSlave(1, header, lambda: [load.records(now())])
+
+        bus = Bus(meter)
+        bus.attach(1, slave)
+        return bus
 
     # --- what the head-end is told ----------------------------------------------------------------
 
@@ -215,7 +239,14 @@ class Town:
             name="Blathy town",
             stations=tuple(StationDescription(s.id, s.name, s.rated_kva) for s in STATIONS),
             feeders=tuple(FeederDescription(f.id, f.name, f.station) for f in FEEDERS),
-            points=tuple(self._point(place, port, ports) for place in self.places),
+            points=(
+                *(self._point(place, port, ports) for place in self.places),
+                *(
+                    self._sub_point(place, place.plan.sub_meter, port, ports)
+                    for place in self.places
+                    if place.plan and place.plan.sub_meter
+                ),
+            ),
             timezone=ZONE,
             simulated=True,
             users=(UserDescription(*DEMO_LOGIN, role="admin"),),
@@ -246,6 +277,38 @@ class Town:
             groups=("feeders",) if place.plan is None else ("customers",),
             protected=bool(place.plan and place.plan.protected),
         )
+
+    def _sub_point(
+        self, place: Place, sub: SubMeter, port: int, ports: dict[str, int] | None
+    ) -> PointDescription:
+        """The water or heat meter as a point of its own, read through the electricity meter."""
+        parent = self._point(place, port, ports)
+        unit, scaler, kind, name = UNIT_OF[sub.medium]
+        channel = ChannelDescription(
+            sub.medium, name, "0-1:24.2.1", unit, scaler, 3600, kind, profile="0-1:24.3.0"
+        )
+        return replace(
+            parent,
+            id=f"{place.id}-{sub.medium}",
+            name=f"{place.name}, {sub.medium}",
+            kind=sub.medium,
+            medium=sub.medium,
+            parent=place.id,
+            meter=replace(
+                parent.meter,
+                serial=f"{sub_serial(place):08d}",
+                model=f"mbus-{sub.medium}",
+                manufacturer=sub.manufacturer,
+                channels=(channel,),
+                associations=(),  # spoken to through its parent
+                system_title="",
+            ),
+        )
+
+
+def sub_serial(place: Place) -> int:
+    """Serial number of the sub-meter behind a place."""
+    return place.serial + 500_000
 
 
 def management_of(identity: MeterIdentity) -> AssociationDescription:

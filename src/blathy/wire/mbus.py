@@ -713,6 +713,11 @@ class MbusMaster:
         self._out.clear()
         return out
 
+    @property
+    def waiting(self) -> bool:
+        """True when everything is sent and only an answer can go on."""
+        return not self._out
+
     def deadline(self) -> Instant | None:
         """When `tick` must be called."""
         return None if self._deadline is None else Instant(self._deadline)

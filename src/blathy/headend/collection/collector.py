@@ -400,6 +400,15 @@ class Collector:
 
     async def live(self, point: Point, *, brief: bool = False) -> tuple[int, list[LiveValue]]:
         """The meter's quantities now, over its port."""
+        if self.inventory.answering(point.meter) is not point.meter:
+            at, registers = await self.registers(point)  # a sub-meter has nothing but its register
+            quantity = point.meter.medium
+            shown = [
+                LiveValue(r.obis, r.name, 0, quantity, r.mantissa * 10.0**r.scaler, r.unit)
+                for r in registers
+            ]
+            self.latest[point.id] = at, shown
+            return at, shown
         values = await self._talk(point, "live", lambda c: c.live(brief=brief))
         at = int(self.now())
         if not brief or point.id not in self.latest:
