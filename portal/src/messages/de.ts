@@ -191,6 +191,7 @@ export const de: Messages = {
   'chart.role': 'Zeitdiagramm',
   'chart.failed': 'Das Diagramm ließ sich nicht laden; die Tabelle zeigt dieselben Werte.',
   'chart.isolate': 'Klick blendet ein und aus, Doppelklick zeigt nur dies',
+  'chart.empty': 'Keine Werte in dieser Zeit. Wählen Sie einen anderen Zeitraum oder lesen Sie den Zähler jetzt.',
   'chart.forward': 'Uhren +{n} h',
   'chart.back': 'Uhren −{n} h',
   'quality.valid': 'gemessen',

@@ -189,6 +189,7 @@ export const en = {
   'chart.role': 'chart over time',
   'chart.failed': 'The chart could not be loaded; the table shows the same values.',
   'chart.isolate': 'Click to hide or show, double-click to see this alone',
+  'chart.empty': 'No readings in this time. Choose another period, or read the meter now.',
   'chart.forward': 'clocks +{n} h',
   'chart.back': 'clocks −{n} h',
   'quality.valid': 'measured',

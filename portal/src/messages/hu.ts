@@ -191,6 +191,7 @@ export const hu: Messages = {
   'chart.role': 'időbeli ábra',
   'chart.failed': 'Az ábra nem töltődött be; a táblázat ugyanezt mutatja.',
   'chart.isolate': 'Kattintás: elrejt/mutat, dupla kattintás: csak ezt',
+  'chart.empty': 'Ebben az időben nincs érték. Válasszon másik időszakot, vagy olvassa le most a mérőt.',
   'chart.forward': 'órák +{n} h',
   'chart.back': 'órák −{n} h',
   'quality.valid': 'mért',
