@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -26,10 +27,12 @@ from blathy.metrology.en50160 import (
     SWELL_DURATIONS_S,
     SWELL_LEVELS_PERCENT,
     Assessment,
+    QualityRecord,
     Result,
     assess,
 )
-from blathy.report.en50160_page import page_of, table_of
+from blathy.report.en50160_page import page_of
+from blathy.report.page import number
 from blathy.report.quality_records import (
     Gathered,
     is_table,
@@ -202,6 +205,8 @@ def _text(instant: datetime) -> str:
 def plain(found: Gathered, assessment: Assessment) -> dict[str, Any]:
     """The assessment as JSON."""
     record = found.record
+    dips = _counts(DIP_RESIDUALS_PERCENT, DIP_DURATIONS_S, assessment.dips)
+    swells = _counts(SWELL_LEVELS_PERCENT, SWELL_DURATIONS_S, assessment.swells)
     return {
         "name": found.name,
         "start": iso_utc(record.start_utc_s),
@@ -212,8 +217,8 @@ def plain(found: Gathered, assessment: Assessment) -> dict[str, Any]:
         "flagged_percent": assessment.flagged_percent,
         "nominal_u_v": record.nominal_u_v,
         "results": [_result(result) for result in assessment.results],
-        "dips": _counts(DIP_RESIDUALS_PERCENT, DIP_DURATIONS_S, assessment.dips),
-        "swells": _counts(SWELL_LEVELS_PERCENT, SWELL_DURATIONS_S, assessment.swells),
+        "dips": dips if record.dips_measured else None,
+        "swells": swells if record.dips_measured else None,
         "interruptions": {
             "short": assessment.interruptions_short, "long": assessment.interruptions_long,
         },
@@ -256,22 +261,40 @@ def show(found: Gathered, assessment: Assessment, console: Console) -> None:
         console.print("note: less than a week: the figures hold for that time only", style="yellow")
     for note in found.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False)
-    console.print(_grid("EN 50160", table_of(assessment)))
-    if record.events:
-        console.print(
-            f"{sum(map(sum, assessment.dips))} dips, {sum(map(sum, assessment.swells))} swells, "
-            f"{assessment.interruptions_short} short and {assessment.interruptions_long} long "
-            "interruptions",
-            highlight=False,
-        )
+    console.print(_grid(assessment))
+    if record.dips_measured or record.events:
+        short, long = assessment.interruptions_short, assessment.interruptions_long
+        words = f"{_sums(record, assessment)}{short} short and {long} long interruptions"
+        console.print(words, highlight=False)
     broken = sum(result.passed is False for result in assessment.results)
     console.print("[red]not met: " + f"{broken} criteria[/red]" if broken else "Within the limits")
 
 
-def _grid(title: str, table: Any) -> Table:
-    grid = Table(title=title, title_justify="left")
-    for n, words in enumerate(table.header):
-        grid.add_column(words, justify="right" if n in table.numeric else "left")
-    for n, row in enumerate(table.rows):
-        grid.add_row(*row, style="red" if n in table.bad else "")
+def _sums(record: QualityRecord, assessment: Assessment) -> str:
+    if not record.dips_measured:
+        return ""
+    dips, swells = sum(map(sum, assessment.dips)), sum(map(sum, assessment.swells))
+    return f"{dips} dips, {swells} swells, "
+
+
+def _grid(assessment: Assessment) -> Table:
+    """One row per criterion; harmonics only where measured."""
+    grid = Table(title="EN 50160", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("Parameter")
+    grid.add_column("Limits")
+    grid.add_column("Within", justify="right", min_width=8)
+    grid.add_column("Worst", justify="right", min_width=6)
+    grid.add_column("", min_width=12)
+    for result in assessment.results:
+        c = result.criterion
+        if not result.valid and c.parameter.startswith("Harmonic"):
+            continue
+        limits = f"{c.low:g} … {c.high:g} {c.unit}" if c.low else f"≤ {c.high:g} {c.unit}"
+        inside = result.inside_percent
+        verdict = {True: "met", False: "not met", None: "not measured"}[result.passed]
+        grid.add_row(
+            f"{c.parameter} {result.where}".strip(), f"{limits.strip()} for {c.share_percent:g} %",
+            "–" if inside is None else f"{inside:.2f} %", number(result.worst, 2), verdict,
+            style="red" if result.passed is False else "",
+        )  # fmt: skip
     return grid

@@ -59,6 +59,7 @@ class QualityRecord:
     mains signalling against its own limit (100 = at the limit). What was not measured is left
     empty. The first of `plt` begins at the first even hour of UTC in the record. `interval_s` is
     600 as the standard has it; a record with another interval is assessed over that one.
+    `dips_measured` is False where nobody watched for dips and swells, so none is no result.
     """
 
     nominal_u_v: float
@@ -74,6 +75,7 @@ class QualityRecord:
     signalling_3s_percent: Floats = field(default_factory=lambda: np.zeros(0))
     events: tuple[VoltageEvent, ...] = ()
     interval_s: int = INTERVAL_S
+    dips_measured: bool = True
 
     @property
     def duration_s(self) -> int:

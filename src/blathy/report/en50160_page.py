@@ -18,8 +18,9 @@ from blathy.metrology.en50160 import (
     Result,
 )
 from blathy.report.drawing import Axis, Drawing, Series, bar_chart, line_chart
-from blathy.report.page import Heading, Paragraph, Report, Table, Verdict, number
+from blathy.report.page import Heading, Paragraph, Part, Report, Table, Verdict, number
 
+TICKS_S = (600, 1800, 3600, 7200, 10_800, 21_600)
 PHASE_COLOURS = ("#8a5a2b", "#1c2430", "#7b8794")
 
 
@@ -52,16 +53,27 @@ def page_of(
         Heading("Results"),
         table_of(assessment),
         *_plots(record, assessment),
+        *_event_tables(record, assessment),
+    )
+    return page
+
+
+def _event_tables(record: QualityRecord, assessment: Assessment) -> list[Part]:
+    short, long = assessment.interruptions_short, assessment.interruptions_long
+    words = f"Interruptions: {short} short (up to 3 min), {long} long."
+    if not record.dips_measured:
+        known = words if short or long else ""
+        return [
+            Heading("Voltage dips and swells"),
+            Paragraph(f"Dips and swells were not measured. {known}".strip()),
+        ]
+    return [
         Heading("Voltage dips (residual voltage against duration)"),
         _events(DIP_RESIDUALS_PERCENT, DIP_DURATIONS_S, assessment.dips),
         Heading("Voltage swells"),
         _events(SWELL_LEVELS_PERCENT, SWELL_DURATIONS_S, assessment.swells),
-        Paragraph(
-            f"Interruptions: {assessment.interruptions_short} short (up to 3 min), "
-            f"{assessment.interruptions_long} long."
-        ),
-    )
-    return page
+        Paragraph(words),
+    ]
 
 
 def table_of(assessment: Assessment) -> Table:
@@ -97,7 +109,8 @@ def _row(result: Result) -> tuple[str, ...]:
 def _plots(record: QualityRecord, assessment: Assessment) -> list[Heading | Drawing]:
     plots: list[Heading | Drawing] = [Heading("Course of the week")]
     times = [record.start_utc_s + record.interval_s * n for n in range(len(record.u_v))]
-    axis = Axis("UTC", labels=_days(times))
+    low, high = (float(times[0]), float(times[-1])) if len(times) > 1 else (None, None)
+    axis = Axis("UTC", low, high, labels=_days(times))
     phases = record.u_v.shape[1]
     series = [
         Series(f"L{k + 1}", list(zip(times, record.u_v[:, k], strict=True)), PHASE_COLOURS[k])
@@ -113,7 +126,7 @@ def _plots(record: QualityRecord, assessment: Assessment) -> list[Heading | Draw
             limits=limits,
         )
     )
-    if len(record.thd_percent):
+    if np.isfinite(record.thd_percent).any():
         series = [
             Series(
                 f"L{k + 1}",
@@ -123,8 +136,9 @@ def _plots(record: QualityRecord, assessment: Assessment) -> list[Heading | Draw
             for k in range(record.thd_percent.shape[1])
         ]
         plots.append(line_chart("THD", axis, Axis("THD [%]", 0.0), series, limits=(8.0,)))
-    if len(record.frequency_10s_hz):
-        spread = np.histogram(record.frequency_10s_hz, bins=21)
+    frequencies = record.frequency_10s_hz[np.isfinite(record.frequency_10s_hz)]
+    if len(frequencies):
+        spread = np.histogram(frequencies, bins=21)
         bars = [(f"{edge:.2f}", float(n)) for n, edge in zip(*spread, strict=False)]
         plots.append(bar_chart("Frequency, 10-s means", Axis("f [Hz]"), Axis("Intervals"), bars))
     found = [r for r in assessment.results if r.criterion.parameter.startswith("Ha") and r.valid]
@@ -146,8 +160,9 @@ def _plots(record: QualityRecord, assessment: Assessment) -> list[Heading | Draw
 def _days(times: list[int]) -> tuple[tuple[float, str], ...]:
     if not times:
         return ()
-    long = times[-1] - times[0] > 2 * 86_400
-    step = 86_400 if long else max(600, (times[-1] - times[0]) // 6 // 600 * 600)
+    long = times[-1] - times[0] >= 2 * 86_400
+    span = times[-1] - times[0]
+    step = 86_400 if long else next((n for n in TICKS_S if span / n <= 8), TICKS_S[-1])
     first = -(-times[0] // step) * step
     form = "%d %b" if long else "%H:%M"
     marks = range(first, times[-1] + 1, step)

@@ -194,7 +194,7 @@ def record_of_table(
         notes.append(f"columns that are not assessed: {', '.join(ignored[:6])}")
     record = series.record(columns, phases, nominal_u_v, nominal_hz)
     if events is not None:
-        record = replace(record, events=_read_events(events))
+        record = replace(record, events=_read_events(events), dips_measured=True)
     else:
         notes.append("no events were given: dips and swells are not measured")
     return Gathered(path.name, record, (*_note_on_step(step), *notes))
@@ -265,7 +265,7 @@ class Means:
             plt=self._plt(columns, phases),
             u2_percent=nothing if u2 is None else self.joined(u2),
             thd_percent=stacked("thd_u_l{}_percent"), harmonics_percent=harmonics,
-            interval_s=self.interval_s,
+            interval_s=self.interval_s, dips_measured=False,
         )  # fmt: skip
 
     def _plt(self, columns: Mapping[str, Floats], phases: int) -> Floats:
