@@ -41,11 +41,13 @@ def signal(duration_s: int) -> NDArray[np.float32]:
     return frames
 
 
-def engine_speed(frames: NDArray[np.float32], measuring: Measuring, push_s: float) -> float:
-    """Best of three: seconds of signal per second of processor time."""
+def engine_speed(
+    frames: NDArray[np.float32], measuring: Measuring, push_s: float, runs: int = 3
+) -> float:
+    """Best of some runs: seconds of signal per second of processor time."""
     size = round(push_s * RATE)
     best = float("inf")
-    for _ in range(3):
+    for _ in range(runs):
         engine = Engine(Connection(RATE), measuring)
         begin = time.process_time()
         for at in range(0, len(frames), size):
@@ -108,7 +110,7 @@ def run() -> list[dict[str, Any]]:
     engine_speed(frames[: 3 * RATE], Measuring(), 1.0)  # compile
     full = engine_speed(frames, Measuring(), PUSH_S)
     live = engine_speed(frames[: 30 * RATE], Measuring(), 0.2)
-    registers = engine_speed(frames, Measuring.registers_only(), PUSH_S)
+    registers = engine_speed(frames, Measuring.registers_only(), PUSH_S, runs=20)
     peer = peer_speed()
     rows = [
         ("full set: spectrum, flicker, events, storage; 10-s pushes", full, 400.0, peer),

@@ -387,37 +387,47 @@ def _write_reference(samples: Any, reference: Any, phases: Any, mode: Any, decim
             reference[1, m] = np.float32(b2 * y + c2 * z)
 
 
+# Below, indices are unsigned: they cannot be negative, so the compiler vectorises; and arrays are
+# passed whole, because a view costs more than the sixteen products it would be made for.
+
+
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _sum_pair(u: Any, i: Any, s: Any, c: Any, first: Any, last: Any, out: Any, at: Any) -> Any:
-    """Σ of u², i², ui, u·s, u·c, i·s, i·c, u, i over [first, last) into out[at:at + 9]."""
+def _sum_pair(
+    samples: Any, oscillator: Any, phase: Any, phases: Any, first: Any, last: Any, out: Any
+) -> Any:
+    """Σ of i², ui, u·s, u·c, i·s, i·c, u, i over [first, last) into out[1:9]."""
     i2 = p = us = uc = is_ = ic = u0 = i0 = 0.0
-    # An unsigned index cannot be negative, so the compiler vectorises without a view.
+    a = np.uint64(phase)
+    b = np.uint64(phases + phase)
     for n in range(np.uint64(first), np.uint64(last)):
-        x = np.float64(u[n])
-        y = np.float64(i[n])
+        x = np.float64(samples[a, n])
+        y = np.float64(samples[b, n])
+        s = oscillator[0, n]
+        c = oscillator[1, n]
         i2 += y * y
         p += x * y
-        us += x * s[n]
-        uc += x * c[n]
-        is_ += y * s[n]
-        ic += y * c[n]
+        us += x * s
+        uc += x * c
+        is_ += y * s
+        ic += y * c
         u0 += x
         i0 += y
-    out[at + 1] = i2
-    out[at + 2] = p
-    out[at + 3] = us
-    out[at + 4] = uc
-    out[at + 5] = is_
-    out[at + 6] = ic
-    out[at + 7] = u0
-    out[at + 8] = i0
+    out[1] = i2
+    out[2] = p
+    out[3] = us
+    out[4] = uc
+    out[5] = is_
+    out[6] = ic
+    out[7] = u0
+    out[8] = i0
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _sum_squares(u: Any, first: Any, last: Any) -> Any:
+def _sum_squares(samples: Any, phase: Any, first: Any, last: Any) -> Any:
     u2 = 0.0
+    a = np.uint64(phase)
     for n in range(np.uint64(first), np.uint64(last)):
-        x = np.float64(u[n])
+        x = np.float64(samples[a, n])
         u2 += x * x
     return u2
 
@@ -425,25 +435,22 @@ def _sum_squares(u: Any, first: Any, last: Any) -> Any:
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _sum_cross(samples: Any, phases: Any, first: Any, last: Any, out: Any, at: Any) -> Any:
     x12 = x23 = x31 = n2 = m2 = r2 = 0.0
-    count = last - first
+    begin = np.uint64(first)
+    end = np.uint64(last)
     if phases == 3:
-        u1, u2, u3 = samples[0, first:last], samples[1, first:last], samples[2, first:last]
-        i1, i2, i3 = samples[3, first:last], samples[4, first:last], samples[5, first:last]
-        for n in range(count):
-            a = np.float64(u1[n])
-            b = np.float64(u2[n])
-            c = np.float64(u3[n])
-            i = np.float64(i1[n]) + np.float64(i2[n]) + np.float64(i3[n])
+        for n in range(begin, end):
+            a = np.float64(samples[0, n])
+            b = np.float64(samples[1, n])
+            c = np.float64(samples[2, n])
+            i = np.float64(samples[3, n]) + np.float64(samples[4, n]) + np.float64(samples[5, n])
             x12 += a * b
             x23 += b * c
             x31 += c * a
             n2 += i * i
     elif phases == 2:
-        u1, u2 = samples[0, first:last], samples[1, first:last]
-        i1, i2 = samples[2, first:last], samples[3, first:last]
-        for n in range(count):
-            x12 += np.float64(u1[n]) * np.float64(u2[n])
-            i = np.float64(i1[n]) + np.float64(i2[n])
+        for n in range(begin, end):
+            x12 += np.float64(samples[0, n]) * np.float64(samples[1, n])
+            i = np.float64(samples[2, n]) + np.float64(samples[3, n])
             n2 += i * i
     if samples.shape[0] > 2 * phases:
         for n in range(first, last):
@@ -462,41 +469,43 @@ def _sum_cross(samples: Any, phases: Any, first: Any, last: Any, out: Any, at: A
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _lerp_weights(weights: Any, fraction: Any, out: Any) -> Any:
+def _lerp_weights(weights: Any, fraction: Any, work: Any, line: Any) -> Any:
     place = fraction * FRACTIONS
-    row = min(int(place), FRACTIONS - 1)
-    part = place - row
-    for k in range(TAPS):
-        out[k] = weights[row, k] + part * (weights[row + 1, k] - weights[row, k])
+    row = np.uint64(min(int(place), FRACTIONS - 1))
+    part = place - np.float64(row)
+    for k in range(np.uint64(TAPS)):
+        lower = weights[row, k]
+        work[line, k] = lower + part * (weights[row + np.uint64(1), k] - lower)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _edge_squares(u: Any, m: Any, w: Any) -> Any:
+def _edge_squares(samples: Any, phase: Any, m: Any, work: Any, line: Any) -> Any:
     total = 0.0
-    u = u[m - TAPS // 2 : m + TAPS // 2]
-    for k in range(TAPS):
-        x = np.float64(u[k])
-        total += w[k] * x * x
+    a = np.uint64(phase)
+    base = np.uint64(m - TAPS // 2)
+    for k in range(np.uint64(TAPS)):
+        x = np.float64(samples[a, base + k])
+        total += work[line, k] * x * x
     return total
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _edge_all(samples: Any, oscillator: Any, phases: Any, m: Any, w: Any, out: Any) -> Any:
-    """The correction of every product at one boundary."""
-    base = m - TAPS // 2
-    sine = oscillator[0, base : base + TAPS]
-    cosine = oscillator[1, base : base + TAPS]
+def _edge_all(
+    samples: Any, oscillator: Any, phases: Any, m: Any, work: Any, line: Any, out: Any
+) -> Any:
+    """The correction of every product at one boundary, into the second row of `out`."""
+    base = np.uint64(m - TAPS // 2)
     for p in range(phases):
-        u = samples[p, base : base + TAPS]
-        i = samples[phases + p, base : base + TAPS]
         u2 = i2 = pw = us = uc = is_ = ic = u0 = i0 = 0.0
-        for k in range(TAPS):
-            x = np.float64(u[k])
-            y = np.float64(i[k])
-            wx = w[k] * x
-            wy = w[k] * y
-            s = sine[k]
-            c = cosine[k]
+        a = np.uint64(p)
+        b = np.uint64(phases + p)
+        for k in range(np.uint64(TAPS)):
+            x = np.float64(samples[a, base + k])
+            y = np.float64(samples[b, base + k])
+            wx = work[line, k] * x
+            wy = work[line, k] * y
+            s = oscillator[0, base + k]
+            c = oscillator[1, base + k]
             u2 += wx * x
             i2 += wy * y
             pw += wx * y
@@ -507,55 +516,58 @@ def _edge_all(samples: Any, oscillator: Any, phases: Any, m: Any, w: Any, out: A
             u0 += wx
             i0 += wy
         at = 9 * p
-        out[at] = u2
-        out[at + 1] = i2
-        out[at + 2] = pw
-        out[at + 3] = us
-        out[at + 4] = uc
-        out[at + 5] = is_
-        out[at + 6] = ic
-        out[at + 7] = u0
-        out[at + 8] = i0
+        out[1, at] = u2
+        out[1, at + 1] = i2
+        out[1, at + 2] = pw
+        out[1, at + 3] = us
+        out[1, at + 4] = uc
+        out[1, at + 5] = is_
+        out[1, at + 6] = ic
+        out[1, at + 7] = u0
+        out[1, at + 8] = i0
     at = 9 * phases
     for j in range(CROSS_COLUMNS):
-        out[at + j] = 0.0
+        out[1, at + j] = 0.0
     if phases >= 2:
-        _edge_cross(samples, phases, base, w, out, at)
+        _edge_cross(samples, phases, base, work, line, out, at)
     if samples.shape[0] > 2 * phases:
-        for k in range(TAPS):
+        for k in range(np.uint64(TAPS)):
             y = np.float64(samples[2 * phases, base + k])
             i = y
             for p in range(phases):
                 i += np.float64(samples[phases + p, base + k])
-            out[at + 4] += w[k] * y * y
-            out[at + 5] += w[k] * i * i
+            out[1, at + 4] += work[line, k] * y * y
+            out[1, at + 5] += work[line, k] * i * i
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _edge_cross(samples: Any, phases: Any, base: Any, w: Any, out: Any, at: Any) -> Any:
+def _edge_cross(
+    samples: Any, phases: Any, base: Any, work: Any, line: Any, out: Any, at: Any
+) -> Any:
     x12 = x23 = x31 = n2 = 0.0
-    end = base + TAPS
     if phases == 3:
-        u1, u2, u3 = samples[0, base:end], samples[1, base:end], samples[2, base:end]
-        i1, i2, i3 = samples[3, base:end], samples[4, base:end], samples[5, base:end]
-        for k in range(TAPS):
-            a = np.float64(u1[k])
-            b = np.float64(u2[k])
-            c = np.float64(u3[k])
-            i = np.float64(i1[k]) + np.float64(i2[k]) + np.float64(i3[k])
-            x12 += w[k] * a * b
-            x23 += w[k] * b * c
-            x31 += w[k] * c * a
-            n2 += w[k] * i * i
+        for k in range(np.uint64(TAPS)):
+            w = work[line, k]
+            n = base + k
+            a = np.float64(samples[0, n])
+            b = np.float64(samples[1, n])
+            c = np.float64(samples[2, n])
+            i = np.float64(samples[3, n]) + np.float64(samples[4, n]) + np.float64(samples[5, n])
+            x12 += w * a * b
+            x23 += w * b * c
+            x31 += w * c * a
+            n2 += w * i * i
     else:
-        for k in range(TAPS):
-            i = np.float64(samples[2, base + k]) + np.float64(samples[3, base + k])
-            x12 += w[k] * np.float64(samples[0, base + k]) * np.float64(samples[1, base + k])
-            n2 += w[k] * i * i
-    out[at] = x12
-    out[at + 1] = x23
-    out[at + 2] = x31
-    out[at + 3] = n2
+        for k in range(np.uint64(TAPS)):
+            w = work[line, k]
+            n = base + k
+            i = np.float64(samples[2, n]) + np.float64(samples[3, n])
+            x12 += w * np.float64(samples[0, n]) * np.float64(samples[1, n])
+            n2 += w * i * i
+    out[1, at] = x12
+    out[1, at + 1] = x23
+    out[1, at + 2] = x31
+    out[1, at + 3] = n2
 
 
 @njit(cache=True, nogil=True)
@@ -590,56 +602,49 @@ def _sum_row(
     final: Any,
 ) -> Any:
     """One half cycle between times[0] and times[3]; sums[0] holds the correction at its start."""
-    # Rows of the workspace: weights at the inner sixths, at the end, sums of a pair, of the cross.
-    last_w, spans, cross = work[2], work[3], work[4]
-    m = (
-        int(np.floor(times[0] + 0.5)) - base,
-        int(np.floor(times[1] + 0.5)) - base,
-        int(np.floor(times[2] + 0.5)) - base,
-        int(np.floor(times[3] + 0.5)) - base,
-    )
+    # Rows of the workspace: weights at the inner sixths and at the end, sums of a pair.
+    m0 = int(np.floor(times[0] + 0.5)) - base
+    m1 = int(np.floor(times[1] + 0.5)) - base
+    m2 = int(np.floor(times[2] + 0.5)) - base
+    m3 = int(np.floor(times[3] + 0.5)) - base
+    whole = partial_start or final
     if final:
-        _clear(sums[1])
+        for j in range(sums.shape[1]):
+            sums[1, j] = 0.0
     else:
-        _lerp_weights(weights, times[3] + 0.5 - (m[3] + base), last_w)
-        _edge_all(samples, oscillator, phases, m[3], last_w, sums[1])
+        _lerp_weights(weights, times[3] + 0.5 - (m3 + base), work, 2)
+        _edge_all(samples, oscillator, phases, m3, work, 2, sums)
+    if not whole:
+        _lerp_weights(weights, times[1] + 0.5 - (m1 + base), work, 0)
+        _lerp_weights(weights, times[2] + 0.5 - (m2 + base), work, 1)
     row[C_START] = times[0]
     row[C_END] = times[3]
-    whole = partial_start or final
-    if not whole:
-        for j in range(2):
-            _lerp_weights(weights, times[j + 1] + 0.5 - (m[j + 1] + base), work[j])
+    spans = work[3]
     for p in range(phases):
         at = C_PHASES + PHASE_COLUMNS * p
-        _sum_pair(
-            samples[p], samples[phases + p], oscillator[0], oscillator[1], m[0], m[3], spans, 0
-        )
+        _sum_pair(samples, oscillator, p, phases, m0, m3, spans)
         for j in range(1, 9):
             row[at + 2 + j] = dt * (spans[j] + sums[1, 9 * p + j] - sums[0, 9 * p + j])
-        before = sums[0, 9 * p]
+        before, after = sums[0, 9 * p], sums[1, 9 * p]
         if whole:
-            u2 = _sum_squares(samples[p], m[0], m[3])
-            row[at] = dt * (u2 + sums[1, 9 * p] - before)
+            row[at] = dt * (_sum_squares(samples, p, m0, m3) + after - before)
             row[at + 1] = 0.0
             row[at + 2] = 0.0
             continue
-        for j in range(3):
-            if j == 2:
-                after = sums[1, 9 * p]
-            else:
-                after = _edge_squares(samples[p], m[j + 1], work[j])
-            u2 = _sum_squares(samples[p], m[j], m[j + 1])
-            row[at + j] = dt * (u2 + after - before)
-            before = after
-    _sum_cross(samples, phases, m[0], m[3], cross, 0)
+        first = _edge_squares(samples, p, m1, work, 0)
+        second = _edge_squares(samples, p, m2, work, 1)
+        row[at] = dt * (_sum_squares(samples, p, m0, m1) + first - before)
+        row[at + 1] = dt * (_sum_squares(samples, p, m1, m2) + second - first)
+        row[at + 2] = dt * (_sum_squares(samples, p, m2, m3) + after - second)
+    _sum_cross(samples, phases, m0, m3, spans, 0)
     at = C_PHASES + PHASE_COLUMNS * phases
     for j in range(CROSS_COLUMNS):
-        row[at + j] = dt * (cross[j] + sums[1, 9 * phases + j] - sums[0, 9 * phases + j])
+        row[at + j] = dt * (spans[j] + sums[1, 9 * phases + j] - sums[0, 9 * phases + j])
     if phases == 1:
         row[at + 3] = row[C_PHASES + I2]
     for j in range(sums.shape[1]):
         sums[0, j] = sums[1, j]
-    return _flags_between(quality, m[0], m[3]) | (PARTIAL if whole else 0)
+    return _flags_between(quality, m0, m3) | (PARTIAL if whole else 0)
 
 
 @njit(cache=True, nogil=True)
@@ -663,7 +668,7 @@ def _sum_half_cycles(
     base = ints[I_BASE]
     count = ints[I_EDGES]
     times = np.empty(4)
-    work = np.empty((5, TAPS))
+    work = np.empty((4, TAPS))
     done = 0
     n_rows = 0
     ready = ints[I_FILLED] - EDGE_GUARD
