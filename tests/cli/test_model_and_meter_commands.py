@@ -78,7 +78,7 @@ def _start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def reading_of(tmp_path: Path) -> int:
+def reading_of(tmp_path: Path) -> float:
     """Run the meter, read its energy with our own client over its port, stop it in order."""
     with _start(tmp_path) as process:
         assert process.stdout is not None
@@ -87,15 +87,13 @@ def reading_of(tmp_path: Path) -> int:
             text = _until(process.stdout, "Ctrl-C")
             match = re.search(r"reader\s+(dlms://\S+)", text)
             assert match, text
-            done = run("read", match[1], "1-1:1.8.0", "--raw")
+            done = run("read", match[1], "1-1:1.8.0", "--json")
         finally:
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
         assert process.returncode == 0, errors
     assert done.returncode == 0, done.stderr
-    found = re.search(r"(\d+)\s*$", done.stdout.strip())
-    assert found, done.stdout
-    return int(found[1])
+    return float(json.loads(done.stdout)[0]["value"])
 
 
 def test_a_kept_meter_goes_on_after_a_stop(tmp_path: Path) -> None:

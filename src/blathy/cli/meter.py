@@ -16,6 +16,7 @@ import typer
 from blathy.cli.app import CommandError, app
 from blathy.cli.model import model_of
 from blathy.clock import Zone
+from blathy.meter.identity import head_end_keys
 from blathy.meter.keeping import Keeper, StoreKeeper, VolatileKeeper
 from blathy.meter.meter import Meter, new_meter
 from blathy.meter.plan import MeterOptions
@@ -31,6 +32,7 @@ from blathy.transport.errors import MeterError
 from blathy.transport.listener import TcpListener
 from blathy.transport.session import Endpoint
 from blathy.wire.association_events import ServerEvent
+from blathy.wire.security import public_key_of
 from blathy.wire.server import LogicalDevice
 
 meter_app = typer.Typer(help="Run one meter.", no_args_is_help=True)
@@ -39,15 +41,26 @@ app.add_typer(meter_app, name="meter")
 FRAMINGS: Final = {"dlms-tcp": Framing.DETECT, "dlms-hdlc": Framing.HDLC}
 AUTHENTICATIONS: Final = {
     "lls": Mechanism.LLS,
+    "hls2": Mechanism.HLS,
+    "hls3": Mechanism.HLS_MD5,
+    "hls4": Mechanism.HLS_SHA1,
     "hls5": Mechanism.HLS_GMAC,
+    "hls6": Mechanism.HLS_SHA256,
+    "hls7": Mechanism.HLS_ECDSA,
 }
 URL_AUTHENTICATION: Final = {
     Mechanism.NONE: "none",
-    Mechanism.LLS: "lls",
-    Mechanism.HLS_GMAC: "hls5",
+    **{mechanism: name for name, mechanism in AUTHENTICATIONS.items()},
 }
+_WITH_SECRET: Final = frozenset({
+    Mechanism.HLS, Mechanism.HLS_MD5, Mechanism.HLS_SHA1, Mechanism.HLS_SHA256,
+})  # fmt: skip
+_WITH_KEYS: Final = frozenset({Mechanism.HLS_GMAC, Mechanism.HLS_ECDSA})
 HISTORY_STEP_S: Final = 60
-YEAR_2020_S: Final = 1_577_836_800
+YEAR_2026_S: Final = 1_767_225_600
+COUNTER_PER_S: Final = 8
+"""A meter made anew begins its invocation counter by the calendar: above what one with the same
+keys has used, unless that one answered more often than this. Wraps in 2034."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,9 @@ def load_of(text: str, found: Model, seed: int, zone: str) -> IntervalSource:
     return source
 
 
-def _options(found: Model, zone: str, auth: str, period_s: int, layout: str) -> MeterOptions:
+def _options(
+    found: Model, zone: str, auth: str, period_s: int, layout: str, suite: int, *, sn: bool
+) -> MeterOptions:
     mechanisms: tuple[tuple[Level, Mechanism], ...] = ()
     if auth:
         if auth not in AUTHENTICATIONS:
@@ -100,30 +115,58 @@ def _options(found: Model, zone: str, auth: str, period_s: int, layout: str) -> 
             raise CommandError(f"{auth!r} is no way to authenticate; use one of {ways}")
         chosen = AUTHENTICATIONS[auth]
         mechanisms = tuple((a.level, chosen) for a in found.associations)
-    return MeterOptions(zone=zone, mechanisms=mechanisms, period_s=period_s, layout=layout)
+    return MeterOptions(
+        zone=zone, mechanisms=mechanisms, period_s=period_s, layout=layout, suite=suite,
+        short_names=sn,
+    )  # fmt: skip
 
 
-def connection_lines(meter: Meter, places: Sequence[tuple[str, int]]) -> list[str]:
-    """How to connect: an address for every client, with its secrets."""
+def connection_lines(meter: Meter, places: Sequence[tuple[str, int]], seed: str = "") -> list[str]:
+    """How to connect: an address for every client, with its secrets; `seed` is the one that the
+    meter was made from, for the keys of the client of a meter with signatures."""
     lines = [f"system title {meter.identity.system_title.hex()}"]
     for host, port in places:
         for association in meter.model.associations:
             if association.pre_established or association.needs_open_seal:
                 continue
-            lines.append(f"{association.level.value:<12} {_url(meter, association, host, port)}")
+            lines.append(
+                f"{association.level.value:<12} {_url(meter, association, host, port, seed)}"
+            )
     return lines
 
 
-def _url(meter: Meter, association: Association, host: str, port: int) -> str:
+def _url(meter: Meter, association: Association, host: str, port: int, seed: str) -> str:
     mechanism = meter.mechanism_of(association)
     url = (
         f"dlms://{host}:{port}?client={association.client_sap}&auth={URL_AUTHENTICATION[mechanism]}"
     )
     if mechanism is Mechanism.LLS:
         url += f"&password={meter.secret_of(association).decode('ascii', 'replace')}"
-    if mechanism is Mechanism.HLS_GMAC or association.ciphering is Ciphering.REQUIRED:
+    elif mechanism in _WITH_SECRET:
+        url += f"&password=0x{meter.secret_of(association).hex()}"
+    if meter.options.short_names:
+        url += "&sn=1"
+    if meter.identity.suite and mechanism is not Mechanism.NONE:
+        url += _elliptic_keys(meter, seed)
+    if mechanism in _WITH_KEYS or association.ciphering is Ciphering.REQUIRED:
         url += f"&ek={meter.key('unicast').hex()}&ak={meter.key('authentication').hex()}"
     return url
+
+
+def _elliptic_keys(meter: Meter, seed: str) -> str:
+    """Suite, the client's own keys, and those of the meter to check and to agree with."""
+    suite = meter.identity.suite
+    signing, agreement = head_end_keys(seed, suite)
+    return (
+        f"&suite={suite}&signing_key={signing.hex()}&agreement_key={agreement.hex()}"
+        f"&meter_signing_key={public_key_of(meter.key('signing'), suite).hex()}"
+        f"&meter_agreement_key={public_key_of(meter.key('agreement'), suite).hex()}"
+    )
+
+
+def counter_base(now_s: float) -> int:
+    """Where the invocation counters of a meter made at this moment begin."""
+    return max(0, int((now_s - YEAR_2026_S) * COUNTER_PER_S)) & 0x7FFF_FFFF
 
 
 def _keeper(data: Path | None, name: str) -> tuple[Keeper, Store | None]:
@@ -146,7 +189,11 @@ def run_meter(
     data: Annotated[Path | None, typer.Option(help="Directory that keeps the meter.")] = None,
     seed: Annotated[int, typer.Option(help="Decides load, keys and clock drift.")] = 1,
     serial: Annotated[int, typer.Option(help="Serial number, up to 8 digits.")] = 12_345_678,
-    auth: Annotated[str, typer.Option(help="lls or hls5; the model's own way if left out.")] = "",
+    auth: Annotated[
+        str, typer.Option(help="lls, hls2 … hls7; the model's own way if left out.")
+    ] = "",
+    suite: Annotated[int, typer.Option(min=0, max=2, help="Security suite of the keys.")] = 0,
+    sn: Annotated[bool, typer.Option(help="Answer to short names, not to logical ones.")] = False,
     zone: Annotated[str, typer.Option(help="Time zone of the meter.")] = "Europe/Budapest",
     days: Annotated[int, typer.Option(min=0, max=4000, help="Days of history to begin with.")] = 1,
     period: Annotated[int, typer.Option(help="Load profile period in seconds.")] = 0,
@@ -159,13 +206,13 @@ def run_meter(
     if not 0 < serial < 10**8:
         raise CommandError(f"serial number {serial} does not fit; use 1 to 99999999")
     try:
-        options = _options(found, zone, auth, period, layout)
+        options = _options(found, zone, auth, period, layout, suite, sn=sn)
         source = load_of(load, found, seed, zone)
         keeper, store = _keeper(data, f"{found.key}-{serial}")
         start = int(time.time()) // 60 * 60 - days * 86_400
         meter = new_meter(
             found, serial, f"meter/{seed}", start_utc_s=start, entropy=secrets.token_bytes,
-            options=options, keeper=keeper, counter_base=int(time.time()) - YEAR_2020_S,
+            options=options, keeper=keeper, counter_base=counter_base(time.time()),
         )  # fmt: skip
     except (ModelError, ValueError) as error:
         if isinstance(error, StateError):
@@ -176,7 +223,7 @@ def run_meter(
     except StorageError as error:
         raise CommandError(f"nothing can be kept in {data}: {error}") from error
     try:
-        asyncio.run(_serve(meter, source, wishes, outside=outside))
+        asyncio.run(_serve(meter, source, wishes, f"meter/{seed}", outside=outside))
     except MeterError as error:
         raise CommandError(str(error)) from error
     finally:
@@ -186,7 +233,7 @@ def run_meter(
 
 
 async def _serve(
-    meter: Meter, source: IntervalSource, wishes: Sequence[PortWish], *, outside: bool
+    meter: Meter, source: IntervalSource, wishes: Sequence[PortWish], seed: str, *, outside: bool
 ) -> None:
     device = meter.logical_device()
 
@@ -213,7 +260,7 @@ async def _serve(
             listeners.append(listener)
             places.append((wish.host, bound))
         typer.echo(f"{meter.model.name} {meter.identity.serial_text} runs. Connect with:")
-        for line in connection_lines(meter, places):
+        for line in connection_lines(meter, places, seed):
             typer.echo(f"  {line}")
         typer.echo("Ctrl-C ends it.")
         await _live(meter, source, stop)
