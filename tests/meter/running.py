@@ -72,6 +72,7 @@ def served(meter: Meter) -> Iterator[int]:
         return await serve_dlms(
             lambda _endpoint, _server, _physical: device, "127.0.0.1", 0,
             sign_on=lambda _endpoint: sign_on_server(meter),
+            on_event=lambda _endpoint, _device, event: meter.associations_event(event),
         )  # fmt: skip
 
     listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)

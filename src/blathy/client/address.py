@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from blathy.transport.errors import MeterError
 from blathy.wire.acse import Mechanism
-from blathy.wire.security import KeySet, Protection
+from blathy.wire.security import KeyChoice, KeySet, Protection
 from blathy.wire.wrapper import PORT
 
 
@@ -51,6 +51,13 @@ PROTECTION: Final[dict[str, Protection]] = {
     "auth": Protection.AUTHENTICATED,
     "enc": Protection.ENCRYPTED,
     "both": Protection.BOTH,
+    "signed": Protection.BOTH | Protection.SIGNED,
+}
+KEY_CHOICES: Final[dict[str, KeyChoice]] = {
+    "identified": KeyChoice.IDENTIFIED,
+    "wrapped": KeyChoice.WRAPPED,
+    "one-pass": KeyChoice.ONE_PASS,
+    "static": KeyChoice.STATIC,
 }
 
 DEFAULT_CLIENT_TITLE: Final = b"BLY\x00\x00\x00\x00\x01"
@@ -71,6 +78,7 @@ class MeterAddress:
     protection: Protection = Protection.NONE
     dedicated: bool = False
     general: bool = False  # general-glo-ciphering instead of the service-specific one
+    key_choice: KeyChoice | None = None  # general-ciphering, and how it names the key
     short_names: bool = False
     title: bytes = DEFAULT_CLIENT_TITLE
     meter_title: bytes = b""
@@ -111,6 +119,7 @@ class MeterAddress:
             mechanism=Mechanism.NONE,
             protection=Protection.NONE,
             dedicated=False,
+            key_choice=None,
             user_id=None,
         )
 
@@ -147,6 +156,7 @@ def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAd
         protection=options.protection(mechanism, keys),
         dedicated=options.switch("dedicated"),
         general=options.switch("general"),
+        key_choice=options.key_choice(),
         short_names=options.switch("sn"),
         title=options.octets("title", DEFAULT_CLIENT_TITLE, 8),
         meter_title=options.octets("meter_title", b"", 8),
@@ -221,6 +231,12 @@ class _Options:
         if found is None:
             raise AddressError(f"protect={text} is wrong", f"give one of {', '.join(PROTECTION)}")
         return found
+
+    def key_choice(self) -> KeyChoice | None:
+        text = self.take("key").lower()
+        if text and text not in KEY_CHOICES:
+            raise AddressError(f"key={text} is wrong", f"give one of {', '.join(KEY_CHOICES)}")
+        return KEY_CHOICES.get(text)
 
     def secret(self, name: str) -> bytes:
         text = _resolve(name, self.take(name))

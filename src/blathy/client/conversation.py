@@ -39,6 +39,7 @@ from blathy.wire.security import (
     CounterStore,
     Envelope,
     InvocationCounters,
+    KeyChoice,
     Protection,
     SecurityError,
 )
@@ -67,6 +68,8 @@ def config_of(address: MeterAddress) -> ClientConfig:
     envelope = Envelope.GENERAL_GLO if address.general else Envelope.GLO
     if address.dedicated:
         envelope = Envelope.GENERAL_DED if address.general else Envelope.DED
+    if address.key_choice is not None:
+        envelope = Envelope.GENERAL_CIPHERING
     return ClientConfig(
         mechanism=address.mechanism,
         secret=address.password,
@@ -74,6 +77,7 @@ def config_of(address: MeterAddress) -> ClientConfig:
         keys=address.keys if ciphered or address.keys.signing else None,
         protection=address.protection,
         envelope=envelope,
+        key_choice=address.key_choice or KeyChoice.IDENTIFIED,
         dedicated_key=address.dedicated,
         short_names=address.short_names,
         pdu_size=address.pdu_size,

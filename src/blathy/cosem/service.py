@@ -87,6 +87,7 @@ class Requester:
 
     `protected` lists how this very request came: of {"authenticated", "encrypted", "signed"}.
     `max_pdu_size` is the largest APDU the client takes, for models that page their answers.
+    `client_title`: the system title that the client gave, empty where it gave none.
     """
 
     client_sap: int
@@ -94,6 +95,7 @@ class Requester:
     association: Obis
     protected: frozenset[str] = frozenset()
     max_pdu_size: int = 0xFFFF
+    client_title: bytes = b""
 
 
 class ObjectModel(Protocol):

@@ -9,10 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from blathy.meter.certificates import AGREEMENT, SIGNATURE, issue
 from blathy.models.model import Level, Model
+from blathy.wire.security import KEY_OCTETS, new_private_key, public_key_of
+
+HEAD_END_TITLE: Final = b"BLY\x00\x00\x00\x00\x01"
+"""The system title of the client that a new meter of suite 1 or 2 knows by its certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +36,19 @@ class MeterIdentity:
     master_key: bytes = field(repr=False)
     firmware_key: bytes
     """The maker's public key (Ed25519, 32 octets) that firmware images must be signed with."""
+    suite: int = 0
+    signing_key: bytes = field(default=b"", repr=False)
+    agreement_key: bytes = field(default=b"", repr=False)
+    authority: bytes = b""
+    """Public key of the authority whose certificates the meter takes: x and y."""
+    certificates: tuple[bytes, ...] = field(default=(), repr=False)
+    """DER: its own two, and two of the client that it was delivered for."""
 
     def __post_init__(self) -> None:
         assert len(self.system_title) == 8
         assert len(self.ldn) <= 16
         for key in (self.encryption_key, self.authentication_key, self.master_key):
-            assert len(key) in {16, 32}
+            assert len(key) == KEY_OCTETS[self.suite]
 
     def maker_key(self) -> Ed25519PublicKey:
         return Ed25519PublicKey.from_public_bytes(self.firmware_key)
@@ -45,8 +58,9 @@ class MeterIdentity:
         return f"{self.serial:08d}"
 
 
-def _derived(seed: str, what: str, length: int) -> bytes:
-    return hashlib.sha256(f"{seed}/{what}".encode()).digest()[:length]
+def _derived(seed: str, what: str, length: int, *, long: bool = False) -> bytes:
+    digest = hashlib.sha512 if long else hashlib.sha256
+    return digest(f"{seed}/{what}".encode()).digest()[:length]
 
 
 def maker_private_key(model: Model, seed: str) -> Ed25519PrivateKey:
@@ -54,9 +68,27 @@ def maker_private_key(model: Model, seed: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(_derived(seed, f"maker/{model.maker}", 32))
 
 
-def identity_of(model: Model, serial: int, seed: str) -> MeterIdentity:
-    """The identity of a simulated meter: the same for the same model, serial number and seed."""
+def _private_key(seed: str, what: str, suite: int) -> bytes:
+    return new_private_key(suite, lambda count: _derived(seed, what, 64, long=True)[:count])
+
+
+def authority_private_key(model: Model, seed: str, suite: int) -> bytes:
+    """The key that the authority of a simulated maker signs certificates with."""
+    return _private_key(seed, f"authority/{model.maker}/{suite}", suite)
+
+
+def head_end_keys(seed: str, suite: int) -> tuple[bytes, bytes]:
+    """The private keys, for signatures and for key agreement, of the client that simulated meters
+    are delivered for."""
+    signing = _private_key(seed, f"head-end/signing/{suite}", suite)
+    return signing, _private_key(seed, f"head-end/agreement/{suite}", suite)
+
+
+def identity_of(model: Model, serial: int, seed: str, suite: int = 0) -> MeterIdentity:
+    """The identity of a simulated meter: the same for the same model, serial number, seed and
+    security suite."""
     own = f"{seed}/{model.key}/{serial}"
+    size = KEY_OCTETS[suite]
     passwords = {
         association.level: _derived(own, f"password/{association.level.value}", 8)
         .hex()[:8]
@@ -69,12 +101,40 @@ def identity_of(model: Model, serial: int, seed: str) -> MeterIdentity:
         system_title=system_title_of(model, serial),
         passwords=passwords,
         hls_secrets={level: _derived(own, f"hls/{level.value}", 16) for level in passwords},
-        encryption_key=_derived(own, "encryption", 16),
-        authentication_key=_derived(own, "authentication", 16),
-        broadcast_key=_derived(own, "broadcast", 16),
-        master_key=_derived(own, "master", 16),
+        encryption_key=_derived(own, "encryption", size),
+        authentication_key=_derived(own, "authentication", size),
+        broadcast_key=_derived(own, "broadcast", size),
+        master_key=_derived(own, "master", size),
         firmware_key=maker_private_key(model, seed).public_key().public_bytes_raw(),
+        suite=suite,
+        **(_elliptic(model, serial, seed, suite) if suite else {}),
     )
+
+
+def _elliptic(model: Model, serial: int, seed: str, suite: int) -> dict[str, Any]:
+    """Key pairs and certificates as the maker delivers them."""
+    own = f"{seed}/{model.key}/{serial}"
+    title = system_title_of(model, serial)
+    authority = authority_private_key(model, seed, suite)
+    signing = _private_key(own, f"signing/{suite}", suite)
+    agreement = _private_key(own, f"agreement/{suite}", suite)
+    client_signing, client_agreement = head_end_keys(seed, suite)
+    holders = (
+        (title, SIGNATURE, signing),
+        (title, AGREEMENT, agreement),
+        (HEAD_END_TITLE, SIGNATURE, client_signing),
+        (HEAD_END_TITLE, AGREEMENT, client_agreement),
+    )
+    certificates = tuple(
+        issue(holder, kind, public_key_of(private, suite), authority, suite)
+        for holder, kind, private in holders
+    )
+    return {
+        "signing_key": signing,
+        "agreement_key": agreement,
+        "authority": public_key_of(authority, suite),
+        "certificates": certificates,
+    }
 
 
 def system_title_of(model: Model, serial: int) -> bytes:

@@ -18,9 +18,11 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import ClockStatus, CosemDateTime, CosemTimeError
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
+from blathy.meter.certificates import SIGNATURE
 from blathy.meter.control import WATT, ControlView, control_plan, view_of
 from blathy.meter.counters import BASE, MeterCounterStore
 from blathy.meter.face import Face, face_data
+from blathy.meter.guard import MeterGuard
 from blathy.meter.identity import MeterIdentity, identity_of
 from blathy.meter.image_transfer import BLOCK_BYTES, ImageStore
 from blathy.meter.keeping import (
@@ -37,9 +39,18 @@ from blathy.meter.objects import setting_of
 from blathy.meter.plan import MeterOptions, ProfileChoice, chosen_profile, plan_of
 from blathy.meter.pushing import Pusher, PushMessage
 from blathy.meter.schedule import due_scripts
+from blathy.meter.security_setup import OWN_KEYS, PEER_KEYS, client_certificate, peer_key
 from blathy.meter.supply_objects import limiter_number
 from blathy.meter.tree import MeterObjects, tree_of
-from blathy.models.model import Association, Ciphering, Column, Level, Mechanism, Model
+from blathy.models.model import (
+    Association,
+    Ciphering,
+    Column,
+    Level,
+    Mechanism,
+    Model,
+    ModelError,
+)
 from blathy.obis import Obis
 from blathy.quantity import Phase
 from blathy.registers.block import Block, Incident
@@ -52,14 +63,13 @@ from blathy.registers.snapshot import Snapshot
 from blathy.sources.source import IntervalSource
 from blathy.store.store import StorageError
 from blathy.wire.acse import Mechanism as WireMechanism
-from blathy.wire.apdu import LN_CONFORMANCE
+from blathy.wire.apdu import LN_CONFORMANCE, SN_CONFORMANCE
 from blathy.wire.association_events import (
     AuthenticationFailed,
     SecurityViolation,
     ServerEvent,
     Violation,
 )
-from blathy.wire.authentication_guard import FailureThrottle
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.security import (
     Entropy,
@@ -143,7 +153,6 @@ class Meter:
         self.modem = Modem()
         self.outbox = Outbox()
         self.seal_open = False
-        self.client_title = b""
         self.catch_up: Callable[[], None] | None = None
         """Called before a port reads: whoever steps meters lazily brings this one up to now."""
         self.on_event: Callable[[Incident], None] | None = None
@@ -162,12 +171,12 @@ class Meter:
         self.image = ImageStore(self, size)
         self.counter_store = MeterCounterStore(self)
         self.counters = InvocationCounters(self.counter_store)
-        self.guard = FailureThrottle()
+        self.guard = MeterGuard(self)
         self.objects = MeterObjects(self)
         self.face = Face(model)
         self._pusher = Pusher(self)
         self._profiles: dict[int, AssociationProfile] = {}
-        self._entropy = entropy
+        self.entropy = entropy
         self.limits_changed()
         self._renew_profiles()
         self._stage()
@@ -586,8 +595,11 @@ class Meter:
 
     def mechanism_of(self, association: Association) -> Mechanism:
         """How a client of this association proves itself."""
+        usual = association.mechanisms[0]
         ordered = dict(self.options.mechanisms).get(association.level)
-        return ordered if ordered in association.mechanisms else association.mechanisms[0]
+        if ordered is None or usual is Mechanism.NONE or association.needs_open_seal:
+            return usual
+        return usual if ordered is Mechanism.NONE else ordered
 
     @property
     def policy(self) -> SecurityPolicy:
@@ -600,7 +612,8 @@ class Meter:
         self._renew_profiles()
 
     def key(self, name: str) -> bytes:
-        """A key in force: unicast, broadcast, authentication or master."""
+        """A key in force: unicast, broadcast, authentication or master; of suites 1 and 2 also the
+        meter's own private keys, signing and agreement."""
         override = self.settings.get(b"key:" + name.encode())
         if override is not None:
             return override
@@ -610,6 +623,8 @@ class Meter:
             "broadcast": identity.broadcast_key,
             "authentication": identity.authentication_key,
             "master": identity.master_key,
+            "signing": identity.signing_key,
+            "agreement": identity.agreement_key,
         }[name]
 
     def change_keys(self, wrapped: Mapping[str, bytes]) -> None:
@@ -621,8 +636,28 @@ class Meter:
             raise AccessError(ActionResult.OTHER_REASON, "the key does not unwrap") from error
         if any(len(key) != len(master) for key in fresh.values()):
             raise AccessError(ActionResult.OTHER_REASON, "the key has another length")
-        for name, key in fresh.items():
-            self.save_setting(b"key:" + name.encode(), key)
+        self.replace_keys(fresh)
+
+    def replace_keys(self, fresh: Mapping[str, bytes]) -> None:
+        """Put these keys in force: all of them or none."""
+        self.change_security({b"key:" + name.encode(): key for name, key in fresh.items()})
+
+    def change_security(self, changes: Mapping[bytes, bytes]) -> None:
+        """Change settings that protection depends on: in force once durable, else AccessError and
+        all as it was."""
+        before = {key: self.settings.get(key) for key in changes}
+        for key, value in changes.items():
+            self.save_setting(key, value)
+        try:
+            self.flush()
+        except AccessError:
+            for key, old in before.items():
+                if old is None:
+                    self.drop_settings(key)
+                else:
+                    self.save_setting(key, old)
+            self._stage()
+            raise
         self._renew_profiles()
 
     def secret_of(self, association: Association) -> bytes:
@@ -639,12 +674,18 @@ class Meter:
         self._renew_profiles()
 
     def key_set(self) -> KeySet:
+        """The keys in force under the meter's security suite."""
+        suite = self.identity.suite
+        own = {n: self.key(n) for n in OWN_KEYS.values()} if suite else {}
+        peer = {n: peer_key(self, kind) for kind, n in PEER_KEYS.items()} if suite else {}
         return KeySet(
-            0,
+            suite,
             unicast=self.key("unicast"),
             authentication=self.key("authentication"),
             broadcast=self.key("broadcast"),
             master=self.key("master"),
+            **own,
+            **peer,
         )
 
     def _renew_profiles(self) -> None:
@@ -659,18 +700,25 @@ class Meter:
 
     def _profile(self, association: Association, keys: KeySet) -> AssociationProfile:
         public = association.level is Level.PUBLIC
+        short_names = self.options.short_names and not association.pre_established
         policy = SecurityPolicy.NONE if public else self.policy
         if association.ciphering is Ciphering.REQUIRED:
             policy |= SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED
         ciphered = association.ciphering is not Ciphering.NEVER
+        mechanism = self.mechanism_of(association)
+        if mechanism is Mechanism.HLS_ECDSA and not self.identity.suite:
+            raise ModelError("signatures (HLS 7) need security suite 1 or 2")
+        signer = client_certificate(self, SIGNATURE) if mechanism is Mechanism.HLS_ECDSA else None
         return AssociationProfile(
             association.client_sap,
-            WireMechanism(int(self.mechanism_of(association))),
+            WireMechanism(int(mechanism)),
             b"" if public else self.secret_of(association),
             keys if ciphered else None,
             policy if ciphered else SecurityPolicy.NONE,
-            LN_CONFORMANCE,
+            SN_CONFORMANCE if short_names else LN_CONFORMANCE,
             association.obis,
+            short_names=short_names,
+            client_title=b"" if signer is None else signer.title,
             pre_established=association.pre_established,
         )
 
@@ -689,7 +737,7 @@ class Meter:
             self._profiles,
             self.objects,
             self.identity.system_title,
-            self._entropy,
+            self.entropy,
             self.counters,
             pdu_size=pdu_size,
             guard=self.guard,
@@ -743,7 +791,7 @@ def new_meter(
     """A simulated meter: its identity, and its clock's drift where it is not given, follow from
     model, serial number and seed. `counter_base`: where the invocation counters of a new meter
     begin (a meter made anew must not repeat the numbers of one with the same keys)."""
-    identity = identity_of(model, serial, seed)
+    identity = identity_of(model, serial, seed, options.suite if options else 0)
     if drift_ppb is None:
         limit_ppb = model.clock.drift_ppm * 1000
         drawn = int.from_bytes(identity.master_key[:4], "big")

@@ -1,7 +1,6 @@
-"""Associations (class 15), SAP assignment (17), security setup (64), invocation counter.
+"""Associations (class 15), SAP assignment (17), invocation counter.
 
-Keys and passwords are written, never read. A key that does not unwrap under the master key changes
-nothing; a new key holds from the next association on.
+Passwords are written, never read.
 """
 
 from __future__ import annotations
@@ -14,16 +13,12 @@ from blathy.cosem.objectlist import select_objects
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
 from blathy.meter.access import ASSOCIATION_VERSION, CURRENT_ASSOCIATION
 from blathy.meter.objects import (
-    ENUM,
     OS,
     Attribute,
     CosemObject,
-    array_shape,
     constant,
     fits,
-    refused,
     require,
-    structure_shape,
 )
 from blathy.models.model import Association, Ciphering, Facility, Group, Mechanism
 from blathy.obis import Obis
@@ -37,7 +32,6 @@ SERVER_SAP: Final = 1
 DLMS_VERSION: Final = 6
 ASSOCIATED: Final = 2
 PASSWORD_OCTETS: Final = range(8, 65)
-KEY_NAMES: Final = {0: "unicast", 1: "broadcast", 2: "authentication", 3: "master"}
 
 
 def _name(last_arcs: tuple[int, int]) -> Data:
@@ -156,58 +150,6 @@ def sap_object(facility: Facility) -> CosemObject:
 
     return CosemObject(
         17, 0, facility.obis, facility.group, facility.title, (Attribute(saps),), (None,)
-    )
-
-
-def security_object(facility: Facility) -> CosemObject:
-    """Class 64, version 1, suite 0."""
-
-    def policy(meter: Meter) -> bytes:
-        return axdr.encode_enum(int(meter.policy))
-
-    def client_title(meter: Meter) -> bytes:
-        return axdr.encode_octets(meter.client_title)
-
-    def server_title(meter: Meter) -> bytes:
-        return axdr.encode_octets(meter.identity.system_title)
-
-    def activate(meter: Meter, data: Data, _who: Requester) -> bytes:
-        if not fits(data, ENUM):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "the policy is an enum")
-        wanted = int(data.value)
-        if wanted & 0x03 or wanted & 0x90 or (wanted & int(meter.policy)) != int(meter.policy):
-            raise refused("a policy can only be strengthened, and without signatures in suite 0")
-        meter.raise_policy(wanted)
-        meter.record("parameters_changed")
-        return b""
-
-    def transfer(meter: Meter, data: Data, _who: Requester) -> bytes:
-        if not fits(data, array_shape(structure_shape(ENUM, OS))):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "keys come as id and wrapped octets")
-        wrapped = {}
-        for item in data.value:
-            name = KEY_NAMES.get(int(item.value[0].value))
-            if name is None:
-                raise refused("there are the key ids 0 to 3")
-            wrapped[name] = bytes(item.value[1].value)
-        meter.change_keys(wrapped)
-        meter.record("parameters_changed")
-        return b""
-
-    return CosemObject(
-        64,
-        1,
-        facility.obis,
-        facility.group,
-        facility.title,
-        (
-            Attribute(policy),
-            constant(axdr.enum(0)),
-            Attribute(client_title),
-            Attribute(server_title),
-            constant(axdr.array()),
-        ),
-        (activate, transfer, None, None, None, None, None, None),
     )
 
 

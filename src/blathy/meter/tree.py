@@ -37,8 +37,8 @@ from blathy.meter.security_objects import (
     association_object,
     invocation_counter_object,
     sap_object,
-    security_object,
 )
+from blathy.meter.security_setup import security_object
 from blathy.meter.setup_classes import HELD, gsm_diagnostic, held_object
 from blathy.meter.supply_objects import disconnect_object, limiter_object
 from blathy.meter.values import parameter_object, row_object

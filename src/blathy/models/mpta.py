@@ -198,6 +198,9 @@ CODES: Final[dict[str, Codes]] = {
     "profile_cleared": 45,
     "device_error": 46,
     "access_refused": 47,
+    "authentication_failed": 48,
+    "decryption_failed": 49,
+    "replay_detected": 50,
 }
 PLATE: Final = {
     "supply": "100-240 V AC, 50/60 Hz",

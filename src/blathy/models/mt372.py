@@ -127,6 +127,9 @@ CODES: Final[dict[str, Codes]] = {
     "parameters_changed": 0x8051,
     "access_refused": 0x8052,
     "clock_invalid": 0x8053,
+    "authentication_failed": 0x8054,
+    "decryption_failed": 0x8055,
+    "replay_detected": 0x8056,
 }
 
 MT372: Final = Model(

@@ -442,7 +442,7 @@ class ServerAssociation:
             assert profile is not None
             who = Requester(
                 self.client_sap, self._device.server_sap, profile.association,
-                protection_names(protection), self._client_pdu_size,
+                protection_names(protection), self._client_pdu_size, self._client_title,
             )  # fmt: skip
             self._requesters[protection] = who
         return who

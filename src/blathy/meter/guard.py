@@ -1,0 +1,55 @@
+"""Guesses of passwords are slowed down, and stay slow over a restart of the meter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from blathy.clock import Instant
+from blathy.cosem.service import AccessError
+from blathy.wire.authentication_guard import FailureThrottle
+
+if TYPE_CHECKING:
+    from blathy.meter.meter import Meter
+
+_DEBTS: Final = b"guard"
+_RECORD: Final = 12  # client as u32, nanoseconds as u64
+
+
+class MeterGuard:
+    """`wire.server.AuthenticationGuard` on the settings of a meter.
+
+    What a client still owes is written down with every failure, before the answer goes out:
+    pulling the plug does not buy new guesses.
+    """
+
+    __slots__ = ("_meter", "_throttle")
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        raw = meter.settings.get(_DEBTS, b"")
+        records = (raw[at : at + _RECORD] for at in range(0, len(raw), _RECORD))
+        self._throttle = FailureThrottle(
+            {int.from_bytes(r[:4], "big"): int.from_bytes(r[4:], "big") for r in records}
+        )
+
+    def locked(self, client_sap: int, now: Instant) -> bool:
+        """True while this client must wait."""
+        return self._throttle.locked(client_sap, now)
+
+    def failed(self, client_sap: int, now: Instant) -> None:
+        """Count a failure durably; where the store fails it counts all the same."""
+        self._throttle.failed(client_sap, now)
+        debts = self._throttle.debts(now)
+        packed = b"".join(
+            client.to_bytes(4, "big") + debt.to_bytes(8, "big")
+            for client, debt in sorted(debts.items())
+        )
+        self._meter.save_setting(_DEBTS, packed)
+        try:
+            self._meter.flush()
+        except AccessError:
+            self._meter.record("storage_failed")
+
+    def succeeded(self, client_sap: int, now: Instant) -> None:
+        """A success forgives nothing."""
+        self._throttle.succeeded(client_sap, now)
