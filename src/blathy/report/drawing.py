@@ -309,11 +309,13 @@ def _series(drawing: Drawing, one: Series, colour: str, place: Any) -> None:
 def _legend(
     drawing: Drawing, series: Sequence[Series], frame: tuple[float, float, float, float]
 ) -> None:
-    if len(series) < 2:
+    if sum(bool(one.name) for one in series) < 2:
         return
     x = frame[2]
     for index in reversed(range(len(series))):
         one = series[index]
+        if not one.name:
+            continue
         x -= 4.6 * len(one.name) + 22
         colour = one.colour or PALETTE[index % len(PALETTE)]
         drawing.shapes.append(Line(((x, 9.5), (x + 12, 9.5)), colour, 1.8, one.dash))
