@@ -55,7 +55,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def portal_url() -> Iterator[str]:
     """Where the portal of a seeded site is served."""
     if not (STATIC / "index.html").is_file():
@@ -80,8 +80,10 @@ def portal_url() -> Iterator[str]:
         server.wait(timeout=10)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Closed with its module: Playwright keeps an event loop running in the process, and tests of
+    other modules start their own."""
     found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
     expect.set_options(timeout=10_000)
     with sync_playwright() as playwright:
@@ -93,7 +95,7 @@ def browser() -> Iterator[Browser]:
 Opener = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def session_state(browser: Browser, portal_url: str) -> StorageState:
     """The cookie of somebody who has logged in through the portal's own form."""
     context = browser.new_context(base_url=portal_url)

@@ -270,9 +270,15 @@ class SiteDescription:
 
 
 def check_keys_are_not_shared(points: Sequence[PointDescription]) -> None:
-    """Raise DescriptionError where two meters would have the same encryption key."""
+    """Raise DescriptionError where two meters would have the same encryption key.
+
+    A sub-meter that is read through its parent has the parent's.
+    """
     owner: dict[bytes, str] = {}
+    urls = {point.id: point.meter.url for point in points}
     for point in points:
+        if point.parent and urls.get(point.parent) == point.meter.url:
+            continue
         for association in point.meter.associations:
             key = association.encryption_key
             if key and owner.setdefault(key, point.meter.serial) != point.meter.serial:
