@@ -15,6 +15,12 @@ import typer
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.model import model_of
+from blathy.cli.recorded_meter import (
+    RecordedDevice,
+    load_recording,
+    phases_of,
+    serve_recorded,
+)
 from blathy.clock import Zone
 from blathy.meter.identity import head_end_keys
 from blathy.meter.keeping import Keeper, StoreKeeper, VolatileKeeper
@@ -31,6 +37,7 @@ from blathy.transport.dlms_session import Framing, serve_dlms
 from blathy.transport.errors import MeterError
 from blathy.transport.listener import TcpListener
 from blathy.transport.session import Endpoint
+from blathy.wire.acse import Mechanism as WireMechanism
 from blathy.wire.association_events import ServerEvent
 from blathy.wire.security import public_key_of
 from blathy.wire.server import LogicalDevice
@@ -39,6 +46,7 @@ meter_app = typer.Typer(help="Run one meter.", no_args_is_help=True)
 app.add_typer(meter_app, name="meter")
 
 FRAMINGS: Final = {"dlms-tcp": Framing.DETECT, "dlms-hdlc": Framing.HDLC}
+SCHEMES: Final = {"dlms-tcp": "dlms", "dlms-hdlc": "dlms+hdlc"}
 AUTHENTICATIONS: Final = {
     "lls": Mechanism.LLS,
     "hls2": Mechanism.HLS,
@@ -86,8 +94,12 @@ def port_wish(text: str) -> PortWish:
 
 def load_of(text: str, found: Model, seed: int, zone: str) -> IntervalSource:
     """The load behind the meter: a shape (`h0`, `h0:3500`), a constant power or a file."""
+    return load_for(text, len(found.phases), seed, zone)
+
+
+def load_for(text: str, phases: int, seed: int, zone: str) -> IntervalSource:
+    """The same for so many phases."""
     name, _, number = text.partition(":")
-    phases = len(found.phases)
     if (path := Path(text)).exists():
         try:
             return read_power_file(path, phases)
@@ -121,25 +133,26 @@ def _options(
     )  # fmt: skip
 
 
-def connection_lines(meter: Meter, places: Sequence[tuple[str, int]], seed: str = "") -> list[str]:
+def connection_lines(
+    meter: Meter, places: Sequence[tuple[str, int]], seed: str = "", schemes: Sequence[str] = ()
+) -> list[str]:
     """How to connect: an address for every client, with its secrets; `seed` is the one that the
-    meter was made from, for the keys of the client of a meter with signatures."""
+    meter was made from, for the keys of the client of a meter with signatures. `schemes` are those
+    of the places where not all of them are `dlms`."""
     lines = [f"system title {meter.identity.system_title.hex()}"]
-    for host, port in places:
+    for number, (host, port) in enumerate(places):
+        place = f"{schemes[number] if schemes else 'dlms'}://{host}:{port}"
         for association in meter.model.associations:
             if association.pre_established or association.needs_open_seal:
                 continue
-            lines.append(
-                f"{association.level.value:<12} {_url(meter, association, host, port, seed)}"
-            )
+            url = _url(meter, association, place, seed)
+            lines.append(f"{association.level.value:<12} {url}")
     return lines
 
 
-def _url(meter: Meter, association: Association, host: str, port: int, seed: str) -> str:
+def _url(meter: Meter, association: Association, place: str, seed: str) -> str:
     mechanism = meter.mechanism_of(association)
-    url = (
-        f"dlms://{host}:{port}?client={association.client_sap}&auth={URL_AUTHENTICATION[mechanism]}"
-    )
+    url = f"{place}?client={association.client_sap}&auth={URL_AUTHENTICATION[mechanism]}"
     if mechanism is Mechanism.LLS:
         url += f"&password={meter.secret_of(association).decode('ascii', 'replace')}"
     elif mechanism in _WITH_SECRET:
@@ -181,11 +194,18 @@ def _keeper(data: Path | None, name: str) -> tuple[Keeper, Store | None]:
 
 @meter_app.command("run")
 def run_meter(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help="See `blathy model list`.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|FILE", help="See `blathy model list`; or what `blathy clone` wrote."
+        ),
+    ],
     port: Annotated[
         list[str], typer.Option(help="PROTOCOL:HOST:PORT; dlms-tcp or dlms-hdlc. May be repeated.")
     ] = ["dlms-tcp:127.0.0.1:4059"],  # noqa: B006 - typer copies it
-    load: Annotated[str, typer.Option(help="A load shape such as h0:3500, or a CSV file.")] = "h0",
+    load: Annotated[
+        str, typer.Option(help="A load shape such as h0:3500 (a model's is h0), or a CSV file.")
+    ] = "",
     data: Annotated[Path | None, typer.Option(help="Directory that keeps the meter.")] = None,
     seed: Annotated[int, typer.Option(help="Decides load, keys and clock drift.")] = 1,
     serial: Annotated[int, typer.Option(help="Serial number, up to 8 digits.")] = 12_345_678,
@@ -201,13 +221,16 @@ def run_meter(
     outside: Annotated[bool, typer.Option(help="Allow other machines to connect.")] = False,
 ) -> None:
     """Run one meter until Ctrl-C; print how to connect to it."""
-    found = model_of(name)
     wishes = [port_wish(text) for text in port]
+    if Path(name).is_file() or name.endswith(".json"):
+        _run_recorded(Path(name), wishes, load, data, seed, auth, zone, outside=outside)
+        return
+    found = model_of(name)
     if not 0 < serial < 10**8:
         raise CommandError(f"serial number {serial} does not fit; use 1 to 99999999")
     try:
         options = _options(found, zone, auth, period, layout, suite, sn=sn)
-        source = load_of(load, found, seed, zone)
+        source = load_of(load or "h0", found, seed, zone)
         keeper, store = _keeper(data, f"{found.key}-{serial}")
         start = int(time.time()) // 60 * 60 - days * 86_400
         meter = new_meter(
@@ -230,6 +253,27 @@ def run_meter(
         meter.switch_off()
         if store is not None:
             store.close()
+
+
+def _run_recorded(
+    path: Path, wishes: Sequence[PortWish], load: str, data: Path | None, seed: int, auth: str,
+    zone: str, *, outside: bool,
+) -> None:  # fmt: skip
+    """A meter that `blathy clone` has read; without a load its registers stand still."""
+    recorded = load_recording(path)
+    if auth and auth not in AUTHENTICATIONS:
+        ways = ", ".join(AUTHENTICATIONS)
+        raise CommandError(f"{auth!r} is no way to authenticate; use one of {ways}")
+    chosen = WireMechanism(int(AUTHENTICATIONS[auth])) if auth else None
+    source = load_for(load, phases_of(recorded), seed, zone) if load else None
+    ports = [(SCHEMES[w.protocol], w.host, w.port, FRAMINGS[w.protocol]) for w in wishes]
+    try:
+        one = RecordedDevice(recorded, seed, data, chosen)
+        asyncio.run(serve_recorded(one, ports, source, outside=outside))
+    except MeterError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"nothing can be kept in {data}: {error.strerror}") from error
 
 
 async def _serve(
@@ -260,7 +304,7 @@ async def _serve(
             listeners.append(listener)
             places.append((wish.host, bound))
         typer.echo(f"{meter.model.name} {meter.identity.serial_text} runs. Connect with:")
-        for line in connection_lines(meter, places, seed):
+        for line in connection_lines(meter, places, seed, [SCHEMES[w.protocol] for w in wishes]):
             typer.echo(f"  {line}")
         typer.echo("Ctrl-C ends it.")
         await _live(meter, source, stop)
@@ -287,4 +331,4 @@ async def _live(meter: Meter, source: IntervalSource, stop: asyncio.Event) -> No
             continue
 
 
-__all__ = ["connection_lines", "load_of", "port_wish", "run_meter"]
+__all__ = ["connection_lines", "load_for", "load_of", "port_wish", "run_meter"]

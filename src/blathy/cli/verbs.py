@@ -15,6 +15,7 @@ VERBS: Final[dict[str, str]] = {
     "doctor": "blathy.cli.doctor",
     "meter": "blathy.cli.meter",
     "model": "blathy.cli.model",
+    "clone": "blathy.cli.clone",
     "objects": "blathy.cli.objects",
     "profile": "blathy.cli.profile",
     "read": "blathy.cli.read",

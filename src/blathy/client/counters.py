@@ -36,8 +36,8 @@ class FileCounterStore:
     """Counters of any number of meters in one append-only text file.
 
     Every line is `direction name number crc32`. Reserved numbers are synced to the disk before
-    they are given out. Receive floors are written at once without a sync: they survive the end of
-    the process, and a power cut costs at most the last few of them.
+    they are given out, and receive floors before what came is handed on: neither a crash nor a
+    power cut lets a message be taken twice.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -66,14 +66,14 @@ class FileCounterStore:
     def reserve(self, name: str, count: int) -> int:
         """Set numbers aside for ever; durable before it returns."""
         first = self._next.get(name, 1)
-        self._write("s", name, first + count, durable=True)
+        self._write("s", name, first + count)
         self._next[name] = first + count
         return first
 
     def advance(self, name: str, at_least: int) -> None:
         """Continue at `at_least` or above."""
         if at_least > self._next.get(name, 1):
-            self._write("s", name, at_least, durable=True)
+            self._write("s", name, at_least)
             self._next[name] = at_least
 
     def lowest(self, name: str) -> int:
@@ -82,18 +82,26 @@ class FileCounterStore:
     def accept(self, name: str, lowest: int) -> None:
         """Raise the lowest number still acceptable."""
         if lowest > self._lowest.get(name, 0):
-            self._write("r", name, lowest, durable=False)
+            self._write("r", name, lowest)
             self._lowest[name] = lowest
 
-    def _write(self, direction: str, name: str, number: int, *, durable: bool) -> None:
+    def highest_received(self) -> int:
+        """The largest number that has been received under any key."""
+        return max(self._lowest.values(), default=1) - 1
+
+    def knows(self, name: str) -> bool:
+        """Whether a number was ever reserved under this name."""
+        return name in self._next
+
+    def _write(self, direction: str, name: str, number: int) -> None:
+        """Append a line; it is on the disk when this returns."""
         if self._file < 0:
             raise StoreError(f"the counter file {self._path} is closed", "open it again")
         try:
             line = _line(direction, name, number)
             if os.write(self._file, line) != len(line):
                 raise OSError(28, "no space left")
-            if durable:
-                os.fdatasync(self._file)
+            os.fdatasync(self._file)
         except OSError as error:
             # After a failed sync nobody knows what is on the disk: this file is not used again.
             self.close()
@@ -138,6 +146,11 @@ class FileCounterStore:
         os.write(handle, content)
         os.fsync(handle)
         fresh.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         os.close(self._file)
         self._file = handle
         self._lock()

@@ -5,7 +5,8 @@
         energy = await meter.read("1-0:1.8.0")
         profile = await meter.profile("1-0:99.1.0", since=yesterday, until=today)
 
-What a meter type decides (object list, scalers, capture objects) is read once and cached.
+What a meter type decides (object list, scalers) is read once and cached; what each meter may be
+set to (the columns and the period of its profiles) is asked for once a connection.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class Meter:
         self._line = line
         self._entropy = entropy
         self._talk: Conversation | None = None
+        self._checked: set[Obis] = set()  # profiles whose columns this connection has asked for
 
     @classmethod
     def connect(
@@ -151,6 +153,7 @@ class Meter:
             await line.close()
             raise
         self._talk = talk
+        self._checked.clear()
 
     async def close(self) -> None:
         """Release and disconnect; never raises."""
@@ -188,7 +191,8 @@ class Meter:
         address = self.address
         return self._cache.of(self._type_key, address.client, short_names=address.short_names)
 
-    def _agreed(self, bit: Conformance) -> bool:
+    def agreed(self, bit: Conformance) -> bool:
+        """Whether this association has negotiated a service."""
         return bool(self.conversation.association.conformance & int(bit))
 
     # --- attributes as octets
@@ -208,6 +212,10 @@ class Meter:
         except AxdrError as error:
             raise self._garbled(ref, error) from error
 
+    async def read_octets(self, refs: Sequence[AttributeRef]) -> list[bytes | int]:
+        """Attributes as octets, or the data-access-result of each refusal; in order."""
+        return await self._get_all(refs) if refs else []
+
     async def _get_all(self, refs: Sequence[AttributeRef]) -> list[apdu.GetResult]:
         """Results in order: with-list where the meter has agreed to it, else one by one."""
         talk = self.conversation
@@ -215,7 +223,7 @@ class Meter:
             return await self._read_short_names(refs)
         if len(refs) == 1:
             return list(await talk.get(*refs))
-        if not self._agreed(Conformance.MULTIPLE_REFERENCES):
+        if not self.agreed(Conformance.MULTIPLE_REFERENCES):
             return [(await talk.get(ref))[0] for ref in refs]
         room = talk.server_pdu_size - _HEADER_OCTETS
         size = max(1, min(LIST_MAX, room // _ITEM_OCTETS))
@@ -406,7 +414,7 @@ class Meter:
         self, entry: ObjectEntry, number: int, data: bytes
     ) -> Data | None:
         base = (await self._short_names())[entry.class_id, entry.obis]
-        name = method_name(base, entry.class_id, number)
+        name = method_name(base, entry.class_id, number, entry.version)
         if name is None:
             raise Refused(f"{class_name(entry.class_id)} has no known short name for its methods")
         access = apdu.ParameterizedAccess(name, 0, data)
@@ -480,8 +488,10 @@ class Meter:
         return code
 
     async def _learn_profile(self, code: Obis) -> None:
+        """Columns and period are asked for once a connection: meters of one type and firmware
+        may be set to other columns or periods, and be set anew at any time."""
         knowledge = self.knowledge
-        if code in knowledge.captures:
+        if code in self._checked and code in knowledge.captures:
             return
         refs = (AttributeRef(7, code, 3), AttributeRef(7, code, 4))
         captures, period = await self._get_all(refs)
@@ -495,6 +505,7 @@ class Meter:
         except (AxdrError, TypeError, ValueError) as error:
             knowledge.captures.pop(code, None)
             raise self._garbled(refs[0], error) from error
+        self._checked.add(code)
 
     async def _column_units(
         self, captures: Sequence[CaptureObject]
@@ -528,7 +539,7 @@ class Meter:
         if not captures:
             raise Refused(f"profile {code} captures nothing", "set its capture objects first")
         ref = AttributeRef(7, code, 2)
-        selective = self._agreed(
+        selective = self.agreed(
             Conformance.PARAMETERIZED_ACCESS
             if self.address.short_names
             else Conformance.SELECTIVE_ACCESS
