@@ -139,19 +139,20 @@ def test_profile_between_two_moments_as_columns() -> None:
     run(test)
 
 
-def test_type_knowledge_is_read_once() -> None:
+def test_type_knowledge_is_read_once_and_columns_once_a_connection() -> None:
     async def test() -> None:
         model, cache = SmallMeter(), ObjectCache()
         for _ in range(3):
             one = Meter.connect(address("client=16"), line=line(device(model)), cache=cache)
             async with one:
                 await one.read("1-0:1.8.0")
-                await one.profile(PROFILE, START, START + timedelta(hours=1))
+                for _ in range(2):
+                    await one.profile(PROFILE, START, START + timedelta(hours=1))
         attributes = [(ref.class_id, ref.attribute) for ref in model.asked]
         assert attributes.count((15, 2)) == 1
         assert attributes.count((3, 3)) == 1
-        assert attributes.count((7, 3)) == 1
-        assert attributes.count((7, 2)) == 3
+        assert attributes.count((7, 3)) == 3
+        assert attributes.count((7, 2)) == 6
 
     run(test)
 

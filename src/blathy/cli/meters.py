@@ -38,7 +38,8 @@ UrlArgument = Annotated[
         help="dlms://HOST:4059?client=16&auth=none, dlms+hdlc://, dlms+udp:// or serial:///dev/…. "
         "Options: client, server, auth (none lls hls2…hls7), password, ek, ak, suite, protect "
         "(none auth enc both), dedicated, general, sn, physical, address_size, frame, window, "
-        "title, meter_title, pdu, timeout, baud, mode=e, user, ic, source. Secrets may be "
+        "title, meter_title, pdu, timeout, baud, mode=e, user, ic (a counter, or off: do not ask "
+        "the public client for it), source. Secrets may be "
         "@FILE or env:NAME."
     ),
 ]

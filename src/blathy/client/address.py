@@ -91,6 +91,7 @@ class MeterAddress:
     source: str = ""
     user_id: int | None = None
     counter: int = 0  # lowest invocation counter to begin with
+    ask_counter: bool = True  # ask the public client for it before the first contact with a key
     password: bytes = field(default=b"")
     keys: KeySet = field(default_factory=KeySet)
 
@@ -138,6 +139,7 @@ def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAd
             f"{parts.scheme}:// is not known", f"use one of {', '.join(s + '://' for s in SCHEMES)}"
         )
     options = _Options(parts.query, secrets or {})
+    ask_counter = options.ask_counter()
     serial = parts.scheme == "serial"
     host = (parts.netloc + parts.path) if serial else (parts.hostname or "")
     if not host:
@@ -168,6 +170,7 @@ def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAd
         window=options.number("window", 1, 1, 7),
         source=options.take("source"),
         user_id=options.optional("user", 0, 255),
+        ask_counter=ask_counter,
         counter=options.number("ic", 0, 0, 0xFFFF_FFFF),
         password=options.secret("password"),
         keys=keys,
@@ -208,6 +211,13 @@ class _Options:
 
     def switch(self, name: str) -> bool:
         return self.take(name).lower() in {"1", "yes", "true", "on"}
+
+    def ask_counter(self) -> bool:
+        """`ic=off` keeps to our own counter; a number is the counter itself."""
+        if self._values.get("ic", "").strip().lower() != "off":
+            return not self._values.get("ic", "").strip()
+        del self._values["ic"]
+        return False
 
     def mode_e(self) -> bool:
         mode = self.take("mode").lower()

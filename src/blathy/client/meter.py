@@ -21,7 +21,7 @@ from typing import Final, Self
 
 from blathy.client.address import MeterAddress, parse_address
 from blathy.client.cache import PROCESS_CACHE, ObjectCache, TypeKnowledge
-from blathy.client.conversation import Conversation
+from blathy.client.conversation import Conversation, counters_of
 from blathy.client.counters import KeyStore
 from blathy.client.link import link_over, open_line
 from blathy.client.values import ObjectRefused, ProfileReading, Reading, Value, typed_value
@@ -46,18 +46,31 @@ from blathy.cosem.selective import (
 )
 from blathy.cosem.service import AttributeRef, DataAccessResult, MethodRef
 from blathy.obis import Obis
-from blathy.transport.errors import Garbled, MeterError, Refused
+from blathy.transport.errors import Garbled, MeterError, Refused, Untrusted
 from blathy.transport.line import Line
 from blathy.wire import apdu
+from blathy.wire.acse import Mechanism
 from blathy.wire.apdu import Conformance
 from blathy.wire.association_events import EventReport, Notification
-from blathy.wire.security import CounterStore, KeySet
+from blathy.wire.errors import LocalProtocolError
+from blathy.wire.security import (
+    COUNTER_LAST,
+    CounterStore,
+    KeySet,
+    Protection,
+    key_fingerprint,
+)
 from blathy.wire.short_names import ASSOCIATION_SN_BASE, attribute_name, method_name
 
 ASSOCIATION_LN: Final = Obis(0, 0, 40, 0, 0)
 CLOCK: Final = AttributeRef(8, Obis(0, 0, 1, 0, 0), 2)
 LOGICAL_DEVICE_NAME: Final = AttributeRef(1, Obis(0, 0, 42, 0, 0), 2)
+INVOCATION_COUNTERS: Final = tuple(
+    AttributeRef(1, Obis(0, 0, 43, 1, number), 2) for number in range(6)
+)
+"""Where meters show what they have received: makers count keys or clients in value group E."""
 PUBLIC_CLIENT: Final = 16
+PUBLIC_TIMEOUT_S: Final = 5.0
 LIST_MAX: Final = 32  # attributes in one GET with-list
 _ITEM_OCTETS: Final = 12
 _HEADER_OCTETS: Final = 64
@@ -142,6 +155,8 @@ class Meter:
 
     async def open(self) -> None:
         """Connect and associate; every failure is one of the five outcomes."""
+        if self._line is None:
+            await self._follow_public_counter()
         line = self._line or await open_line(self.address)
         try:
             link = link_over(line, self.address)
@@ -154,6 +169,33 @@ class Meter:
             raise
         self._talk = talk
         self._checked.clear()
+
+    async def _follow_public_counter(self) -> None:
+        """Before the first contact with a key: go on above the counter that the meter shows its
+        public client. Upwards only and by a bounded jump, since nothing proves that report."""
+        address = self.address
+        ciphered = address.protection != Protection.NONE or address.mechanism is Mechanism.HLS_GMAC
+        if not (ciphered and address.keys.unicast and address.ask_counter and self._counters):
+            return
+        counters, key_id = counters_of(self._counters), key_fingerprint(address.keys.unicast)
+        if not counters.untouched(address.title, key_id):
+            return
+        line = await open_line(address)
+        public = replace(address.public(), timeout_s=min(address.timeout_s, PUBLIC_TIMEOUT_S))
+        try:
+            async with Meter(public, line=line, cache=ObjectCache()) as asked:
+                found = await asked.read_octets(INVOCATION_COUNTERS)
+        except MeterError:
+            return  # no public client, or none that may: the association itself will tell
+        highest = max((_counter_of(each) for each in found), default=0)
+        if not highest:
+            return
+        try:
+            counters.follow_report(address.title, key_id, highest + 1)
+        except LocalProtocolError as error:
+            raise Untrusted(
+                f"{address.place}: {error}", f"set ic={highest + 1} if you trust this meter"
+            ) from error
 
     async def close(self) -> None:
         """Release and disconnect; never raises."""
@@ -614,6 +656,17 @@ def _what(ref: AttributeRef) -> str:
     except KeyError:
         name = f"attribute {ref.attribute}"
     return f"{ref.obis} {name} ({class_name(ref.class_id)})"
+
+
+def _counter_of(result: apdu.GetResult) -> int:
+    """The number in an answer; 0 where there is none."""
+    if isinstance(result, int):
+        return 0
+    try:
+        value = axdr.decode(result).value
+    except AxdrError:
+        return 0
+    return value if isinstance(value, int) and 0 < value < COUNTER_LAST else 0
 
 
 def _scaler_ref(ref: AttributeRef) -> AttributeRef | None:

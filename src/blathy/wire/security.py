@@ -267,6 +267,14 @@ class InvocationCounters:
         block[0] = number + 1
         return number
 
+    def untouched(self, title: bytes, key_id: str) -> bool:
+        """Whether no number was ever taken for this title and key, also not in an earlier run."""
+        if (title, key_id) in self._blocks:
+            return False
+        first = self._store.reserve(_name("send", title, key_id), self._ahead)
+        self._blocks[title, key_id] = [first, first + self._ahead]
+        return first == 1
+
     def follow_report(
         self, title: bytes, key_id: str, at_least: int, jump_max: int = REPORTED_JUMP_MAX
     ) -> None:
