@@ -21,6 +21,7 @@ from blathy.clock import SECONDS_PER_DAY
 from blathy.fleet.bus import Bus
 from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
+from blathy.meter.readout import sign_on_server
 from blathy.registers.block import Incident
 from blathy.sources.source import IntervalSource
 from blathy.store.store import Batch, Commit, Store
@@ -28,6 +29,7 @@ from blathy.transport.dlms_session import serve_dlms
 from blathy.transport.listener import ANY_LOOPBACK, TcpListener
 from blathy.transport.session import Endpoint
 from blathy.wire.association_events import ServerEvent
+from blathy.wire.iec62056_21 import Iec21Server
 from blathy.wire.server import LogicalDevice
 
 HOT_S: Final = 15.0
@@ -59,6 +61,8 @@ class Running:
     looked_at: float = 0.0
     injected: list[Incident] = field(default_factory=list)
     bus: Bus | None = None
+    daily: Callable[[Meter], None] | None = None
+    """What happens at the end of every day that is caught up (somebody buys credit)."""
 
     @property
     def now(self) -> int:
@@ -116,6 +120,8 @@ class Fleet:
             for one in behind:
                 self._advance(one, min(until_utc_s, one.now + SECONDS_PER_DAY))
                 self._synchronise(one)
+                if one.daily:
+                    one.daily(one.meter)
                 done += 1
                 if progress:
                     progress(min(done, total), total)
@@ -243,7 +249,13 @@ class Fleet:
             if one is not None:
                 one.meter.associations_event(event)
 
-        listener, bound = await serve_dlms(lookup, host, port, knows=knows, on_event=on_event)
+        def sign_on(endpoint: Endpoint) -> Iec21Server | None:
+            one = single or self.by_host.get(endpoint.local_ip)
+            return sign_on_server(one.meter) if one is not None else None
+
+        listener, bound = await serve_dlms(
+            lookup, host, port, knows=knows, on_event=on_event, sign_on=sign_on
+        )
         self._listeners.append(listener)
         for one in meters:
             one.port = bound

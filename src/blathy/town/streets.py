@@ -179,7 +179,7 @@ F4: Final = (
     ),
     TownPoint("Orchard Hill 4", "household", "omnipower", _home(2800, phase_of_single=3)),
     TownPoint(
-        "Orchard Hill 5", "household", "k162m", _home(1700, things=SMALL_HOME), credit_kwh=160.0
+        "Orchard Hill 5", "household", "k162m", _home(1700, things=SMALL_HOME), credit_kwh=24.0
     ),
     TownPoint("Orchard Hill 6", "household", "omnipower", _home(3600, pv_peak_w=3600)),
     TownPoint("Orchard Hill 7, cellar", "farm", "mt372", LoadSpec("l2", 11_000, 3)),

@@ -58,6 +58,9 @@ CONFIGURATION: Final = (
 )
 
 
+UWH_PER_KWH: Final = 10**9
+CREDIT_KEPT_UWH: Final = 10_050_000_000
+"""Just above the warning: a purchase of history ends here, so the next warning is never far."""
 MEDIA: Final = {"water": Medium.WATER, "heat": Medium.HEAT_OUTLET}
 UNIT_OF: Final = {"water": ("m³", -3, "volume", "Volume"), "heat": ("Wh", 3, "energy", "Heat")}
 
@@ -68,15 +71,23 @@ class TownError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TownPlan:
-    """What a town is made from. `begin_utc_s` is the first second of its history."""
+    """What a town is made from. `begin_utc_s` is the first second of its history; `salt` makes the
+    keys of every new town its own, so that no two ever share a key and a counter."""
 
     seed: int
     points: int
     begin_utc_s: int
+    salt: str = ""
 
     def to_json(self) -> str:
         return json.dumps(
-            {"seed": self.seed, "points": self.points, "begin": self.begin_utc_s}, indent=1
+            {
+                "seed": self.seed,
+                "points": self.points,
+                "begin": self.begin_utc_s,
+                "salt": self.salt,
+            },
+            indent=1,
         )
 
 
@@ -89,7 +100,9 @@ def plan_in(data_dir: Path, seed: int, points: int, days: int, now_utc_s: int) -
     if path.exists():
         try:
             kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
-            found = TownPlan(int(kept["seed"]), int(kept["points"]), int(kept["begin"]))
+            found = TownPlan(
+                int(kept["seed"]), int(kept["points"]), int(kept["begin"]), str(kept["salt"])
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise TownError(f"{path} is damaged; use another directory with --data") from error
         if (found.seed, found.points) != (seed, points):
@@ -100,9 +113,10 @@ def plan_in(data_dir: Path, seed: int, points: int, days: int, now_utc_s: int) -
         return found
     zone = Zone(ZONE)
     begin = zone.day_start(zone.day_of(now_utc_s) - timedelta(days=days))
-    made = TownPlan(seed, points, int(begin))
+    made = TownPlan(seed, points, int(begin), secrets.token_hex(8))
     data_dir.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".new")
+    draft.touch(mode=0o600)  # the keys follow from it
     draft.write_text(made.to_json(), "utf-8")
     draft.replace(path)
     return made
@@ -177,17 +191,19 @@ class Town:
         row: TownPoint | None,
     ) -> None:
         model = MODELS[model_key]
+        keys = f"town/{self.plan.seed}/{self.plan.salt}"
         serial = SERIAL_BASE + (feeder + 1) * 1000 + number
         options = MeterOptions(
             zone=ZONE,
             mechanisms=CONFIGURATION,
             overcurrent_ma=model.ratings.i_max_ma * ct_ratio if ct_ratio > 1 else 0,
+            prepayment=bool(row and row.credit_kwh),
         )
         self.places.append(
             Place(
                 f"{FEEDERS[feeder].id.lower()}-{f'{number:02d}' if row else 'head'}",
                 name, kind, feeder, f"127.1.{feeder + 1}.{number}", serial, model,
-                identity_of(model, serial, f"town/{self.plan.seed}"), options, source, row,
+                identity_of(model, serial, keys), options, source, row,
             )
         )  # fmt: skip
 
@@ -212,6 +228,10 @@ class Town:
                 drift_ppb=drift_ppb(place),
             )
             running = fleet.add(place.id, meter, place.source, place.host)
+            if place.plan and place.plan.credit_kwh:
+                if meter.ledger.now == self.plan.begin_utc_s:
+                    meter.add_credit(round(place.plan.credit_kwh * UWH_PER_KWH))
+                running.daily = buy_credit
             sub = place.plan.sub_meter if place.plan else None
             if sub:
                 running.bus = self._bus(place, sub, meter)
@@ -304,6 +324,13 @@ class Town:
                 system_title="",
             ),
         )
+
+
+def buy_credit(meter: Meter) -> None:
+    """People buy a little at a time, when the meter has warned them."""
+    account = meter.control.prepayment
+    if account.enabled and account.balance_uwh < CREDIT_KEPT_UWH:
+        meter.add_credit(CREDIT_KEPT_UWH - account.balance_uwh)
 
 
 def sub_serial(place: Place) -> int:
