@@ -19,7 +19,7 @@ from blathy.meter.keeping import Keeper
 from blathy.meter.meter import Meter, new_meter
 from blathy.meter.plan import MeterOptions
 from blathy.meter.readout import sign_on_server
-from blathy.models import MODELS
+from blathy.models import model as model_named
 from blathy.models.model import Level
 from blathy.obis import Obis
 from blathy.transport.dlms_session import serve_dlms
@@ -44,7 +44,7 @@ def made(
     serial: int = SERIAL,
 ) -> Meter:
     return new_meter(
-        MODELS[model], serial, "test", start_utc_s=start_s, entropy=entropy, options=options,
+        model_named(model), serial, "test", start_utc_s=start_s, entropy=entropy, options=options,
         keeper=keeper, drift_ppb=0,
     )  # fmt: skip
 

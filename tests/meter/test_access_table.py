@@ -17,15 +17,16 @@ from blathy.cosem.service import (
 )
 from blathy.meter.access import ASSOCIATION_VERSION
 from blathy.meter.meter import Meter
-from blathy.models import MODELS
+from blathy.models import LABORATORY, MODELS
 from blathy.models.model import Association, Level
 from blathy.obis import Obis
 from tests.meter.running import fed, get, made, who
 
 CURRENT = Obis.parse("0-0:40.0.0")
+EVERY_MODEL = MODELS | LABORATORY
 CASES = [
     pytest.param(key, association, id=f"{key}-{association.level.value}")
-    for key, table in MODELS.items()
+    for key, table in EVERY_MODEL.items()
     for association in table.associations
 ]
 METERS: dict[str, Meter] = {}
@@ -121,7 +122,7 @@ def test_action_answers_as_the_list_says(key: str, association: Association) -> 
                 assert result is not ActionResult.READ_WRITE_DENIED, (entry.obis, row.index)
 
 
-@pytest.mark.parametrize("key", MODELS)
+@pytest.mark.parametrize("key", EVERY_MODEL)
 def test_objects_have_the_attributes_and_methods_of_their_class(key: str) -> None:
     for item in made(key).tree.objects.values():
         known = interface_class(item.class_id, item.version)
@@ -129,7 +130,7 @@ def test_objects_have_the_attributes_and_methods_of_their_class(key: str) -> Non
         assert len(item.methods) == len(known.methods), (item.obis, item.class_id)
 
 
-@pytest.mark.parametrize("key", MODELS)
+@pytest.mark.parametrize("key", EVERY_MODEL)
 def test_every_attribute_is_of_the_type_its_class_says(key: str) -> None:
     meter = shared(key)
     requester = who(meter)
@@ -142,6 +143,37 @@ def test_every_attribute_is_of_the_type_its_class_says(key: str) -> None:
             wanted = known.attribute(row.index)
             data = axdr.decode(raw)
             assert wanted.type.accepts(data), (entry.class_id, entry.obis, row.index, data)
+
+
+CLASSES_OF_THE_STANDARD = (
+    1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 40,
+    41, 42, 43, 44, 45, 46, 47, 48, 61, 62, 63, 64, 65, 66, 67, 68, 70, 71, 72, 73, 74, 76, 77, 100,
+    111, 112, 113, 115, 116, 122, 123, 124, 151,
+)  # fmt: skip
+"""12, Association SN, is there instead of 15 where short names are: test_short_names."""
+
+
+def test_the_reference_meter_has_an_object_of_every_class() -> None:
+    held = {item.class_id for item in made("reference").tree.objects.values()}
+    assert held >= set(CLASSES_OF_THE_STANDARD)
+
+
+def test_a_value_of_another_type_is_refused_everywhere() -> None:
+    """Whatever may be written takes no compact-array of nothing and changes nothing."""
+    meter = made("reference")
+    requester = who(meter)
+    wrong = axdr.structure(axdr.null(), axdr.bcd(1))
+    for entry in meter.tree.view(Level.MANAGEMENT).list_entries:
+        known = interface_class(entry.class_id, entry.version)
+        for row in entry.attributes:
+            if not row.right & AccessRight.WRITE or known.attribute(row.index).type.accepts(wrong):
+                continue
+            ref = AttributeRef(entry.class_id, entry.obis, row.index)
+            readable = row.right & AccessRight.READ
+            before = meter.objects.get(ref, requester) if readable else b""
+            with pytest.raises(AccessError):
+                meter.objects.set(ref, axdr.encode(wrong), requester)
+            assert not readable or meter.objects.get(ref, requester) == before
 
 
 def test_an_unknown_object_a_wrong_class_and_an_unknown_attribute_are_told_apart() -> None:

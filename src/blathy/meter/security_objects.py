@@ -98,7 +98,7 @@ def association_object(obis: Obis, title: str) -> CosemObject:
     def set_named_secret(meter: Meter, data: Data) -> None:
         require(data, OS)
         association = next(a for a in meter.model.associations if a.obis == obis)
-        _change_secret(meter, association, bytes(data.value))
+        change_secret_of(meter, association, bytes(data.value))
 
     def status(_meter: Meter, who: Requester) -> bytes:
         own = obis == CURRENT_ASSOCIATION or who.association == obis
@@ -107,7 +107,7 @@ def association_object(obis: Obis, title: str) -> CosemObject:
     def change_secret(meter: Meter, data: Data, who: Requester) -> bytes:
         if not fits(data, OS):
             raise AccessError(ActionResult.TYPE_UNMATCHED, "the secret is an octet-string")
-        _change_secret(meter, _association_of(meter, obis, who), bytes(data.value))
+        change_secret_of(meter, _association_of(meter, obis, who), bytes(data.value))
         return b""
 
     current = obis == CURRENT_ASSOCIATION
@@ -131,7 +131,8 @@ def association_object(obis: Obis, title: str) -> CosemObject:
     )
 
 
-def _change_secret(meter: Meter, association: Association, secret: bytes) -> None:
+def change_secret_of(meter: Meter, association: Association, secret: bytes) -> None:
+    """Another password or HLS secret, from the next association on."""
     if len(secret) not in PASSWORD_OCTETS:
         raise AccessError(DataAccessResult.OTHER_REASON, "a secret has 8 to 64 octets")
     mechanism = meter.mechanism_of(association)

@@ -16,6 +16,7 @@ from blathy.cosem.service import (
 )
 from blathy.cosem.service import MethodRef as MethodReference
 from blathy.meter.access import CURRENT_ASSOCIATION, View
+from blathy.meter.browsed_classes import BROWSED, browsed_object
 from blathy.meter.calendar_objects import calendar_object, special_days_object
 from blathy.meter.clock_object import clock_object
 from blathy.meter.image_transfer import image_object
@@ -40,6 +41,7 @@ from blathy.meter.security_objects import (
 )
 from blathy.meter.security_setup import security_object
 from blathy.meter.setup_classes import HELD, gsm_diagnostic, held_object
+from blathy.meter.short_name_objects import association_sn_object, short_names_of
 from blathy.meter.supply_objects import disconnect_object, limiter_object
 from blathy.meter.values import parameter_object, row_object
 from blathy.models.model import Facility, Level, Model
@@ -61,6 +63,7 @@ class ObjectTree:
             key = bytes(item.obis)
             assert key not in self.objects, f"{item.obis} is there twice"
             self.objects[key] = item
+        self.short_names = short_names_of(self.objects.values()) if options.short_names else {}
         self._views: dict[Level, View] = {}
         self._codes = _event_codes(model)
 
@@ -139,11 +142,7 @@ def _objects(model: Model, options: MeterOptions) -> list[CosemObject]:
         items.append(profile_object(model, chosen, chosen.period_s, profiles[profile.key]))
     items += [billing_object(model, b, billings[b.key]) for b in model.billing]
     items += [log_object(model, log) for log in model.logs]
-    items.append(association_object(CURRENT_ASSOCIATION, "current association"))
-    items += [
-        association_object(a.obis, f"association of client {a.client_sap} ({a.level.value})")
-        for a in model.associations
-    ]
+    items += _associations(model, options)
     if model.breaker is not None:
         breaker = model.breaker
         items.append(disconnect_object(breaker.obis, "disconnect control", breaker.modes))
@@ -157,10 +156,23 @@ def _objects(model: Model, options: MeterOptions) -> list[CosemObject]:
     return items
 
 
+def _associations(model: Model, options: MeterOptions) -> list[CosemObject]:
+    if options.short_names:
+        return [association_sn_object()]
+    current = association_object(CURRENT_ASSOCIATION, "current association")
+    named = (
+        association_object(a.obis, f"association of client {a.client_sap} ({a.level.value})")
+        for a in model.associations
+    )
+    return [current, *named]
+
+
 def _facility_object(model: Model, facility: Facility) -> CosemObject | None:
     class_id = facility.class_id
     if class_id in HELD:
         return held_object(facility)
+    if class_id in BROWSED:
+        return browsed_object(facility)
     if class_id == 9:
         wanted = facility.role == "tariff" or bool(scripts_of(model, facility.role))
         return script_object(model, facility) if wanted else None
@@ -212,7 +224,8 @@ class MeterObjects:
         """The tree of the meter has changed."""
         self._views.clear()
 
-    def _view(self, who: Requester) -> View:
+    def view_of(self, who: Requester) -> View:
+        """What this client sees."""
         view = self._views.get(who.client_sap)
         if self._meter.catch_up is not None:
             self._meter.catch_up()
@@ -225,7 +238,7 @@ class MeterObjects:
         return view
 
     def get(self, ref: AttributeRef, who: Requester) -> bytes:
-        entry = self._view(who).entries.get(ref.obis)
+        entry = self.view_of(who).entries.get(ref.obis)
         if entry is None:
             raise AccessError(DataAccessResult.OBJECT_UNDEFINED, f"{ref.obis} is not there")
         item, number = entry.object, ref.attribute
@@ -275,7 +288,7 @@ class MeterObjects:
         return axdr.encode_structure(*parts)
 
     def set(self, ref: AttributeRef, value: bytes, who: Requester) -> None:
-        entry = self._view(who).entries.get(ref.obis)
+        entry = self.view_of(who).entries.get(ref.obis)
         if entry is None:
             raise AccessError(DataAccessResult.OBJECT_UNDEFINED, f"{ref.obis} is not there")
         if entry.object.class_id != ref.class_id:
@@ -297,7 +310,7 @@ class MeterObjects:
 
     def invoke(self, ref: MethodReference, parameters: bytes, who: Requester) -> bytes:
         try:
-            entry = self._view(who).entries.get(ref.obis)
+            entry = self.view_of(who).entries.get(ref.obis)
             if entry is None:
                 raise AccessError(ActionResult.OBJECT_UNDEFINED, f"{ref.obis} is not there")
             if entry.object.class_id != ref.class_id:
@@ -318,9 +331,10 @@ class MeterObjects:
             raise AccessError(_as_action_result(error.result), str(error)) from error
 
     def short_names(self, who: Requester) -> dict[int, tuple[int, Obis]]:
-        """None of the models is read by short names."""
+        """Empty unless the meter was ordered with short names."""
         del who
-        return {}
+        names = self._meter.tree.short_names
+        return {base: (item.class_id, item.obis) for base, item in names.items()}
 
 
 def _as_data_result(result: ActionResult | DataAccessResult) -> DataAccessResult:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final
 
+from blathy.cosem.classes import CLASSES, interface_class
 from blathy.cosem.service import (
     AccessError,
     AttributeRef,
@@ -27,10 +28,13 @@ from blathy.wire.octets import Reader
 
 FIRST_METHOD_OFFSET: Final[dict[int, int]] = {
     3: 0x28, 4: 0x38, 5: 0x48, 6: 0x30, 7: 0x58, 8: 0x60, 9: 0x20, 10: 0x20, 11: 0x10, 12: 0x20,
-    15: 0x60, 17: 0x20, 18: 0x40, 20: 0x50, 40: 0x38, 42: 0x60, 61: 0x28, 64: 0x30, 65: 0x40,
-    66: 0x48, 67: 0x80, 70: 0x20, 72: 0x60, 112: 0x58, 113: 0x68,
+    15: 0x60, 17: 0x20, 18: 0x40, 20: 0x50, 42: 0x60, 61: 0x28, 64: 0x30, 65: 0x40, 66: 0x48,
+    67: 0x80, 70: 0x20, 72: 0x70, 112: 0x58, 113: 0x68,
 }  # fmt: skip
-"""Class -> offset of its method 1; the following methods stand 8 further each."""
+"""Class -> offset of its method 1 in its newest version; the following methods stand 8 further.
+
+Push setup (40) is left out: what is known of it is for version 0, which has fewer attributes.
+"""
 SPAN_MAX: Final = 0x100  # no class has more than 32 attributes and methods together
 ASSOCIATION_SN_BASE: Final = 0xFA00
 REPLY_TO_HLS_NAME: Final = ASSOCIATION_SN_BASE + 0x58
@@ -42,9 +46,17 @@ def attribute_name(base: int, attribute: int) -> int:
     return base + 8 * (attribute - 1)
 
 
-def method_name(base: int, class_id: int, method: int) -> int | None:
-    """The short name of a method; None for a class whose offset is not known."""
+def method_name(base: int, class_id: int, method: int, version: int | None = None) -> int | None:
+    """The short name of a method; None for a class whose offset is not known.
+
+    `version` None: the newest.
+    """
     first = FIRST_METHOD_OFFSET.get(class_id)
+    if version is not None and class_id in CLASSES:
+        known = interface_class(class_id, version)
+        first = known.first_method_offset
+        if first is not None and first < 8 * len(known.attributes):
+            first = None  # that offset is of an older version
     return None if first is None else base + first + 8 * (method - 1)
 
 
