@@ -132,6 +132,8 @@ def _print_table(reading: ProfileReading) -> None:
     names = ", ".join(obis_name(reading.columns[n].capture.obis) for n in shown_columns)
     period = f", every {reading.period_s} s" if reading.period_s else ""
     console().print(f"{len(reading)} rows{period}: {names}")
+    if not len(reading):
+        console().print("No row lies in this time; see what there is without --from and --to.")
 
 
 def _cell(reading: ProfileReading, row: int, number: int, value: Any) -> str:
@@ -200,27 +202,36 @@ def _plot_column(reading: ProfileReading, number: int, column: Column) -> None:
     values = [float(v) for v in reading.scaled(number)]
     obis = column.capture.obis
     counts_up = reading.period_s and obis.d == 8
+    times = reading.times
+    stamps = [int(t) if ok else None for t, ok in zip(times.utc_s, times.valid, strict=True)]
     if counts_up and len(values) > 1:
         values = [b - a for a, b in itertools.pairwise(values)]
-    size = math.ceil(len(values) / PLOT_WIDTH)
-    means = [_mean(values[start : start + size]) for start in range(0, len(values), size)]
-    finite = [value for value in means if math.isfinite(value)]
-    low, high = min(finite, default=0.0), max(finite, default=0.0)
-    low = min(low, 0.0)
+        stamps = stamps[1:]
+    out = console()
     unit = reading.units[number]
     symbol = SYMBOL[unit.unit] if unit is not None else ""
     per = " per interval" if counts_up else ""
-    out = console()
-    out.print(f"{obis} {obis_name(obis)}, {low:g} to {high:g} {symbol}{per}", markup=False)
-    span = high - low
-    if not span:
-        return  # a flat line says nothing that the heading has not said
+    out.print(f"{obis} {obis_name(obis)} [{symbol or '–'}]{per}", markup=False)
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(0.0, *finite, 0.0), max(0.0, *finite, 0.0)
+    labels = [f"{high:.4g}", *[""] * (PLOT_HEIGHT - 2), f"{low:.4g}"]
+    margin = max(map(len, labels))
+    width = max(10, min(PLOT_WIDTH, out.width - margin - 3))
+    size = math.ceil(len(values) / width)
+    means = [_mean(values[start : start + size]) for start in range(0, len(values), size)]
+    span = (high - low) or 1.0
     levels = [
         round((value - low) / span * PLOT_HEIGHT * 8) if math.isfinite(value) else 0
         for value in means
     ]
-    for line in range(PLOT_HEIGHT - 1, -1, -1):
-        out.print("".join(_BARS[min(8, max(0, level - line * 8))] for level in levels))
+    for line, label in zip(range(PLOT_HEIGHT - 1, -1, -1), labels, strict=True):
+        bars = "".join(_BARS[min(8, max(0, level - line * 8))] for level in levels)
+        out.print(f"{label:>{margin}} ┤{bars}", markup=False)
+    known = [stamp for stamp in stamps if stamp is not None]
+    if known:
+        ends = [utc_text(stamp, reading.zone) for stamp in (known[0], known[-1])]
+        gap = max(1, len(means) - sum(map(len, ends)))
+        out.print(f"{'':>{margin}} └{ends[0]}{' ' * gap}{ends[1]}", markup=False)
 
 
 def _mean(values: list[float]) -> float:

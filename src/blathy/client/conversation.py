@@ -36,12 +36,14 @@ from blathy.wire.association_events import (
 from blathy.wire.client import ClientAssociation, ClientConfig
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.security import (
+    COUNTER_LAST,
     CounterStore,
     Envelope,
     InvocationCounters,
     KeyChoice,
     Protection,
     SecurityError,
+    key_fingerprint,
 )
 
 PUSHES_MAX: Final = 256
@@ -95,7 +97,7 @@ _ASSOCIATION_REMEDIES: Final = {
     UserDiagnostic.CALLING_AE_INVOCATION_ID_NOT_RECOGNIZED: "set user= to a user of the meter",
     UserDiagnostic.MECHANISM_NOT_RECOGNISED: "try another auth=, e.g. none, lls or hls5",
     UserDiagnostic.MECHANISM_REQUIRED: "set auth=, e.g. lls or hls5",
-    UserDiagnostic.AUTHENTICATION_FAILURE: "check the password or the keys",
+    UserDiagnostic.AUTHENTICATION_FAILURE: "check the password or the keys ek=, ak=, suite=",
     UserDiagnostic.AUTHENTICATION_REQUIRED: "set auth=, e.g. lls or hls5",
 }
 
@@ -159,8 +161,12 @@ class Conversation:
             self.association = ClientAssociation(config, entropy, shared)
         except (LocalProtocolError, ValueError) as error:
             raise Refused(str(error), "give ek= and ak=") from error
-        if address.counter and config.keys is not None:
-            self.association.follow_counter(address.counter)
+        if address.counter and shared is not None:
+            # Set by hand: however far that is from our own.
+            shared.follow_report(
+                address.title, key_fingerprint(address.keys.unicast), address.counter,
+                jump_max=COUNTER_LAST,
+            )  # fmt: skip
 
     @property
     def place(self) -> str:
@@ -186,7 +192,9 @@ class Conversation:
         try:
             request = self.association.associate()
         except LocalProtocolError as error:
-            raise Refused(str(error), "transfer a new key") from error
+            used_up = "used up" in str(error)
+            remedy = "transfer a new key" if used_up else "give ek= and ak=, or another protect="
+            raise Refused(f"{self.place}: {error}", remedy) from error
         return await self._exchange(request)
 
     async def get(self, *attributes: AttributeRef) -> tuple[apdu.GetResult, ...]:
