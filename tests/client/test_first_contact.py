@@ -73,9 +73,9 @@ def test_a_report_never_lowers_and_ic_off_asks_nobody() -> None:
         model, store = Counting(counter=3), VolatileCounterStore()
         await read(model, store, "&ic=9000")
         assert sent(store) > 9000
-        quiet = VolatileCounterStore()
-        await read(model, quiet, "&ic=off")
-        assert model.shown == 0
+        other, quiet = Counting(), VolatileCounterStore()
+        await read(other, quiet, "&ic=off")
+        assert other.shown == 0
         assert sent(quiet) < 1000
 
     run(test)
