@@ -22,6 +22,7 @@ from blathy.cli.recorded_meter import (
     serve_recorded,
 )
 from blathy.clock import Zone
+from blathy.fleet.push_sender import PushSender
 from blathy.meter.identity import head_end_keys
 from blathy.meter.keeping import Keeper, StoreKeeper, VolatileKeeper
 from blathy.meter.meter import Meter, new_meter
@@ -290,6 +291,7 @@ async def _serve(
     meter.advance(source, int(time.time()) // HISTORY_STEP_S * HISTORY_STEP_S, HISTORY_STEP_S)
     listeners: list[TcpListener] = []
     places: list[tuple[str, int]] = []
+    sender = PushSender(outside=outside)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -307,14 +309,17 @@ async def _serve(
         for line in connection_lines(meter, places, seed, [SCHEMES[w.protocol] for w in wishes]):
             typer.echo(f"  {line}")
         typer.echo("Ctrl-C ends it.")
-        await _live(meter, source, stop)
+        await _live(meter, source, stop, sender)
     finally:
+        await sender.stop()
         for listener in listeners:
             await listener.stop()
 
 
-async def _live(meter: Meter, source: IntervalSource, stop: asyncio.Event) -> None:
-    """Step the meter once a second until it is to stop."""
+async def _live(
+    meter: Meter, source: IntervalSource, stop: asyncio.Event, sender: PushSender
+) -> None:
+    """Step the meter once a second, and send what it pushes, until it is to stop."""
     while not stop.is_set():
         now = int(time.time())
         while (left := now - meter.ledger.now) > 0:
@@ -325,6 +330,7 @@ async def _live(meter: Meter, source: IntervalSource, stop: asyncio.Event) -> No
                 source.block(meter.ledger.now, min(left, to_minute or left) // step_s, step_s)
             )
         meter.commit()
+        sender.collect(meter)
         try:
             await asyncio.wait_for(stop.wait(), 1.0 - time.time() % 1.0)
         except TimeoutError:

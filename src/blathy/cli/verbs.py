@@ -21,6 +21,7 @@ VERBS: Final[dict[str, str]] = {
     "read": "blathy.cli.read",
     "measure": "blathy.cli.measure",
     "en50160": "blathy.cli.en50160",
+    "listen": "blathy.cli.listen",
     "readout": "blathy.cli.readout",
     "record": "blathy.cli.record",
     "replay": "blathy.cli.record",

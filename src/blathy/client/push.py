@@ -491,6 +491,7 @@ class PushSession:
     receiver: PushReceiver
     sink: PushSink
     closing: bool = False
+    datagrams: bool = False
 
     @property
     def stage(self) -> Stage:
@@ -501,7 +502,8 @@ class PushSession:
         return self.receiver.frames
 
     def receive(self, data: bytes, now: Instant) -> None:
-        for push in self.receiver.receive(data, now):
+        take = self.receiver.receive_datagram
+        for push in take(data) if self.datagrams else self.receiver.receive(data, now):
             self.sink(self.endpoint, push)
 
     def data_to_send(self) -> bytes:
@@ -518,11 +520,15 @@ class PushSession:
 
 
 def push_sessions(
-    sink: PushSink, keys: KeysOf = _no_keys, objects: ObjectsOf = _no_objects
+    sink: PushSink,
+    keys: KeysOf = _no_keys,
+    objects: ObjectsOf = _no_objects,
+    *,
+    datagrams: bool = False,
 ) -> SessionFactory:
-    """For a TcpListener: every push that meters send goes to `sink`."""
+    """For a TcpListener, or with `datagrams` for a UdpListener: every push goes to `sink`."""
 
     def make(endpoint: Endpoint, _transmit: Transmit) -> PushSession:
-        return PushSession(endpoint, PushReceiver(keys, objects), sink)
+        return PushSession(endpoint, PushReceiver(keys, objects), sink, datagrams=datagrams)
 
     return make

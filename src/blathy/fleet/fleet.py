@@ -19,6 +19,7 @@ import structlog
 
 from blathy.clock import SECONDS_PER_DAY
 from blathy.fleet.bus import Bus
+from blathy.fleet.push_sender import PushSender
 from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
 from blathy.meter.readout import sign_on_server
@@ -81,6 +82,8 @@ class Fleet:
         self.by_port: dict[int, Running] = {}
         self.commits = 0
         self.storage_error = ""
+        self.pushes = PushSender()
+        self._own_addresses = True
         self._listeners: list[TcpListener] = []
         self._task: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -227,6 +230,7 @@ class Fleet:
         """Serve every meter: on its own address at one port with one socket, or, with
         `separate_ports`, on 127.0.0.1 at `port`, `port` + 1, … in order of their names. Only the
         loopback device."""
+        self._own_addresses = not separate_ports
         if separate_ports:
             for index, one in enumerate(self.running.values()):
                 await self._listen("127.0.0.1", port + index if port else 0, (one,))
@@ -267,6 +271,8 @@ class Fleet:
             if self._writing is None:
                 self.step_until(second)
                 await self.commit()
+            for one in self.running.values():
+                self.pushes.collect(one.meter, one.host if self._own_addresses else "")
             await asyncio.sleep(max(0.02, second + 1.0 - self.now()))
 
     def start(self) -> None:
@@ -280,6 +286,7 @@ class Fleet:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self.pushes.stop()
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
         for one in self.running.values():

@@ -1,4 +1,8 @@
-"""What a push setup (class 40) sends: its object list as one structure, or a maker's own form."""
+"""What a push setup (class 40) sends: its object list as one structure, or a maker's own form.
+
+A message is built from the committed books when it falls due. Its APDUs are made when it is sent,
+so that every attempt has an invocation counter of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
-from blathy.cosem.axdr import Data
+from blathy.cosem.axdr import AxdrError, Data
+from blathy.cosem.cosem_time import CosemDateTime, date_of
 from blathy.cosem.service import AccessError, AttributeRef, Requester
 from blathy.models.model import Level
 from blathy.obis import Obis
+from blathy.wire.push import data_notification
+from blathy.wire.security import SecurityContext
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
@@ -30,6 +37,8 @@ class PushMessage:
     retries: int
     repetition_delay_s: int
     randomisation_s: int
+    windows: tuple[tuple[bytes, bytes], ...] = ()
+    """Beginning and end of each time at which it may go, as date-times; none: at any time."""
 
 
 class Pusher:
@@ -57,6 +66,10 @@ class Pusher:
             int(self._attribute(setup, 6).value),
             int(self._attribute(setup, 7).value),
             int(self._attribute(setup, 5).value),
+            tuple(
+                (bytes(window.value[0].value), bytes(window.value[1].value))
+                for window in self._attribute(setup, 4).value
+            ),
         )
 
     def _body(self, setup: Obis) -> bytes:
@@ -90,3 +103,49 @@ class Pusher:
             parts.append(axdr.encode_octets(obis))
             parts.append(self._value(item.class_id, obis, 2))
         return axdr.encode_structure(*parts)
+
+
+def may_go(meter: Meter, message: PushMessage) -> bool:
+    """Whether the clock of the meter stands in a communication window of the message."""
+    now = meter.clock_utc_s()
+    return not message.windows or any(_holds(meter, *window, now) for window in message.windows)
+
+
+def _holds(meter: Meter, begin: bytes, end: bytes, now: int) -> bool:
+    """From `begin` to `end`; with wildcards in the date on every day that fits, by the clock."""
+    try:
+        first, last = CosemDateTime.of(begin), CosemDateTime.of(end)
+        if 0xFF not in begin[2:4] and 0xFF not in end[2:4] and begin[:2] != b"\xff\xff":
+            return int(first.utc(meter.zone)) <= now < int(last.utc(meter.zone))
+        local = meter.zone.civil(now)
+        wall = bytes((local.hour, local.minute, local.second))
+        fits = date_of(_os(begin[:5])).matches(local.date())
+        return fits and _filled(begin[5:8], 0) <= wall < _filled(end[5:8], 0xFF)
+    except AxdrError:
+        return False
+
+
+def _os(octets: bytes) -> Data:
+    return axdr.octets(octets)
+
+
+def _filled(time: bytes, instead: int) -> bytes:
+    """Hour, minute and second, with what is not specified replaced."""
+    return bytes(instead if octet == 0xFF else octet for octet in time)
+
+
+def push_apdus(meter: Meter, message: PushMessage, long_invoke: int) -> list[bytes]:
+    """The APDUs of one attempt to send, protected as the association of its receiver asks."""
+    profile = meter.logical_device().profiles.get(message.client_sap)
+    keys = None if profile is None else profile.keys
+    policy = meter.policy if profile is None else profile.policy
+    security = None
+    if keys is not None and policy.response:
+        security = SecurityContext(meter.identity.system_title, keys, meter.counters, meter.entropy)
+    return data_notification(
+        message.body,
+        long_invoke=long_invoke,
+        time=meter.clock_raw(),
+        security=security,
+        protection=policy.response if security is not None else 0,
+    )
