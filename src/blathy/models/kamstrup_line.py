@@ -62,6 +62,9 @@ def identity_rows() -> tuple[Row, ...]:
         text("1-1:0.0.1", "serial", "meter number", DataType.U32),
         text("1-1:96.1.1", "type_text", "type number", DataType.TEXT),
         text("1-1:0.2.0", "firmware", "software number and revision", DataType.TEXT),
+        text(
+            "1-1:0.2.8", "software_id", "software identification of the legal part", DataType.TEXT
+        ),
         text("0-0:96.14.0", "active_tariff", "active tariff", group=Group.TARIFF),
         counter(
             "0-1:96.8.0",

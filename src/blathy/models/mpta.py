@@ -63,6 +63,7 @@ IDENTITY_ROWS: Final = (
     text("0-0:42.0.0", "ldn", "logical device name"),
     text("0-0:96.1.0", "serial", "serial number"),
     text("1-0:0.2.0", "firmware", "firmware version"),
+    text("1-0:0.2.8", "software_id", "software identification of the legal part"),
     counter("0-0:96.10.1", "profile_status_load", "record status", DataType.U16),
     counter("0-0:96.7.0", "power_failures", "power failures"),
     counter("0-0:97.97.0", "error_register", "error register", DataType.U32),

@@ -145,6 +145,7 @@ ROWS: Final = (
     text("0-0:42.0.0", "ldn", "logical device name"),
     text("0-0:96.1.0", "serial", "serial number"),
     text("1-0:0.2.0", "firmware", "firmware version"),
+    text("1-0:0.2.8", "software_id", "software identification of the legal part"),
     text("0-0:96.14.0", "active_tariff", "active zone", group=Group.TARIFF),
     counter("1-0:0.1.0", "billing_periods", "reference period counter"),
     counter("0-0:96.7.0", "power_failures", "power failures"),
