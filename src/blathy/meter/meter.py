@@ -61,6 +61,7 @@ from blathy.registers.plan import BookPlan, CalendarPlan
 from blathy.registers.ring import Kept
 from blathy.registers.snapshot import Snapshot
 from blathy.sources.source import IntervalSource
+from blathy.store.identification import short_identification
 from blathy.store.store import StorageError
 from blathy.wire.acse import Mechanism as WireMechanism
 from blathy.wire.apdu import LN_CONFORMANCE, SN_CONFORMANCE
@@ -246,6 +247,7 @@ class Meter:
             "ldn": identity.ldn,
             "serial": identity.serial_text.encode(),
             "firmware": self.model.identity.firmware.encode(),
+            "software_id": short_identification().encode(),
             "type_text": self.model.identity.type_text.encode(),
             "gs1": f"5706567{identity.serial % 10**9:09d}".encode(),
         }
