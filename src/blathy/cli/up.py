@@ -194,6 +194,8 @@ async def _town(settings: Settings, steps: Steps, stop: asyncio.Event) -> AsyncI
                     raise asyncio.CancelledError
 
             await asyncio.to_thread(fleet.catch_up, int(time.time()), progress)
+        with steps.step("measuring engine is made ready"):
+            await asyncio.to_thread(town.warm_up)
         await fleet.serve(settings.dlms_port, separate_ports=settings.separate_ports)
         fleet.start()
         ports = {one.name: one.port for one in fleet.running.values()}

@@ -212,6 +212,12 @@ class Town:
         for head in self._heads:
             head.forget_days()
 
+    def warm_up(self) -> None:
+        """Let the measuring engine compile before the town is live (the first start only)."""
+        for place in self.places:
+            if isinstance(place.source, MeasuredSource):
+                place.source.block(self.plan.begin_utc_s, 3, 1)
+
     # --- the meters -------------------------------------------------------------------------------
 
     def fleet(self, data_dir: Path, now: Callable[[], float]) -> Fleet:
