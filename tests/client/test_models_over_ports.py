@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from blathy.client import Meter, MeterAddress, ObjectCache, Refused, VolatileCounterStore
 from blathy.client.address import parse_address
+from blathy.client.readout import TextMeter
 from blathy.cosem.cosem_time import CosemDateTime
 from blathy.cosem.objectlist import AccessRight
 from blathy.cosem.service import AttributeRef
 from blathy.meter.meter import Meter as Served
+from blathy.meter.readout import sign_on_server
 from blathy.models import MODELS
 from blathy.models.model import Association, Ciphering, Level, Mechanism
 from blathy.quantity import Quantity
-from blathy.transport.dlms_session import DlmsSession, serve_dlms
+from blathy.transport.dlms_session import DlmsSession, Framing, serve_dlms
+from blathy.transport.line import Line
 from blathy.transport.memory import SessionLine
 from blathy.transport.session import Endpoint
 from tests.meter.running import DAY_S, START_S, fed
@@ -72,7 +76,6 @@ def meter(meters: dict[str, Served], name: str) -> Served:
     return meters[name]
 
 
-@pytest.mark.requirement("CC-01")
 @pytest.mark.parametrize("name", sorted(MODELS))
 @pytest.mark.parametrize("scheme", ["dlms", "dlms+hdlc"])
 def test_every_readable_attribute_of_every_model_reads(
@@ -99,7 +102,6 @@ def test_every_readable_attribute_of_every_model_reads(
     run(test)
 
 
-@pytest.mark.requirement("CC-01")
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_load_profiles_agree_with_the_registers(meters: dict[str, Served], name: str) -> None:
     async def test() -> None:
@@ -126,7 +128,7 @@ def test_load_profiles_agree_with_the_registers(meters: dict[str, Served], name:
     run(test)
 
 
-@pytest.mark.requirement("K-12", "OMNI-19", "CC-12")
+@pytest.mark.requirement("K-12")
 @pytest.mark.parametrize("name", ["k382m", "k162m", "omnipower"])
 def test_what_an_encrypting_meter_says_is_not_to_be_seen_on_the_line(
     meters: dict[str, Served], name: str
@@ -200,21 +202,84 @@ def test_32_mt372_answer_on_one_loop() -> None:
     run(test)
 
 
-@pytest.mark.requirement("MT372-12", "ESOX-12")
-@pytest.mark.parametrize("name", ["mt372", "esox"])
-def test_hdlc_and_wrapper_read_the_same(meters: dict[str, Served], name: str) -> None:
+class Head(SessionLine):
+    """An optical head: taking it away leaves the meter's port as it is."""
+
+    async def close(self) -> None:
+        await Line.close(self)
+
+
+@pytest.mark.requirement("MT372-12")
+def test_mt372_speaks_dlms_on_modem_and_loop_and_both_languages_at_its_optical_port(
+    meters: dict[str, Served],
+) -> None:
     async def test() -> None:
-        served = meter(meters, name)
+        served = meter(meters, "mt372")
+        device = served.logical_device()
+        values = []
+        for scheme in ("dlms", "dlms+hdlc"):  # the modem: GPRS, and CSD as an HDLC stream
+            async with connected(served, scheme) as one:
+                values.append(await one.read("1-0:1.8.0"))
+
+        def by_number(_endpoint: Endpoint, sap: int, physical: int | None) -> Any:
+            return device if (sap, physical) == (1, 17) else None
+
+        loop = DlmsSession(ENDPOINT, lambda _: None, by_number, framing=Framing.HDLC)
+        where = replace(address(served, "dlms+hdlc"), physical=17)
+        async with Meter.connect(
+            where, line=SessionLine(loop), cache=ObjectCache(), counters=VolatileCounterStore()
+        ) as one:
+            values.append(await one.read("1-0:1.8.0"))
+
+        optical = DlmsSession(
+            ENDPOINT, lambda _: None, lambda _e, sap, _p: device if sap == 1 else None,
+            sign_on=lambda _endpoint: sign_on_server(served),
+        )  # fmt: skip
+        texts = []
+        for _ in range(2):
+            async with TextMeter.connect("iec62056-21://meter:1", line=Head(optical)) as reader:
+                rows = {row.address: row for row in await reader.readout()}
+                texts.append((rows["1.8.0"].value, rows["1.8.0"].unit))
+            where = replace(address(served, "dlms+hdlc"), mode_e=True)
+            async with Meter.connect(
+                where, line=Head(optical), cache=ObjectCache(), counters=VolatileCounterStore()
+            ) as one:
+                assert optical.speed is not None
+                assert optical.speed[1] is False  # eight bits: HDLC after the hand-over
+                values.append(await one.read("1-0:1.8.0"))
+        energy = values[0]
+        assert isinstance(energy, Quantity)
+        assert values == [energy] * 5
+        assert texts == [texts[0]] * 2
+        assert texts[0][1] == "kWh"
+        assert float(texts[0][0]) == pytest.approx(float(energy) / 1000, abs=0.001)
+
+    run(test)
+
+
+@pytest.mark.requirement("ESOX-12")
+def test_esox_is_read_with_dlms_and_with_iec_62056_21(meters: dict[str, Served]) -> None:
+    async def test() -> None:
+        served = meter(meters, "esox")
         values = []
         for scheme in ("dlms", "dlms+hdlc"):
             async with connected(served, scheme) as one:
                 values.append([await one.read("1-0:1.8.0"), len(await one.objects())])
         assert values[0] == values[1]
+        optical = DlmsSession(
+            ENDPOINT, lambda _: None, lambda _e, _s, _p: None,
+            sign_on=lambda _endpoint: sign_on_server(served),
+        )  # fmt: skip
+        async with TextMeter.connect("iec62056-21://meter:1", line=Head(optical)) as reader:
+            rows = {row.address: row for row in await reader.readout()}
+        energy = values[0][0]
+        assert isinstance(energy, Quantity)
+        assert rows["1.8.0"].unit == "kWh"
+        assert float(rows["1.8.0"].value) == pytest.approx(float(energy) / 1000, abs=0.01)
 
     run(test)
 
 
-@pytest.mark.requirement("CC-11")
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_the_clock_is_set_from_afar(name: str) -> None:
     async def test() -> None:
