@@ -14,19 +14,23 @@ from sqlalchemy import Connection
 
 from blathy.clock import Zone, iso_utc
 from blathy.headend.collection.collector import Collector
+from blathy.headend.collection.rendering import lcd_text
 from blathy.headend.inventory.registry import Channel, MeterStanding, Point
 from blathy.headend.operations.events import EventFilter, Events
 from blathy.headend.operations.jobs import Jobs
-from blathy.headend.readings.calendar import slot_floor, slots_in_day
+from blathy.headend.readings.calendar import DAY_S, slot_floor, slots_in_day
 from blathy.headend.readings.series import ProfileAnswer, read_profile, received_by_day
 from blathy.headend.schema import channel as channel_table
-from blathy.headend.schema import reading_slot
+from blathy.headend.schema import reading_slot, register_snapshot
+from blathy.models import MODELS
+from blathy.quantity import SYMBOL
 
 SLOW_S: Final = 30.0
 """How long sums over stored readings are kept before they are computed again."""
 POWER_STALE_S: Final = 180
 """A power older than this is no power now."""
 COMPLETENESS_DAYS: Final = 30
+UNITS: Final = {symbol: unit for unit, symbol in SYMBOL.items()}
 LATE_S: Final = 1800
 """A reading is not late before this long after the end of its slot."""
 
@@ -44,6 +48,14 @@ class Completeness:
     @property
     def ratio(self) -> float:
         return self.received / self.expected if self.expected else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Today:
+    """What the readings of today say, by point."""
+
+    energy_wh: dict[str, float]
+    registers: dict[str, dict[str, str]]
 
 
 class _Kept:
@@ -76,6 +88,7 @@ class Situation:
         self._events = events
         self._jobs = jobs
         self._now = now
+        self._registers: dict[str, dict[str, str]] = {}
         self._energy = _Kept(self._energy_today, SLOW_S)
         self._complete = _Kept(self._count, SLOW_S)
         self._alarms = _Kept(self._count_alarms, 5.0)
@@ -91,8 +104,13 @@ class Situation:
 
     async def energy_today_wh(self) -> dict[str, float]:
         """Point id -> imported energy since local midnight."""
-        found: dict[str, float] = await self._energy.get()
-        return found
+        found: _Today = await self._energy.get()
+        return found.energy_wh
+
+    async def registers(self) -> dict[str, dict[str, str]]:
+        """Point id -> its main register as last read, digit for digit as the LCD shows it."""
+        found: _Today = await self._energy.get()
+        return found.registers
 
     async def completeness(self) -> Completeness:
         found: Completeness = await self._complete.get()
@@ -105,26 +123,37 @@ class Situation:
     async def _count_alarms(self) -> dict[str, int]:
         return await self._events.open_alarms(int(self._now()))
 
-    async def _energy_today(self) -> dict[str, float]:
+    async def _energy_today(self) -> _Today:
         now = int(self._now())
         wanted = [
             (point, channel)
             for point in self._inventory.points.values()
-            if (channel := import_channel(point)) is not None
+            if (channel := main_channel(point)) is not None
         ]
 
-        def query(connection: Connection) -> dict[str, float]:
-            found = {}
+        def query(connection: Connection) -> _Today:
+            found = _Today({}, dict(self._registers))
             for point, channel in wanted:
-                start = point.zone.day_start(point.zone.day_of(now))
-                if now - start < channel.step_s:
+                start = int(point.zone.day_start(point.zone.day_of(now)))
+                # before the first slot of a day is over, yesterday's last register is the newest
+                begin = start if point.id in found.registers else start - DAY_S
+                if now - begin < channel.step_s:
                     continue
-                day = read_profile(connection, channel, point.zone, start, now, "day")
-                if day.total is not None:
-                    found[point.id] = scaled(channel, day.total)
+                days = read_profile(connection, channel, point.zone, begin, now, "day")
+                today = days.buckets[-1] if days.buckets else None
+                if today is not None and today.start >= start and today.value is not None:
+                    found.energy_wh[point.id] = scaled(channel, today.value)
+                kept = _last_register(connection, point, channel, days)
+                if kept is not None:
+                    found.registers[point.id] = _register_json(point, channel, *kept)
             return found
 
-        return await self._database.read(query)
+        answer = await self._database.read(query)
+        self._registers = answer.registers
+        energies = {point.id for point, channel in wanted if channel is import_channel(point)}
+        return _Today(
+            {key: wh for key, wh in answer.energy_wh.items() if key in energies}, answer.registers
+        )
 
     async def _count(self) -> Completeness:
         now = int(self._now())
@@ -174,6 +203,7 @@ class Situation:
     async def point_row(self, point: Point) -> dict[str, Any]:
         """A row of the list of points."""
         energy, alarms = await self.energy_today_wh(), await self.alarms()
+        registers = await self.registers()
         ratio = (await self.completeness()).by_point.get(point.id)
         meter, state = point.meter, point.meter.state
         facts = self._collector.driver.facts(meter)
@@ -193,6 +223,7 @@ class Situation:
             "last_error": self.last_error(point),
             "power_w": _rounded(self.power_w(point)),
             "energy_today_wh": energy.get(point.id),
+            "register": registers.get(point.id),
             "alarms": alarms.get(point.id, 0),
             "completeness": None if ratio is None else round(ratio, 4),
         }
@@ -332,6 +363,41 @@ def import_channel(point: Point) -> Channel | None:
         ),
         None,
     )
+
+
+def main_channel(point: Point) -> Channel | None:
+    """The channel of a point's main register: imported energy, or what its medium counts."""
+    counted = (c for c in point.meter.channels if c.cumulative and c.adds_up)
+    return import_channel(point) or next(counted, None)
+
+
+def _last_register(
+    connection: Connection, point: Point, channel: Channel, days: ProfileAnswer
+) -> tuple[int, int] | None:
+    """Mantissa and scaler of the newest register: of the load profile, or as read by itself
+    where the profile holds advances."""
+    if days.last_register is not None:
+        return days.last_register, channel.scaler
+    table = register_snapshot
+    row = connection.execute(
+        sa.select(table.c.mantissa, table.c.scaler)
+        .where(table.c.meter_id == point.meter.id, table.c.obis.in_(_register_codes(channel)))
+        .order_by(table.c.at.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else (row.mantissa, row.scaler)
+
+
+def _register_codes(channel: Channel) -> tuple[str, ...]:
+    """The channel's own code and that of its total register: D = 8, E = 0 (IEC 62056-6-1)."""
+    medium, _, rest = channel.obis.partition(":")
+    return channel.obis, f"{medium}:{rest.split('.')[0]}.8.0"
+
+
+def _register_json(point: Point, channel: Channel, mantissa: int, scaler: int) -> dict[str, str]:
+    model = MODELS.get(point.meter.model) if point.medium == "electricity" else None
+    text, unit, _ = lcd_text(model, mantissa, scaler, UNITS[channel.unit])
+    return {"value": text, "unit": unit}
 
 
 def scaled(channel: Channel, value: int) -> float:

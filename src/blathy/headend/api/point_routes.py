@@ -164,7 +164,15 @@ def display_json(at: int, shown: DisplayState) -> dict[str, Any]:
         "digits": shown.digits,
         "decimals": shown.decimals,
         "annunciators": [{"id": s.id, "label": s.label, "on": s.on} for s in shown.annunciators],
-        "leds": [{"id": s.id, "label": s.label, "state": s.state} for s in shown.leds],
+        "leds": [
+            {
+                "id": s.id,
+                "label": s.label,
+                "state": s.state,
+                "imp_per_kwh": s.imp_per_kwh or None,
+            }
+            for s in shown.leds
+        ],
         "buttons": [{"id": key, "label": label} for key, label in shown.buttons],
         "list": {
             "name": shown.list_name, "index": shown.list_index, "length": shown.list_length,

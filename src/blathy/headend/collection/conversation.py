@@ -116,6 +116,8 @@ class Light:
     id: str
     label: str
     state: str
+    imp_per_kwh: int = 0
+    """The meter constant where the light gives active energy; 0 where it is not that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class DisplayState:
     buttons: Sequence[tuple[str, str]]
     list_name: str
     list_index: int
+    """Of the item shown, from 1; 0 when the list is empty."""
     list_length: int
 
 

@@ -50,7 +50,7 @@ from blathy.headend.collection.conversation import (
     RegisterValue,
     Sign,
 )
-from blathy.headend.collection.rendering import lcd_text, render_display
+from blathy.headend.collection.rendering import constant_of, lcd_text, render_display
 from blathy.headend.inventory.registry import Channel, Meter, Secrets
 from blathy.models import MODELS, Model
 from blathy.models.model import EventLog, Row
@@ -418,7 +418,10 @@ class DlmsConversation:
             digits=digits,
             decimals=int(decimals),
             annunciators=[Sign(str(k), str(label), bool(on)) for k, label, on in symbols],
-            leds=[Light(str(k), str(label), str(state)) for k, label, state in lights],
+            leds=[
+                Light(str(k), str(label), str(state), constant_of(self._model, str(k)))
+                for k, label, state in lights
+            ],
             buttons=[(str(key), str(label)) for key, label, _ in buttons],
             list_name=str(mode),
             list_index=int(index),

@@ -39,13 +39,20 @@ def _format(model: Model | None, unit: Unit, scaler: int) -> tuple[int, int]:
     return before, after
 
 
+def constant_of(model: Model | None, key: str) -> int:
+    """Pulses per kWh of a light that follows active energy; 0 for any other."""
+    leds = model.leds if model is not None else ()
+    led = next((led for led in leds if led.key == key), None)
+    return led.imp_per_kwh if led is not None and led.follows == "energy" else 0
+
+
 def render_display(
     model: Model | None, registers: Sequence[RegisterValue], now_s: int
 ) -> DisplayState:
     """The LCD of a meter that has no display object: its registers in turn."""
     scroll_s = model.display.scroll_s if model is not None and model.display is not None else 8
-    index = now_s // max(1, scroll_s) % len(registers) if registers else 0
-    shown = registers[index] if registers else None
+    index = now_s // max(1, scroll_s) % len(registers) + 1 if registers else 0
+    shown = registers[index - 1] if registers else None
     signs = model.display.annunciators if model is not None and model.display is not None else ()
     text = shown.text if shown is not None else ""
     return DisplayState(
@@ -56,7 +63,10 @@ def render_display(
         digits=shown.digits if shown is not None else 0,
         decimals=len(text.partition(".")[2]),
         annunciators=[Sign(name, name, on=False) for name in signs],
-        leds=[Light(led.key, led.label, "unknown") for led in (model.leds if model else ())],
+        leds=[
+            Light(led.key, led.label, "unknown", constant_of(model, led.key))
+            for led in (model.leds if model else ())
+        ],
         buttons=(),
         list_name="registers",
         list_index=index,
