@@ -58,8 +58,10 @@ class RequirementRecorder:
 
     def __init__(self) -> None:
         self.proofs: dict[str, dict[str, str]] = defaultdict(dict)
+        self.ran: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.ran.add(report.nodeid)
         for name, value in report.user_properties:
             if name != "requirement":
                 continue
@@ -79,6 +81,18 @@ class RequirementRecorder:
                 pass  # a run that was killed while it wrote; this one starts the table anew
         for name, tests in self.proofs.items():
             before.setdefault(name, {}).update(tests)
+        # A test that ran and no longer carries a mark proves that promise no more.
+        before = {
+            name: kept
+            for name, tests in before.items()
+            if (
+                kept := {
+                    test: outcome
+                    for test, outcome in tests.items()
+                    if test not in self.ran or test in self.proofs.get(name, {})
+                }
+            )
+        }
         fresh = target.with_suffix(f".{os.getpid()}.tmp")
         fresh.write_text(json.dumps(before, indent=1, sort_keys=True))
         fresh.replace(target)  # several runs may end at the same time

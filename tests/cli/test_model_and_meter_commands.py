@@ -29,7 +29,6 @@ def test_the_list_names_every_model() -> None:
     assert [row["key"] for row in json.loads(done.stdout)] == list(MODELS)
 
 
-@pytest.mark.requirement("MT372-20", "K-16")
 def test_a_model_shows_its_name_plate_and_what_is_assumed() -> None:
     done = run("model", "show", "mt372")
     assert done.returncode == 0, done.stderr

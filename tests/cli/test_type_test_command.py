@@ -32,7 +32,6 @@ def test_every_class_of_the_data_sheets_is_kept(model: str, classes: str) -> Non
     assert len(points) > 30
 
 
-@pytest.mark.requirement("MPTA-16")
 def test_a_poor_sensor_that_nobody_adjusted_breaks_the_limits(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     done = blathy(

@@ -201,7 +201,6 @@ def prepaid(mode: int = 5, **changes: object) -> Controller:
     return made(ControlPlan(BreakerPlan(mode), prepayment=PrepaymentPlan(**(table | changes))))  # type: ignore[arg-type]
 
 
-@pytest.mark.requirement("K-11")
 def test_the_breaker_opens_when_the_bought_energy_is_used_up() -> None:
     controller = prepaid()
     controller.add_credit(2 * KWH, "shop")
@@ -274,7 +273,6 @@ def switchings(happened: tuple[Incident, ...]) -> list[tuple[str, int]]:
     return [(i.name, i.at_utc_s - UTC_2026) for i in happened if i.name in relay]
 
 
-@pytest.mark.requirement("MPTA-18")
 def test_a_relay_follows_the_rate_and_the_clock() -> None:
     rules = ((RateIs(frozenset({2})),), (Window(12 * 3600, 13 * 3600),))
     controller = made(ControlPlan(relays=(RelayPlan("boiler", rules),)))

@@ -238,7 +238,7 @@ class FakeConversation:
             3,
             [Sign(name, name, name in on) for name in labels],
             [
-                Light("pulse", "1000 imp/kWh", "pulsing" if abs(p) > 20 else "lit"),
+                Light("pulse", "1000 imp/kWh", "pulsing" if abs(p) > 20 else "lit", 1000),
                 Light("breaker", "Supply", "lit" if m.connected else "dark"),
             ],
             [("scroll", "Scroll"), ("reset", "Reset")],

@@ -28,7 +28,6 @@ async def collected(one: Centre) -> None:
         await one.head.collector.attempt(point, "live")
 
 
-@pytest.mark.requirement("CC-03", "CC-06")
 def test_overview_and_points(centre: Callable[..., Centre]) -> None:
     one = centre(days=31)
 

@@ -31,7 +31,6 @@ async def command(client: Any, point: str, name: str, **more: Any) -> Any:
     return await client.post(f"/api/v1/points/{point}/commands", json=body)
 
 
-@pytest.mark.requirement("CC-08")
 def test_disconnect_in_two_steps_with_read_back(centre: Callable[..., Centre]) -> None:
     one = centre()
 

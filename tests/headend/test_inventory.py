@@ -51,7 +51,6 @@ authentication_key = "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF"
 """
 
 
-@pytest.mark.requirement("CC-04")
 def test_a_site_from_toml(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text(TOML)

@@ -87,7 +87,7 @@ async def check_energy(head: HeadEnd, town: Running, point: Point) -> None:
     assert abs(counted - delivered) <= 2 * resolution + peak_w * 20 * 10**6 // 3600
 
 
-@pytest.mark.requirement("CC-01", "CC-03", "CC-10", "CC-11", "CC-12")
+@pytest.mark.requirement("CC-03", "CC-10", "CC-11")
 def test_the_town_is_read_over_its_ports(tmp_path: Path) -> None:
     async def work() -> None:
         async with running_town(tmp_path / "town", 24) as town:

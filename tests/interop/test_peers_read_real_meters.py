@@ -16,7 +16,7 @@ from tests.meter.running import served
 pytestmark = [
     pytest.mark.interop,
     pytest.mark.timeout(90),
-    pytest.mark.requirement("K-17", "OMNI-19", "ESOX-12", "CC-02"),
+    pytest.mark.requirement("K-17"),
 ]
 ENERGY_WH = 3 * 1200 * 24
 ALL = ["clock", "register", "objects", "range", "entry", "set", "action", "list"]

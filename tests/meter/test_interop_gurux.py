@@ -11,7 +11,7 @@ from blathy.models import MODELS
 from blathy.models.model import Level, Mechanism
 from tests.meter.running import fed, gurux, served
 
-pytestmark = [pytest.mark.interop, pytest.mark.requirement("K-17", "OMNI-19", "ESOX-12")]
+pytestmark = [pytest.mark.interop, pytest.mark.requirement("K-17")]
 BY_GURUX_ITSELF = {(28, 7)}
 """Auto answer is read as version 0 by gurux-dlms 1.0.203 whatever the object list says."""
 

@@ -96,7 +96,7 @@ def test_maximum_demand_with_its_time_and_its_reset(key: str) -> None:
         assert number(port.read("1-0:1.2.0")) == 3600
 
 
-@pytest.mark.requirement("K-15", "ESOX-07", "MT372-05")
+@pytest.mark.requirement("K-15")
 @pytest.mark.parametrize(("key", "rates"), [("k382m", 8), ("k162m", 8), ("esox", 6), ("mt372", 4)])
 def test_every_rate_counts_when_an_uploaded_calendar_says_so(key: str, rates: int) -> None:
     meter = made(key)
@@ -209,7 +209,7 @@ def test_a_logger_takes_as_many_values_of_choice_as_promised(
 # --- logs -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("MT372-08", "MT372-15")
+@pytest.mark.requirement("MT372-08")
 def test_mt372_log_book_keeps_exactly_128_events() -> None:
     opened = tuple(
         Incident(START_S + 10 * n, "terminal_cover_opened" if n % 2 else "main_cover_opened")
@@ -293,7 +293,7 @@ def test_esox_records_up_to_fifty_values_at_the_end_of_a_period() -> None:
 # --- supply ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("OMNI-06", "K-04")
+@pytest.mark.requirement("K-04")
 @pytest.mark.parametrize("key", ["omnipower", "k162m", "k382m"])
 def test_supply_is_cut_and_released_from_afar_and_closed_at_the_button(key: str) -> None:
     meter = fed(key, 1)
@@ -312,7 +312,7 @@ def test_supply_is_cut_and_released_from_afar_and_closed_at_the_button(key: str)
         assert number(port.read("1-1:1.8.0")) > before
 
 
-@pytest.mark.requirement("OMNI-07", "K-11")
+@pytest.mark.requirement("OMNI-07")
 @pytest.mark.parametrize("key", ["omnipower", "k382m"])
 def test_bought_energy_runs_out_and_is_bought_again(key: str) -> None:
     meter = made(key)
@@ -334,7 +334,7 @@ def test_bought_energy_runs_out_and_is_bought_again(key: str) -> None:
         assert port.read(("0-0:96.3.10", 2)) is True
 
 
-@pytest.mark.requirement("MT372-18", "K-14")
+@pytest.mark.requirement("MT372-18")
 @pytest.mark.parametrize("key", ["mt372", "k382m"])
 def test_load_relays_and_contactor_are_switched(key: str) -> None:
     with client(made(key)) as port:
@@ -350,7 +350,6 @@ def test_load_relays_and_contactor_are_switched(key: str) -> None:
 # --- face, alarms, security -----------------------------------------------------------------------
 
 
-@pytest.mark.requirement("OMNI-05", "MT372-13", "K-02")
 @pytest.mark.parametrize(
     ("key", "digits"), [("omnipower", "0000057"), ("mt372", "0000172"), ("k382m", "000172.8")]
 )
@@ -366,7 +365,6 @@ def test_the_display_shows_the_register_in_the_ordered_format(key: str, digits: 
     assert seen["1.8.0"] == digits
 
 
-@pytest.mark.requirement("MT372-14")
 def test_the_light_pulses_with_load_and_is_lit_without() -> None:
     meter = fed("mt372", 1)
     with client(meter, Level.READER) as port:
@@ -392,7 +390,6 @@ def test_tampering_is_logged_shown_and_pushed(key: str) -> None:
     assert len(meter.outbox.pushes) == 2
 
 
-@pytest.mark.requirement("OMNI-12", "OMNI-13")
 @pytest.mark.parametrize("level", [Level.READER, Level.INSTALLER, Level.MANAGEMENT])
 def test_legal_data_cannot_be_changed_by_anybody(level: Level) -> None:
     meter = fed("omnipower", 1)
@@ -405,7 +402,7 @@ def test_legal_data_cannot_be_changed_by_anybody(level: Level) -> None:
         assert number(port.read("1-1:1.8.0")) == before
 
 
-@pytest.mark.requirement("OMNI-16", "MT372-19", "MPTA-20")
+@pytest.mark.requirement("MT372-19")
 @pytest.mark.parametrize(
     ("key", "version_at"),
     [("omnipower", "1-1:0.2.0"), ("mt372", "1-0:0.2.0"), ("mpta-3", "1-0:0.2.0")],
@@ -428,7 +425,7 @@ def test_firmware_is_transferred_verified_and_activated(key: str, version_at: st
     assert version in {"V9.9", b"V9.9"}
 
 
-@pytest.mark.requirement("K-12", "OMNI-19")
+@pytest.mark.requirement("K-12")
 def test_once_raised_the_policy_refuses_what_is_not_protected() -> None:
     meter = made("omnipower")
     with client(meter) as port:

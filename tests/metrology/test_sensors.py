@@ -42,7 +42,6 @@ def test_ratio_and_phase_error_are_those_of_the_curve(
     assert np.degrees(np.angle(seen)) * 60 == pytest.approx(minutes, abs=1e-6)
 
 
-@pytest.mark.requirement("MPTA-16")
 def test_calibration_brings_a_poor_ct_within_half_a_percent_of_full_scale() -> None:
     poor = Sensor(
         "split core", 100.0, Curve(((0.05, -2.0), (0.2, -1.4), (1.0, -1.0))),

@@ -94,7 +94,6 @@ def test_nothing_is_lost_between_totals_rates_and_profiles(seed: int, step_s: in
         assert (np.diff(registers) == deltas[1:]).all()
 
 
-@pytest.mark.requirement("MT372-05")
 def test_the_rate_of_a_day_is_exact() -> None:
     ledger = Ledger(plan(calendar=two_rates()), UTC_2026 - 3600)  # local midnight
     ledger.step(block(ledger.now, 1440, 60, watt=6000))
@@ -203,7 +202,6 @@ def test_time_without_blocks_counts_as_an_outage() -> None:
     assert [(s - UTC_2026) // QUARTER for s in stamps(ledger)] == [1, 5]
 
 
-@pytest.mark.requirement("MT372-07")
 @pytest.mark.parametrize("capacity", [1, 7, 256, 300])
 def test_the_ring_holds_exactly_its_capacity(capacity: int) -> None:
     books = plan(profiles=(ProfilePlan("load", (A,), QUARTER, capacity),))
@@ -270,7 +268,6 @@ def test_a_shift_over_the_end_of_a_period_ends_it() -> None:
     assert stamps(ledger) == [UTC_2026 + QUARTER, UTC_2026 + 2 * QUARTER]
 
 
-@pytest.mark.requirement("MT372-06")
 def test_a_large_correction_sets_with_events_and_flags() -> None:
     ledger = Ledger(plan(), UTC_2026)
     ledger.step(block(UTC_2026, 7, 60, watt=6000))
@@ -318,7 +315,6 @@ def test_drift_moves_the_clock_and_nothing_else() -> None:
     assert ledger.snapshot().value(A) == 240 * 1000 * WH
 
 
-@pytest.mark.requirement("MT372-06", "OMNI-17")
 def test_the_clock_survives_its_reserve_and_is_invalid_after_it() -> None:
     reserve = plan().clock.reserve_s
     for off_s, valid in ((reserve - 3600, True), (reserve + 3600, False)):
@@ -339,7 +335,6 @@ def test_the_clock_survives_its_reserve_and_is_invalid_after_it() -> None:
 # --- demand and billing -------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("MT372-03")
 def test_block_demand_keeps_its_maximum_with_the_time() -> None:
     ledger = Ledger(plan(demands=(DemandPlan(Measure.A_IMPORT),)), UTC_2026)
     watts = [1000] * 15 + [4000] * 15 + [2000] * 15 + [4000] * 15 + [9000] * 5
@@ -400,7 +395,6 @@ def billed(**changes: object) -> BookPlan:
     return plan(**(table | changes))
 
 
-@pytest.mark.requirement("MT372-03")
 def test_the_billing_period_ends_at_local_midnight_of_the_first() -> None:
     end = 1_777_586_400  # 2026-04-30T22:00:00Z, 1 May in Budapest
     ledger = Ledger(billed(), end - 3600)
@@ -467,7 +461,6 @@ def test_power_and_phase_events_and_their_counters() -> None:
     assert counters["operating_s"] == 20 * 60
 
 
-@pytest.mark.requirement("MT372-08")
 def test_a_log_is_a_ring_and_takes_only_its_events() -> None:
     logs = (LogPlan("log", 3), LogPlan("fraud", 10, frozenset({"magnet_start"})))
     ledger = Ledger(plan(logs=logs), UTC_2026)
@@ -479,7 +472,6 @@ def test_a_log_is_a_ring_and_takes_only_its_events() -> None:
     assert [e.name for e in seen.logs["fraud"]] == ["magnet_start"]
 
 
-@pytest.mark.requirement("MT372-04")
 def test_an_over_voltage_must_last() -> None:
     ledger = Ledger(full_plan(), UTC_2026)
     volts = [230_000] * 5 + [260_000] + [230_000] * 4 + [260_000] * 4 + [230_000] * 5

@@ -163,7 +163,6 @@ def test_the_cut_of_live_requests_does_not_change_what_is_measured() -> None:
     assert (run([12]) == run([1, 4, 2, 5])).all()
 
 
-@pytest.mark.requirement("MPTA-01", "K-03")
 def test_a_sag_drawn_into_the_samples_is_found_by_the_engine() -> None:
     rates = Rates(outage=0, sag=40, swell=0, cover=0, magnet=0, overcurrent=0, reversed_current=0)
     grid = GridSupply(1, 2, 3, rates=rates)

@@ -27,7 +27,7 @@ def perfect_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("perfect_clocks")
-@pytest.mark.requirement("CC-10", "OMNI-01")
+@pytest.mark.requirement("CC-10")
 def test_profiles_over_a_feeder_equal_the_sources_energy(tmp_path: Path) -> None:
     asyncio.run(_collect_and_compare(tmp_path))
 

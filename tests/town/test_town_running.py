@@ -51,7 +51,7 @@ def test_all_points_answer_and_their_history_is_complete(town: RunningTown) -> N
 
 
 @pytest.mark.interop
-@pytest.mark.requirement("K-17", "K-12", "OMNI-19", "CC-12")
+@pytest.mark.requirement("K-17", "K-12")
 @pytest.mark.parametrize("model", ["omnipower", "esox"])
 def test_gurux_reads_with_hls_gmac_what_the_portal_shows(town: RunningTown, model: str) -> None:
     meter = next(m for m in town.meters() if m["model"] == model)
@@ -91,7 +91,6 @@ def test_gurux_reads_with_hls_gmac_what_the_portal_shows(town: RunningTown, mode
     assert [s["value"] for s in slots] == pytest.approx(steps, abs=1e-6)
 
 
-@pytest.mark.requirement("CC-01", "CC-03")
 def test_live_values_and_the_display_move(town: RunningTown) -> None:
     meter = next(m for m in town.meters() if m["model"] == "mt372")
     first = town.api("GET", f"points/{meter['id']}/live")
