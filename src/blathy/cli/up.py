@@ -302,7 +302,7 @@ def _screen(now: dict[str, Any], address: str, login: str) -> Table:
     outer.add_row(feeders)
     outer.add_row("")
     for event in now["events"][:6]:
-        outer.add_row(Text(f"{event['at']}  {event['point']['name']:<28.28} {event['name']}"))
+        outer.add_row(Text(f"{event['at']}  {event['point']['name']:<28.28} {event['text']}"))
     outer.add_row("")
     outer.add_row(Text("Ctrl-C stops; everything is kept.", "dim"))
     return outer
