@@ -61,7 +61,8 @@ async def running_town(folder: Path, points: int) -> AsyncIterator[Running]:
 def one_of_each_model(site: SiteDescription) -> list[str]:
     found: dict[str, str] = {}
     for point in site.points:
-        found.setdefault(point.meter.model, point.id)
+        if point.meter.model in MODELS:  # others are the bus meters behind them
+            found.setdefault(point.meter.model, point.id)
     return list(found.values())
 
 
@@ -91,7 +92,7 @@ async def check_energy(head: HeadEnd, town: Running, point: Point) -> None:
 def test_the_town_is_read_over_its_ports(tmp_path: Path) -> None:
     async def work() -> None:
         async with running_town(tmp_path / "town", 24) as town:
-            assert {p.meter.model for p in town.site.points} == set(MODELS)
+            assert {p.meter.model for p in town.site.points} >= set(MODELS)
             head = HeadEnd.open(tmp_path / "head", town.site, history_days=1, schedules=())
             try:
                 await first_visit(head, town)
