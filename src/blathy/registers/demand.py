@@ -72,7 +72,7 @@ class Demand:
 
     def __init__(self, plan: DemandPlan, layout: Layout, start_stamp: int) -> None:
         self.plan = plan
-        self._weights = layout.weights(plan.energy)[: layout.flow].copy()
+        self._weights = layout.weights(plan.energy)[: layout.flow]
         rates = layout.rates if plan.by_rate else 0
         self._maxima = [0] * (rates + 1)
         self._stamps = [0] * (rates + 1)

@@ -8,13 +8,15 @@ repeat a time (the clock was set back by up to a day) is not written; its energy
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import lru_cache
 from math import isqrt
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blathy.quantity import Kind, Source
 from blathy.registers.cells import CellReader, Cells, CellWriter
@@ -92,6 +94,40 @@ def _extremes(span: Span, first: int, last: int) -> tuple[Cells, Cells | None, C
     return block.instant[low:high], lows, highs
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Columns:
+    """Where the columns are and how they are computed: alike in all meters of a kind, and shared by
+    them, as ten thousand of them in one process would otherwise keep ten thousand copies."""
+
+    at: Mapping[Kind, NDArray[np.intp]]
+    registers: Selection
+    deltas: Selection
+    newest: InstantColumns
+    means: InstantColumns
+    minima: InstantColumns
+    maxima: InstantColumns
+
+
+@lru_cache(maxsize=1024)
+def _columns_of(columns: tuple[Source, ...], rates: int, pulse_inputs: int) -> _Columns:
+    layout = Layout(rates, pulse_inputs)
+    of_kind = {kind: tuple(s for s in columns if s.kind is kind) for kind in Kind}
+    return _Columns(
+        {
+            kind: np.array(
+                [FIRST_COLUMN + i for i, s in enumerate(columns) if s.kind is kind], dtype=np.intp
+            )
+            for kind in Kind
+        },
+        Selection(layout, of_kind[Kind.ENERGY]),
+        Selection(layout, of_kind[Kind.DELTA]),
+        InstantColumns(of_kind[Kind.INSTANT]),
+        InstantColumns(of_kind[Kind.MEAN]),
+        InstantColumns(of_kind[Kind.MINIMUM], highest=False),
+        InstantColumns(of_kind[Kind.MAXIMUM], highest=True),
+    )
+
+
 class LoadProfile:
     """One load profile with its running period."""
 
@@ -123,21 +159,15 @@ class LoadProfile:
         self.ring = Ring(FIRST_COLUMN + len(plan.columns), plan.capacity_entries)
         self.last_row = np.zeros(self.ring.width, dtype=np.int64)
         self.pending = 0
-        of_kind = {kind: tuple(s for s in plan.columns if s.kind is kind) for kind in Kind}
-        self._at = {
-            kind: np.array(
-                [FIRST_COLUMN + i for i, s in enumerate(plan.columns) if s.kind is kind],
-                dtype=np.intp,
-            )
-            for kind in Kind
-        }
-        self._registers = Selection(layout, of_kind[Kind.ENERGY])
-        self._deltas = Selection(layout, of_kind[Kind.DELTA])
+        shared = _columns_of(plan.columns, layout.rates, layout.pulse_inputs)
+        self._at = shared.at
+        self._registers = shared.registers
+        self._deltas = shared.deltas
         self._base = np.zeros(self._deltas.width, dtype=np.int64)
-        self._newest = InstantColumns(of_kind[Kind.INSTANT])
-        self._means = InstantColumns(of_kind[Kind.MEAN])
-        self._minima = InstantColumns(of_kind[Kind.MINIMUM], highest=False)
-        self._maxima = InstantColumns(of_kind[Kind.MAXIMUM], highest=True)
+        self._newest = shared.newest
+        self._means = shared.means
+        self._minima = shared.minima
+        self._maxima = shared.maxima
         self._aggregates = bool(self._means.width + self._minima.width + self._maxima.width)
         self._instants = np.zeros(self._newest.width, dtype=np.int64)
         self._clear_aggregates()
