@@ -193,7 +193,7 @@ class Conversation:
             request = self.association.associate()
         except LocalProtocolError as error:
             used_up = "used up" in str(error)
-            remedy = "transfer a new key" if used_up else "give ek= and ak=, or another protect="
+            remedy = "" if used_up else "give ek= and ak=, or another protect="
             raise Refused(f"{self.place}: {error}", remedy) from error
         return await self._exchange(request)
 
