@@ -57,6 +57,7 @@ export interface MeterEvent {
   at: string;
   received_at: string | null;
   point: Named;
+  feeder?: Named | null;
   name: string;
   text: string;
   severity: Severity;
@@ -183,7 +184,7 @@ export interface Display {
   digits: number | null;
   decimals: number | null;
   annunciators: { id: string; label: string; on: boolean }[];
-  leds: { id: string; label: string; state: string }[];
+  leds: { id: string; label: string; state: string; imp_per_kwh?: number | null }[];
   buttons: Button[];
   list: { name: string; index: number; length: number } | null;
 }

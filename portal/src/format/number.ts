@@ -28,6 +28,7 @@ export function scaleOf(magnitude: number, unit: string): { factor: number; unit
   if (SCALED.has(unit))
     for (const [factor, prefix] of PREFIXES)
       if (Math.abs(magnitude) >= factor) return { factor, unit: prefix + unit };
+  if (unit === 'm³' && magnitude !== 0 && Math.abs(magnitude) < 1) return { factor: 0.001, unit: 'L' };
   return { factor: 1, unit };
 }
 
@@ -49,6 +50,7 @@ function decimalsOf(scaled: number, scale: { factor: number; unit: string }): nu
     case 'varh':
     case 'VA':
     case 'VAh':
+    case 'L':
       return 0;
     case 'V':
     case '%':

@@ -83,6 +83,10 @@ _SIGNED: Final = (
     ("s", Measure.E_IMPORT, Measure.E_EXPORT),
 )
 """Quantities that meters show as two registers, one for each direction."""
+_SUB_METERS: Final = {
+    f"mbus-{medium}": f"M-Bus {medium} meter" for medium in ("water", "heat", "gas")
+}
+"""Names of the models that the inventory gives to meters read through another meter."""
 RELEASING_MODES: Final = frozenset((2, 4, 7))
 """Modes of disconnect control (class 70) whose remote reconnection only makes ready."""
 
@@ -166,7 +170,7 @@ def _model_of(meter: Meter) -> Model | None:
 def _facts_of(model: Model | None, meter: Meter) -> MeterFacts:
     if model is None:
         return MeterFacts(
-            model_name=meter.model,
+            model_name=_SUB_METERS.get(meter.model, meter.model),
             manufacturer=meter.manufacturer,
             phases=0,
             rated="",

@@ -157,6 +157,10 @@ class Events:
         row = await self._database.write(change)
         return None if row is None else self._json(dict(row._mapping))
 
+    def _feeder(self, point: Point | None) -> dict[str, str] | None:
+        feeder = self._inventory.feeders.get(point.feeder_id) if point is not None else None
+        return None if feeder is None else {"id": feeder.id, "name": feeder.name}
+
     def _json(self, row: dict[str, Any]) -> dict[str, Any]:
         point = self._inventory.point(row["point_id"])
         acknowledged = row["acknowledged_at"]
@@ -165,6 +169,7 @@ class Events:
             "at": iso_utc(row["at"]),
             "received_at": iso_utc(row["received_at"]),
             "point": {"id": row["point_id"], "name": point.name if point else row["point_id"]},
+            "feeder": self._feeder(point),
             "name": row["name"],
             "text": row["text"],
             "severity": row["severity"],

@@ -1,0 +1,92 @@
+"""The portal in front of a whole small town: real meters, read over their real ports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.portal.conftest import DESK, STATIC
+from tests.town.running_town import RunningTown
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("town")]
+FEEDERS = 4
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTown]:
+    if not (STATIC / "index.html").is_file():
+        pytest.skip("the portal is not built: run `make setup` or `python tools/build_portal.py`")
+    where: Path = tmp_path_factory.mktemp("town")
+    running = RunningTown(where, points=14, days=2)
+    try:
+        yield running.start()
+    finally:
+        running.kill()
+
+
+@pytest.fixture
+def page(browser: Browser, town: RunningTown) -> Iterator[Page]:
+    """Logged in through the form; a page that throws fails."""
+    faults: list[str] = []
+    context = browser.new_context(viewport=DESK, locale="en-GB", base_url=town.address)
+    opened = context.new_page()
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.goto("/")
+    opened.get_by_label("User").fill("demo")
+    opened.get_by_label("Password").fill("demo")
+    opened.get_by_role("button", name="Log in", exact=True).click()
+    yield opened
+    context.close()
+    assert faults == [], "the page threw"
+
+
+def point_of(town: RunningTown, model: str) -> str:
+    return str(town.api("GET", f"points?model={model}")["items"][0]["id"])
+
+
+def test_the_town_is_seen_and_a_meter_is_read_and_pressed(page: Page, town: RunningTown) -> None:
+    feeders = page.get_by_role("region", name="Stations and feeders")
+    expect(feeders.get_by_role("link")).to_have_count(FEEDERS)
+    expect(feeders.locator("tbody td.num").first).to_have_text(re.compile(r"\d.*W"))
+
+    page.goto(f"/points/{point_of(town, 'mt372')}")
+    glass = page.locator("#display").get_by_role("img")
+    expect(glass).to_have_attribute("aria-label", re.compile(r"\d"))
+
+    page.get_by_role("button", name="Month", exact=True).click()
+    profile = page.locator("#profile")
+    expect(profile.locator("canvas")).to_be_visible()
+    expect(profile.get_by_text(re.compile(r"Σ \d"))).to_have_count(2)
+    expect(profile.get_by_text("Complete 100 %")).to_be_visible()
+
+    live = page.locator("#live").locator("table")
+    before = live.inner_text()
+    expect(live).not_to_have_text(before, use_inner_text=True, timeout=15_000)
+
+    press = page.locator("#display").get_by_role("button", name="scroll")
+    listed = page.locator("#display").get_by_text(re.compile(r"list \d+/\d+"))
+    expect(listed).to_have_text(re.compile("^automatic"))
+    press.click()
+    expect(listed).not_to_have_text(re.compile("^automatic"))
+    expect(page.locator("#display").get_by_role("status")).to_have_count(0)
+
+
+def test_a_supply_is_disconnected_and_given_back(page: Page, town: RunningTown) -> None:
+    point = point_of(town, "omnipower")
+    name = town.api("GET", f"points/{point}")["name"]
+    page.goto(f"/points/{point}")
+    for command, answer in (
+        ("Disconnect supply", "disconnected"),
+        ("Release for reconnection", "ready for reconnection"),
+    ):
+        page.get_by_role("button", name=f"{command}…").click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text(name)
+        expect(dialog).to_contain_text("Consequence")
+        dialog.get_by_role("button", name=f"Yes: {command}").click()
+        expect(page.get_by_text(answer, exact=True).first).to_be_visible()
+        page.keyboard.press("Escape")
