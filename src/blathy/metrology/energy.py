@@ -267,8 +267,8 @@ def _count_rows(
     final: Any,
 ) -> Any:
     """Whole blocks first; at the end of a record what remains. Returns (rows used, seconds)."""
-    at = 0
-    done = 0
+    at = np.int64(0)  # a bare 0 has a type of its own, and all below would be compiled twice
+    done = np.int64(0)
     quiet = np.zeros(phases, np.bool_)
     part = np.zeros((phases, SECOND_PHASE_COLUMNS))
     work = (part, np.zeros(SECOND_TOTAL_COLUMNS), np.zeros((4, MEASURES)))

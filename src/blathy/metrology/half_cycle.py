@@ -189,7 +189,7 @@ class HalfCycleMeter:
         """The half cycles that are complete after these frames (n, channels), any n."""
         frames = self.checked(frames)
         parts = [self.push_slice(part).table.copy() for part in self.slices(frames)]
-        return self.half_cycles(np.concatenate(parts) if parts else self._rows[:0].copy())
+        return self.half_cycles(np.concatenate(parts))
 
     def checked(self, frames: NDArray[Any]) -> NDArray[Any]:
         """The frames in C order; raise ValueError when their shape or type cannot be measured."""
@@ -205,8 +205,8 @@ class HalfCycleMeter:
 
     @staticmethod
     def slices(frames: NDArray[Any]) -> list[NDArray[Any]]:
-        """The frames in pieces that `push_slice` takes."""
-        return [frames[n : n + SLICE] for n in range(0, len(frames), SLICE)]
+        """The frames in pieces that `push_slice` takes, at least one."""
+        return [frames[n : n + SLICE] for n in range(0, max(len(frames), 1), SLICE)]
 
     def push_slice(self, frames: NDArray[Any]) -> HalfCycles:
         """As `push` for at most `SLICE` frames; the table is overwritten by the next call."""
@@ -329,11 +329,7 @@ def _ingest(
     last = ints[I_TOTAL] // decimation
     first = ints[I_DECIMATED]
     _write_reference(
-        samples[:, (first - short_base) * decimation : (last - short_base) * decimation],
-        reference[:, first - short_base : last - short_base],
-        phases,
-        mode,
-        decimation,
+        samples, reference, first - short_base, last - short_base, phases, mode, decimation
     )
     ints[I_DECIMATED] = last
 
@@ -360,11 +356,14 @@ def _star_point(samples: Any, at: Any, count: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _write_reference(samples: Any, reference: Any, phases: Any, mode: Any, decimation: Any) -> Any:
-    """alpha and beta of the voltages, the mean of `decimation` samples each."""
-    a = samples[0]
-    b = samples[1 if phases > 1 else 0]
-    c = samples[2 if phases > 2 else 0]
+def _write_reference(
+    samples: Any, reference: Any, first: Any, last: Any, phases: Any, mode: Any, decimation: Any
+) -> Any:
+    """alpha and beta of the voltages, the mean of `decimation` samples each, into [first, last)."""
+    # One row at a time: of a part of several rows the compiler would not know that it has no gaps.
+    a = samples[0, first * decimation : last * decimation]
+    b = samples[1 if phases > 1 else 0, first * decimation : last * decimation]
+    c = samples[2 if phases > 2 else 0, first * decimation : last * decimation]
     # Factors of the three voltages in alpha and in beta.
     part = 1.0 / decimation
     if phases == 1:
@@ -376,15 +375,31 @@ def _write_reference(samples: Any, reference: Any, phases: Any, mode: Any, decim
     else:
         root = part / np.sqrt(3.0)
         a1, b1, c1, b2, c2 = part * 2.0 / 3.0, -part / 3.0, -part / 3.0, root, -root
-    for m in range(reference.shape[1]):
-        x = y = z = 0.0
-        for n in range(m * decimation, (m + 1) * decimation):
-            x += a[n]
-            y += b[n]
-            z += c[n]
-        reference[0, m] = np.float32(a1 * x + b1 * y + c1 * z)
-        if phases > 1:
-            reference[1, m] = np.float32(b2 * y + c2 * z)
+    alpha = reference[0, first:last]
+    beta = reference[1 if phases > 1 else 0, first:last]
+    count = np.uint64(last - first)
+    if decimation == 1:  # the usual factors are spelt out, so that the compiler vectorises
+        for m in range(count):
+            y, z = np.float64(b[m]), np.float64(c[m])
+            beta[m] = np.float32(b2 * y + c2 * z)
+            alpha[m] = np.float32(a1 * np.float64(a[m]) + b1 * y + c1 * z)
+    elif decimation == 2:
+        for m in range(count):
+            n = m * np.uint64(2)
+            y = np.float64(b[n]) + np.float64(b[n + np.uint64(1)])
+            z = np.float64(c[n]) + np.float64(c[n + np.uint64(1)])
+            x = np.float64(a[n]) + np.float64(a[n + np.uint64(1)])
+            beta[m] = np.float32(b2 * y + c2 * z)
+            alpha[m] = np.float32(a1 * x + b1 * y + c1 * z)
+    else:
+        for m in range(last - first):
+            sum_a = sum_b = sum_c = 0.0
+            for k in range(m * decimation, (m + 1) * decimation):
+                sum_a += a[k]
+                sum_b += b[k]
+                sum_c += c[k]
+            beta[m] = np.float32(b2 * sum_b + c2 * sum_c)
+            alpha[m] = np.float32(a1 * sum_a + b1 * sum_b + c1 * sum_c)
 
 
 # Below, indices are unsigned: they cannot be negative, so the compiler vectorises; and arrays are
@@ -395,8 +410,8 @@ def _write_reference(samples: Any, reference: Any, phases: Any, mode: Any, decim
 def _sum_pair(
     samples: Any, oscillator: Any, phase: Any, phases: Any, first: Any, last: Any, out: Any
 ) -> Any:
-    """Σ of i², ui, u·s, u·c, i·s, i·c, u, i over [first, last) into out[1:9]."""
-    i2 = p = us = uc = is_ = ic = u0 = i0 = 0.0
+    """Σ of u², i², ui, u·s, u·c, i·s, i·c, u, i over [first, last) into out[:9]."""
+    u2 = i2 = p = us = uc = is_ = ic = u0 = i0 = 0.0
     a = np.uint64(phase)
     b = np.uint64(phases + phase)
     for n in range(np.uint64(first), np.uint64(last)):
@@ -404,6 +419,7 @@ def _sum_pair(
         y = np.float64(samples[b, n])
         s = oscillator[0, n]
         c = oscillator[1, n]
+        u2 += x * x
         i2 += y * y
         p += x * y
         us += x * s
@@ -412,6 +428,7 @@ def _sum_pair(
         ic += y * c
         u0 += x
         i0 += y
+    out[0] = u2
     out[1] = i2
     out[2] = p
     out[3] = us
@@ -612,11 +629,11 @@ def _sum_row(
         for j in range(sums.shape[1]):
             sums[1, j] = 0.0
     else:
-        _lerp_weights(weights, times[3] + 0.5 - (m3 + base), work, 2)
-        _edge_all(samples, oscillator, phases, m3, work, 2, sums)
+        _lerp_weights(weights, times[3] + 0.5 - (m3 + base), work, np.uint64(2))
+        _edge_all(samples, oscillator, phases, m3, work, np.uint64(2), sums)
     if not whole:
-        _lerp_weights(weights, times[1] + 0.5 - (m1 + base), work, 0)
-        _lerp_weights(weights, times[2] + 0.5 - (m2 + base), work, 1)
+        _lerp_weights(weights, times[1] + 0.5 - (m1 + base), work, np.uint64(0))
+        _lerp_weights(weights, times[2] + 0.5 - (m2 + base), work, np.uint64(1))
     row[C_START] = times[0]
     row[C_END] = times[3]
     spans = work[3]
@@ -626,16 +643,17 @@ def _sum_row(
         for j in range(1, 9):
             row[at + 2 + j] = dt * (spans[j] + sums[1, 9 * p + j] - sums[0, 9 * p + j])
         before, after = sums[0, 9 * p], sums[1, 9 * p]
+        total = dt * (spans[0] + after - before)
         if whole:
-            row[at] = dt * (_sum_squares(samples, p, m0, m3) + after - before)
+            row[at] = total
             row[at + 1] = 0.0
             row[at + 2] = 0.0
             continue
-        first = _edge_squares(samples, p, m1, work, 0)
-        second = _edge_squares(samples, p, m2, work, 1)
+        first = _edge_squares(samples, p, m1, work, np.uint64(0))
+        second = _edge_squares(samples, p, m2, work, np.uint64(1))
         row[at] = dt * (_sum_squares(samples, p, m0, m1) + first - before)
         row[at + 1] = dt * (_sum_squares(samples, p, m1, m2) + second - first)
-        row[at + 2] = dt * (_sum_squares(samples, p, m2, m3) + after - second)
+        row[at + 2] = total - row[at] - row[at + 1]
     _sum_cross(samples, phases, m0, m3, spans, 0)
     at = C_PHASES + PHASE_COLUMNS * phases
     for j in range(CROSS_COLUMNS):
@@ -672,7 +690,11 @@ def _sum_half_cycles(
     done = 0
     n_rows = 0
     ready = ints[I_FILLED] - EDGE_GUARD
-    if ints[I_OPENED] == 0:
+    # Variables where constants would do: a constant has a type of its own, and the row with all it
+    # calls would be compiled once for each.
+    opening = ints[I_OPENED] == 0
+    ended = ints[I_STARTED] == 0
+    if opening:
         first = (3 - ints[I_FIRST6] % 3) % 3
         if first < count and edges[0, first] < ready:
             times[0] = times[1] = times[2] = floats[sync.F_START]
@@ -680,20 +702,21 @@ def _sum_half_cycles(
             _clear(sums[0])
             flags = _sum_row(
                 samples, oscillator, quality, weights, phases, dt, base, times, sums, work,
-                rows[0], True, False,
+                rows[0], opening, ended,
             )  # fmt: skip
             rows[0, C_FLAGS] = flags | int(edges[1, first])
             n_rows = 1
             ints[I_OPENED] = 1
+            opening = ints[I_OPENED] == 0
             floats[sync.F_START] = edges[0, first]
             done = first
-    if ints[I_OPENED]:
+    if not opening:
         while done + 3 < count and edges[0, done + 3] < ready:
             for j in range(4):
                 times[j] = edges[0, done + j]
             flags = _sum_row(
                 samples, oscillator, quality, weights, phases, dt, base, times, sums, work,
-                rows[n_rows], False, False,
+                rows[n_rows], opening, ended,
             )  # fmt: skip
             flags |= int(edges[1, done + 3]) | int(edges[1, done + 1])
             rows[n_rows, C_FLAGS] = flags | (0 if (ints[I_FIRST6] + done) % 6 else UPWARD)
@@ -703,11 +726,12 @@ def _sum_half_cycles(
     if final and floats[sync.F_START] < ints[I_TOTAL] - 0.5:
         times[0] = times[1] = times[2] = floats[sync.F_START]
         times[3] = ints[I_TOTAL] - 0.5
-        if ints[I_OPENED] == 0:
+        ended = ints[I_STARTED] != 0
+        if opening:
             _clear(sums[0])
         flags = _sum_row(
             samples, oscillator, quality, weights, phases, dt, base, times, sums, work,
-            rows[n_rows], ints[I_OPENED] == 0, True,
+            rows[n_rows], opening, ended,
         )  # fmt: skip
         rows[n_rows, C_FLAGS] = flags
         floats[sync.F_START] = times[3]
