@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -19,10 +19,11 @@ from blathy.clock import NANOSECONDS_PER_S
 from blathy.metrology.conditions import Condition
 from blathy.metrology.connection import Connection, Wiring
 from blathy.metrology.engine import Engine, Measured, Measuring
+from blathy.metrology.transformer import LossParameters, Ratios
 from blathy.metrology.voltage_events import VoltageEventKind
 from blathy.quantity import Phase
 from blathy.registers.block import Block, Incident
-from blathy.sources.synthetic import SyntheticSource
+from blathy.sources.synthetic import LoadSpec
 from blathy.sources.waveform import Dip, WaveformSynthesizer
 
 LIVE_SECONDS_MAX: Final = 120
@@ -73,21 +74,34 @@ def incidents_of(
     return found
 
 
+class SampledPoint(Protocol):
+    """A place whose power is known, second by second, and can be drawn as samples."""
+
+    @property
+    def spec(self) -> LoadSpec: ...
+
+    def block(self, start_utc_s: int, n: int, step_s: int) -> Block: ...
+
+
 @dataclass(slots=True)
 class MeasuredSource:
     """`IntervalSource` whose live seconds are measured from samples.
 
     `ignored`: conditions that this installation is not to be judged by (a workshop's current is
-    unbalanced by nature).
+    unbalanced by nature). `ratios`: the instrument transformers; the samples are those of their
+    secondary side, all results are primary. `losses`: of the power transformer, on the primary
+    side; measured in live seconds only.
     """
 
-    point: SyntheticSource
+    point: SampledPoint
     sample_rate_hz: int = 6_400
     nominal_i_a: float = 40.0
     ignored: frozenset[Condition] = frozenset(
         (Condition.CURRENT_UNBALANCE, Condition.MISSING_CURRENT, Condition.REVERSED_CURRENT)
     )
     replayable: bool = True
+    ratios: Ratios = field(default_factory=Ratios)
+    losses: LossParameters | None = None
     _engine: Engine | None = field(default=None, repr=False)
     _synthesizer: WaveformSynthesizer = field(init=False, repr=False)
     _fed_until_s: int = 0
@@ -119,10 +133,12 @@ class MeasuredSource:
             wiring,
             nominal_u_v=self.point.spec.u_nominal_v,
             nominal_i_a=self.nominal_i_a,
+            u_v_per_count=self.ratios.voltage,
+            i_a_per_count=self.ratios.current,
         )
         self._fed_until_s = self._next_s = start_utc_s
         begin = start_utc_s - 1
-        measuring = Measuring(flicker=False, aggregates=False)
+        measuring = Measuring(flicker=False, aggregates=False, losses=self.losses)
         self._engine = Engine(connection, measuring, begin * NANOSECONDS_PER_S)
         self._ready.clear()
         self._late.clear()
@@ -133,7 +149,10 @@ class MeasuredSource:
         assert self._engine is not None
         second = self.point.block(self._fed_until_s, 1, 1)
         self._fed_until_s += 1
-        frames = self._synthesizer.second(second, 0, dips_of(second.incidents)).T
+        primary = self._synthesizer.second(second, 0, dips_of(second.incidents))
+        phases = self.point.spec.phases
+        scale = np.repeat([self.ratios.voltage, self.ratios.current], phases).astype(np.float32)
+        frames = (primary / scale[:, None]).T
         self._take(self._engine.push(np.ascontiguousarray(frames)), second)
 
     def _take(self, measured: Measured, fed: Block) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from blathy.models.model import Led
+from blathy.models.model import Led, PulseOutput
 
 UWH_PER_KWH: Final = 1_000_000_000
 
@@ -27,6 +27,28 @@ def pulses_at(energy_u: int, imp_per_kwh: int) -> int:
 def pulses_between(before_u: int, after_u: int, imp_per_kwh: int) -> int:
     """Pulses due while the accumulator went from one value to the other."""
     return pulses_at(after_u, imp_per_kwh) - pulses_at(before_u, imp_per_kwh)
+
+
+def pulse_edges_ms(
+    output: PulseOutput, before_u: int, after_u: int, duration_ms: int
+) -> list[tuple[int, int]]:
+    """Rising and falling edges of an output over a span of even power, in ms after its beginning.
+
+    A pulse begins when the register passes a multiple of one pulse's energy; the last one may end
+    behind the span. An output never gives more than `pulses_max_hz`: it is late then, not short.
+    """
+    energy_u = after_u - before_u
+    first = pulses_at(before_u, output.imp_per_kwh) + 1
+    last = pulses_at(after_u, output.imp_per_kwh)
+    gap_ms = -(-1000 // output.pulses_max_hz)
+    edges: list[tuple[int, int]] = []
+    for count in range(first, last + 1):
+        due_u = -(-count * UWH_PER_KWH // output.imp_per_kwh) - before_u
+        rise = duration_ms * due_u // energy_u
+        if edges:
+            rise = max(rise, edges[-1][0] + gap_ms)
+        edges.append((rise, rise + output.pulse_ms))
+    return edges
 
 
 def pulse_period_ms(power_mw: int, imp_per_kwh: int) -> int:

@@ -45,13 +45,21 @@ _POWER_NAMES: Final = {
 }
 DEPTH_S: Final = 31 * 86_400
 """A profile that holds less than the history cannot be collected afterwards."""
+VOLTAGE_STEP_S: Final = 300
+"""A further profile is read for its voltage in steps of at least this: ten minutes are assessed."""
 _EXTREMES: Final = {Kind.MINIMUM: ("_min", ", minimum"), Kind.MAXIMUM: ("_max", ", maximum")}
 
 
 def channels_of(model: Model) -> tuple[ChannelDescription, ...]:
-    """The channels of the main load profile, and the means of the second one where it adds any."""
+    """The channels of the main load profile, and the means that another one adds.
+
+    Beside the main profile that is the second one, and any that records the mean voltage: without
+    it nobody could assess the supply.
+    """
     found: dict[str, ChannelDescription] = {}
-    for profile in model.profiles[:2]:
+    for place, profile in enumerate(model.profiles):
+        if place > 1 and (profile.period_s < VOLTAGE_STEP_S or not _has_voltage(model, profile)):
+            continue
         if not 60 <= profile.period_s <= 3600 or profile.records() * profile.period_s < DEPTH_S:
             continue
         for column in profile.columns:
@@ -59,6 +67,14 @@ def channels_of(model: Model) -> tuple[ChannelDescription, ...]:
             if channel is not None:
                 found.setdefault(channel.id, channel)
     return tuple(found.values())
+
+
+def _has_voltage(model: Model, profile: Profile) -> bool:
+    captured = {column.obis for column in profile.columns}
+    return any(
+        row.obis in captured and row.source.measure is Measure.U and row.source.kind is Kind.MEAN
+        for row in model.rows
+    )
 
 
 def _channel(model: Model, profile: Profile, column: Column) -> ChannelDescription | None:
