@@ -41,8 +41,8 @@ def _options(
 
 def main() -> None:
     """Entry point: one sentence and exit status 2 for every foreseeable error, no traceback."""
-    load_verbs(sys.argv[1:])
     try:
+        load_verbs(sys.argv[1:])
         app()
     except CommandError as error:
         typer.echo(f"blathy: {error}", err=True)

@@ -42,8 +42,12 @@ def command(
         Path | None, typer.Option(help="Run a real site from site.toml instead of the town.")
     ] = None,
     data: Annotated[Path, typer.Option(help="Where meters and readings are kept.")] = Path("town"),
-    port: Annotated[int, typer.Option(help="Port of the portal on 127.0.0.1.")] = HTTP_PORT,
-    dlms_port: Annotated[int, typer.Option(help="Port of the meters.")] = DLMS_PORT,
+    port: Annotated[
+        int, typer.Option(min=1, max=65_535, help="Port of the portal on 127.0.0.1.")
+    ] = HTTP_PORT,
+    dlms_port: Annotated[
+        int, typer.Option(min=1, max=65_535, help="Port of the meters.")
+    ] = DLMS_PORT,
     seed: Annotated[int, typer.Option(help="Which town.")] = 1,
     days: Annotated[int, typer.Option(min=1, max=370, help="Days of history.")] = 30,
     points: Annotated[int, typer.Option(help="Metering points, about.")] = 40,
@@ -56,12 +60,21 @@ def command(
     headless: Annotated[bool, typer.Option("--headless", help="Plain lines, no screen.")] = False,
 ) -> None:
     """Start the town (or a site) with its meters, control centre and portal. Ctrl-C stops it."""
-    configure_log(data / "blathy.log")
     settings = Settings(config, data, port, dlms_port, seed, days, points, separate_ports, headless)
     try:
+        configure_log(data / "blathy.log")
         asyncio.run(_run(settings))
     except (TownError, DescriptionError, StoreDamagedError, ValueError) as error:
         raise CommandError(str(error)) from error
+    except OSError as error:
+        msg = (
+            f"cannot use {error.filename or data}: {error.strerror}; try another place with --data"
+        )
+        raise CommandError(msg) from error
+
+
+class _StoppedEarlyError(Exception):
+    """Ctrl-C came while the meters were still measuring their history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +156,19 @@ async def _run(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
-    async with contextlib.AsyncExitStack() as stack:
-        with Steps(console, settings.headless) as steps:
-            if settings.config:
-                head = await stack.enter_async_context(_site(settings))
-            else:
-                head = await stack.enter_async_context(_town(settings, steps, stop))
-            await stack.enter_async_context(_portal(head, settings.port))
+    with contextlib.suppress(_StoppedEarlyError):
+        async with contextlib.AsyncExitStack() as stack:
+            with Steps(console, settings.headless) as steps:
+                if settings.config:
+                    head = await stack.enter_async_context(_site(settings))
+                else:
+                    head = await stack.enter_async_context(_town(settings, steps, stop))
+                await stack.enter_async_context(_portal(head, settings.port))
+                if not stop.is_set():
+                    await _collect(head, steps, stop)
             if not stop.is_set():
-                await _collect(head, steps, stop)
-        if not stop.is_set():
-            await _watch(console, head, settings, stop)
-        console.print("stopping …", highlight=False)
+                await _watch(console, head, settings, stop)
+            console.print("stopping …", highlight=False)
     console.print("stopped; everything is kept in", str(settings.data), highlight=False)
 
 
@@ -173,7 +187,8 @@ async def _head_end(data: Path, site: SiteDescription, days: int) -> AsyncIterat
     try:
         yield head
     finally:
-        await asyncio.wait_for(head.stop(), STOP_S)
+        with contextlib.suppress(TimeoutError):  # what was acknowledged is durable anyway
+            await asyncio.wait_for(head.stop(), STOP_S)
 
 
 @contextlib.asynccontextmanager
@@ -191,7 +206,7 @@ async def _town(settings: Settings, steps: Steps, stop: asyncio.Event) -> AsyncI
             def progress(done: int, total: int) -> None:
                 report(done, total, note)
                 if stop.is_set():
-                    raise asyncio.CancelledError
+                    raise _StoppedEarlyError
 
             await asyncio.to_thread(fleet.catch_up, int(time.time()), progress)
         with steps.step("measuring engine is made ready"):
