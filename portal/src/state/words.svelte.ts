@@ -47,6 +47,18 @@ export function obisName(obis: string | null | undefined, name: string): string 
   return code.tariff ? t('obis.tariff', { name: whole, n: code.tariff }) : whole;
 }
 
+/** A finding in the reader's language; in English the control centre's own sentence says more. */
+export function findingText(finding: { rule: string; text: string }): string {
+  const key = `rule.${finding.rule}`;
+  return settings.language !== 'en' && isKey(key) ? t(key) : finding.text;
+}
+
+/** A model by its name; meters behind another one are called by what they count. */
+export function modelName(model: string | null | undefined, name: string | null | undefined): string {
+  const key = `model.${model ?? ''}`;
+  return isKey(key) ? t(key) : (name ?? model ?? '');
+}
+
 /** One or many: `key.one` for 1, else `key.other`. */
 export function plural(key: string, n: number, values: Values = {}): string {
   const form = `${key}.${n === 1 ? 'one' : 'other'}`;
