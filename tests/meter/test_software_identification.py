@@ -1,4 +1,5 @@
-"""The meter shows which legally relevant software it runs (WELMEC 7.2): a hash over exactly that."""
+"""The meter shows which legally relevant software it runs (WELMEC 7.2): a hash over exactly
+that."""
 
 from __future__ import annotations
 

@@ -116,6 +116,25 @@ def test_happenings_reach_the_control_centre(town: RunningTown) -> None:
         time.sleep(2)
 
 
+@pytest.mark.requirement("OMNI-09")
+def test_the_supply_of_a_feeder_is_assessed_from_its_head(town: RunningTown) -> None:
+    head = next(m for m in town.meters() if m["model"] == "esox")
+    login = ("--api", town.address, "--user", "demo", "--password", "demo", "--json")
+    done = subprocess.run(
+        [
+            sys.executable, "-c", "from blathy.cli import main; main()", "en50160", head["id"],
+            *login,
+        ],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert found["interval_s"] == 600
+    for parameter in ("Supply voltage", "THD to the 40th"):
+        results = [r for r in found["results"] if r["parameter"] == parameter]
+        assert {r["phase"] for r in results} == {"L1", "L2", "L3"}
+        assert all(r["valid"] > 2 * 144 for r in results)
+
+
 def _export(town: RunningTown, point: str, since: str, until: str) -> list[tuple[str, Any]]:
     answer = town.api(
         "GET",

@@ -1,4 +1,5 @@
-"""User keys of M-Bus devices, as they come to a meter for its M-Bus client (class 72, transfer_key).
+"""User keys of M-Bus devices, as they come to a meter for its M-Bus client (class 72,
+transfer_key).
 
 SMR 5: key change counter, then AES-GCM under the device's master key of {key id, key size, key},
 with the first eight octets of the tag; the nonce is the device's address and the counter. DSMR 4:
