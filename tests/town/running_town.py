@@ -68,6 +68,11 @@ class RunningTown:
             if "portal ready" in line:
                 self._ready.set()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether this run has said that its portal is ready."""
+        return self._ready.is_set()
+
     def log_in(self) -> None:
         answer = self.api("POST", "session", {"user": "demo", "password": "demo"})
         self._csrf = answer["csrf"]

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ from blathy.town.town import DEMO_LOGIN, DLMS_PORT, Town, TownError, plan_in
 
 HTTP_PORT: Final = 8000
 STATUS_EVERY_S: Final = 2.0
-STOP_S: Final = 4.0
+STOP_S: Final = 3.0
+STOPPED_BY_S: Final = 4.5
 
 
 @app.command("up")
@@ -152,10 +154,18 @@ async def _run(settings: Settings) -> None:
     if not STATIC.joinpath("index.html").exists():
         console.print("[yellow]The portal is not built; run `make setup`. The API works.[/yellow]")
     stop = asyncio.Event()
+    at_the_latest = threading.Timer(STOPPED_BY_S, _leave)
+    at_the_latest.daemon = True
+
+    def asking() -> None:
+        if not stop.is_set():
+            stop.set()
+            at_the_latest.start()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, asking)
     with contextlib.suppress(_StoppedEarlyError):
         async with contextlib.AsyncExitStack() as stack:
             with Steps(console, settings.headless) as steps:
@@ -169,7 +179,16 @@ async def _run(settings: Settings) -> None:
             if not stop.is_set():
                 await _watch(console, head, settings, stop)
             console.print("stopping …", highlight=False)
+    at_the_latest.cancel()
     console.print("stopped; everything is kept in", str(settings.data), highlight=False)
+
+
+def _leave() -> None:
+    """End the process where something cannot be interrupted (a compilation, a slow disk).
+
+    Everything that was shown is durable, so this loses what a power cut loses: nothing shown."""
+    print("stopped; everything that was shown is kept", flush=True)
+    os._exit(0)
 
 
 @contextlib.asynccontextmanager

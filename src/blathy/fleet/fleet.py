@@ -290,5 +290,6 @@ class Fleet:
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
         for one in self.running.values():
-            one.meter.switch_off()
+            one.meter.stage_all()
+        self._commit()
         self.store.close()

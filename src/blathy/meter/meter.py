@@ -334,9 +334,13 @@ class Meter:
 
     def switch_off(self) -> None:
         """End in order: everything that is only in memory becomes durable."""
+        self.stage_all()
+        self.commit()
+
+    def stage_all(self) -> None:
+        """Stage everything that is only in memory: durable with the store's next commit."""
         self.counter_store.settle()
         self._stage()
-        self.commit()
 
     def record(self, name: str, phase: Phase = Phase.TOTAL, value: int = 0) -> None:
         """Log an event of the meter itself."""
