@@ -16,12 +16,11 @@ from blathy.metrology.spectrum import measure_spectra, order_limit
 from blathy.metrology.symmetry import unbalance_of_lines_percent
 from tests.metrology.signals import FloatArray, System, Tones, random_system
 
-CASES = [
-    (rate, nominal, seed)
-    for seed, (rate, nominal) in enumerate(
-        [(10_000, 50), (6_400, 50), (8_000, 60), (12_800, 50), (20_000, 60), (32_000, 50)] * 3
-    )
-]
+RATES = (
+    (10_000, 50), (6_400, 50), (8_000, 60), (12_800, 50), (20_000, 60), (32_000, 50), (4_000, 50),
+    (4_000, 60),
+)  # fmt: skip
+CASES = [(rate, nominal, seed) for seed, (rate, nominal) in enumerate([*RATES, *RATES, *RATES])]
 LOW, HIGH = {50: 42.5, 60: 51.0}, {50: 57.5, 60: 69.0}
 
 
@@ -130,4 +129,11 @@ def test_four_kilosamples_still_hold_the_gates_within_their_bandwidth(seed: int)
     half = meter.push(system.frames(4_000, 1.0))
     q = Quantities.of(half[2:], 20)
     assert np.abs(q.u_v / rms_of(system.voltages) - 1).max() < 1e-5
+    assert np.abs(q.i_a / rms_of(system.currents) - 1).max() < 1e-5
     assert np.abs(u_half_cycle_v(half[2:]) / rms_of(system.voltages) - 1).max() < 2e-5
+    pairs = list(zip(system.voltages, system.currents, strict=True))
+    power = np.array([u.power(i) for u, i in pairs])
+    fundamental = np.array([u.phasor() * i.phasor().conjugate() for u, i in pairs])
+    floor = np.maximum(np.abs(power), np.abs(fundamental) / 10)
+    assert (np.abs(q.p_w - power) / floor).max() < 1e-5
+    assert (np.abs(q.q1_var - fundamental.imag) / np.abs(fundamental)).max() < 1e-5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -246,3 +247,19 @@ def test_importing_compiles_nothing() -> None:
         "assert not calls, calls\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_memory_does_not_grow_with_the_record() -> None:
+    """Everything is switched on, and the record crosses ticks of ten minutes."""
+    rate = 4_000
+    part = symmetrical().frames(rate, 4.0)[:, [0, 3]].astype(np.float32)
+    engine = Engine(Connection(rate, Wiring.ONE_PHASE))
+    held = []
+    for count in range(22 * 15):
+        if count == 10 * 15:
+            tracemalloc.start()
+        engine.push(part)
+        if count in {11 * 15, 22 * 15 - 1}:
+            held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[1] - held[0] < 100_000  # eleven minutes of these samples are 21 MB
