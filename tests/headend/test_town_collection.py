@@ -132,6 +132,8 @@ async def first_visit(head: HeadEnd, town: Running) -> None:
         if "display" in facts.capabilities:
             shown = await head.collector.display(point)
             assert shown.buttons
+            assert 1 <= shown.list_index <= shown.list_length
+            assert any(light.imp_per_kwh for light in shown.leds)
             pressed = await head.collector.press(point, shown.buttons[0][0], 100)
             assert pressed.mode == "manual"
         await check_energy(head, town, point)

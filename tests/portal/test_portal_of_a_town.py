@@ -76,6 +76,16 @@ def test_the_town_is_seen_and_a_meter_is_read_and_pressed(page: Page, town: Runn
     expect(page.locator("#display").get_by_role("status")).to_have_count(0)
 
 
+def test_every_row_tells_its_register(town: RunningTown) -> None:
+    rows = town.api("GET", "points?size=100")["items"]
+    assert len(rows) >= FEEDERS
+    for row in rows:
+        shown = row["register"]
+        assert shown is not None, row["id"]
+        assert re.fullmatch(r"\d+(\.\d+)?", shown["value"]), row["id"]
+        assert shown["unit"] == ("m³" if row["medium"] == "water" else "kWh")
+
+
 def test_a_supply_is_disconnected_and_given_back(page: Page, town: RunningTown) -> None:
     point = point_of(town, "omnipower")
     name = town.api("GET", f"points/{point}")["name"]
