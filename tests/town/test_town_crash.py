@@ -8,12 +8,12 @@ again on the same directory and asked the same questions. The number of moments 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import random
 import signal
 import threading
 import time
-import urllib.error
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -69,7 +69,7 @@ def _look_until_killed(
     town: RunningTown, points: list[str], since: str, until: str, seen: Seen
 ) -> None:
     """Read the API as a visitor would, until the kill cuts the connection."""
-    with contextlib.suppress(urllib.error.URLError, ConnectionError, OSError, ValueError):
+    with contextlib.suppress(OSError, http.client.HTTPException):  # the kill cut the line
         town.log_in()
         while True:
             _look(town, points, since, until, seen)
