@@ -21,7 +21,7 @@ pytestmark = [
 ENERGY_WH = 3 * 1200 * 24
 ALL = ["clock", "register", "objects", "range", "entry", "set", "action", "list"]
 FOR_DLMS_COSEM = ["clock", "register", "objects", "range", "set", "action"]
-SHORT = ["clock", "register", "set", "action"]
+SHORT = ["clock", "register"]
 DIGESTS = (Mechanism.HLS, Mechanism.HLS_MD5, Mechanism.HLS_SHA1, Mechanism.HLS_SHA256)
 
 
