@@ -133,7 +133,7 @@ def test_the_meter_behind_transformers_shows_primary_values(
     assert energy_wh / (ct * vt) == pytest.approx(3 * p_w / 60 / ratios.energy, rel=1e-3)
 
 
-@pytest.mark.requirement("OMNI-11", "K-16")
+@pytest.mark.requirement("OMNI-11")
 @pytest.mark.parametrize("key", ["omnipower", "k162m"])
 @pytest.mark.parametrize("q_var", [0.0, 4_000.0])
 def test_light_and_s0_pulse_in_step_with_the_register(key: str, q_var: float) -> None:
