@@ -181,3 +181,30 @@ def test_a_second_town_on_the_same_ports_says_what_to_do(town: RunningTown, tmp_
     assert other.wait(30) == 2
     assert f"port {town.port} for the portal is in use" in other.lines[-1]
     assert "--port" in other.lines[-1]
+
+
+def test_damaged_readings_are_one_sentence(tmp_path: Path) -> None:
+    town = RunningTown(tmp_path / "data", points=12, days=1)
+    (town.data / "headend").mkdir(parents=True)
+    (town.data / "headend" / "headend.sqlite").write_bytes(b"no database at all" * 300)
+    town.start(wait=False)
+    assert town.wait(60) == 2
+    assert "the readings in" in town.lines[-1]
+    assert "--data" in town.lines[-1]
+
+
+def test_stopped_while_measuring_it_ends_in_order(tmp_path: Path) -> None:
+    town = RunningTown(tmp_path / "data", points=40, days=30)
+    try:
+        town.start(wait=False)
+        deadline = time.monotonic() + 60
+        while not any("measure their history" in line for line in town.lines):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert town.stop() < 6.0
+        assert town.process is not None
+        assert town.process.returncode == 0
+        assert town.lines[-1].startswith("stopped")
+        assert not any("Traceback" in line for line in town.lines)
+    finally:
+        town.kill()

@@ -22,6 +22,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy.exc import DatabaseError
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.quiet_log import configure_log
@@ -68,6 +69,12 @@ def command(
         asyncio.run(_run(settings))
     except (TownError, DescriptionError, StoreDamagedError, ValueError) as error:
         raise CommandError(str(error)) from error
+    except DatabaseError as error:
+        msg = (
+            f"the readings in {data / 'headend'} cannot be used ({error.orig}); restore a backup, "
+            "or choose another place with --data"
+        )
+        raise CommandError(msg) from error
     except OSError as error:
         msg = (
             f"cannot use {error.filename or data}: {error.strerror}; try another place with --data"
