@@ -48,7 +48,8 @@ class Layout:
         if block.loss_u is not None:
             flows[:, LOSS_AT:PULSES_AT] = block.loss_u
         if block.pulses is not None and self.pulse_inputs:
-            flows[:, PULSES_AT:] = block.pulses[:, : self.pulse_inputs]
+            inputs = min(block.pulses.shape[1], self.pulse_inputs)
+            flows[:, PULSES_AT : PULSES_AT + inputs] = block.pulses[:, :inputs]
         if n and flows.min() < 0:
             raise ValueError("the energies and pulses of an interval cannot be negative")
         return flows
