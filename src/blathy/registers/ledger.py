@@ -33,7 +33,7 @@ from blathy.registers.plan import BookPlan, CalendarPlan
 from blathy.registers.ring import Kept, Ring
 from blathy.registers.rtc import Rtc
 from blathy.registers.snapshot import ClockView, Snapshot
-from blathy.registers.span import Span, next_boundary
+from blathy.registers.span import OPERATING_TIME, Span, next_boundary
 from blathy.registers.state import (
     State,
     StateError,
@@ -47,7 +47,7 @@ from blathy.registers.totals import Layout
 
 UNKNOWN: Final = -1
 NEVER: Final = 1 << 62
-BUILT_IN_COUNTERS: Final = ("operating_s", "billing_resets", "clock_settings")
+BUILT_IN_COUNTERS: Final = (OPERATING_TIME, "billing_resets", "clock_settings")
 _ZERO: Final = np.zeros(1, dtype=np.int64)
 _IDLE: Final = np.zeros((1, len(INSTANT_COLUMNS)), dtype=np.int64)
 
@@ -189,7 +189,10 @@ class Ledger:
         block, rate = work.block, self.rate
         flags = int(self._status_flags())
         offset_s = self._piece.offset_s
-        span = Span(block, first, last, work.cumulated, self._rtc, rate, offset_s, flags, {})
+        operated_s = self._counters[OPERATING_TIME]
+        span = Span(
+            block, first, last, work.cumulated, self._rtc, rate, offset_s, flags, operated_s, {}
+        )
         for demand in self._demands:
             demand.run(span)
         for name, profile in self._profiles.items():
@@ -209,7 +212,7 @@ class Ledger:
         at = self.layout.rate_at(span.rate)
         self._vector[: self.layout.flow] += flow
         self._vector[at : at + 8] += flow[:8]
-        self._counters["operating_s"] += span.duration_s
+        self._counters[OPERATING_TIME] += span.duration_s
         self._instant = span.block.instant[span.last - 1 : span.last].copy()
 
     # --- what happens between stretches -----------------------------------------------------------

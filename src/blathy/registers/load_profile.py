@@ -23,7 +23,7 @@ from blathy.registers.cells import CellReader, Cells, CellWriter
 from blathy.registers.instant import InstantColumns
 from blathy.registers.plan import ProfilePlan, Sort
 from blathy.registers.ring import Kept, Ring, RingView
-from blathy.registers.span import Boundaries, Span
+from blathy.registers.span import OPERATING_TIME, Boundaries, Span
 from blathy.registers.totals import Layout, Selection
 
 STAMP, STATUS, FIRST_COLUMN = 0, 1, 2
@@ -32,7 +32,9 @@ SET_BACK_LIMIT_S: Final = 86_400
 DEFERRED: Final = frozenset(
     {Kind.MAX_DEMAND, Kind.CUMULATIVE_MAX, Kind.DEMAND, Kind.COUNTER, Kind.LAST_DEMAND}
 )
-"""Columns that are read from the books when the row is written, so the block is cut there."""
+"""Columns that are read from the books when the row is written, so the block is cut there; but
+for counters that run with the flow of the intervals (pulses, the operating time)."""
+OPERATING_SOURCE: Final = Source(Kind.COUNTER, name=OPERATING_TIME)
 _HIGHEST: Final = np.iinfo(np.int64).max
 _LOWEST: Final = np.iinfo(np.int64).min
 
@@ -100,6 +102,9 @@ class _Columns:
     them, as ten thousand of them in one process would otherwise keep ten thousand copies."""
 
     at: Mapping[Kind, NDArray[np.intp]]
+    registers_at: NDArray[np.intp]
+    operating_at: NDArray[np.intp]
+    deferred: tuple[tuple[int, Source], ...]
     registers: Selection
     deltas: Selection
     newest: InstantColumns
@@ -107,11 +112,24 @@ class _Columns:
     minima: InstantColumns
     maxima: InstantColumns
 
+    @property
+    def aggregates(self) -> bool:
+        """Whether there are means or extremes."""
+        return bool(self.means.width + self.minima.width + self.maxima.width)
+
 
 @lru_cache(maxsize=1024)
 def _columns_of(columns: tuple[Source, ...], rates: int, pulse_inputs: int) -> _Columns:
     layout = Layout(rates, pulse_inputs)
     of_kind = {kind: tuple(s for s in columns if s.kind is kind) for kind in Kind}
+    registers, operating, deferred = [], [], []
+    for place, source in enumerate(columns, FIRST_COLUMN):
+        if source.kind is Kind.ENERGY or layout.counts(source):
+            registers.append((place, source))
+        elif source.kind is Kind.COUNTER and source.name == OPERATING_TIME:
+            operating.append(place)
+        elif source.kind in DEFERRED:
+            deferred.append((place, source))
     return _Columns(
         {
             kind: np.array(
@@ -119,7 +137,10 @@ def _columns_of(columns: tuple[Source, ...], rates: int, pulse_inputs: int) -> _
             )
             for kind in Kind
         },
-        Selection(layout, of_kind[Kind.ENERGY]),
+        np.array([place for place, _ in registers], dtype=np.intp),
+        np.array(operating, dtype=np.intp),
+        tuple(deferred),
+        Selection(layout, tuple(source for _, source in registers)),
         Selection(layout, of_kind[Kind.DELTA]),
         InstantColumns(of_kind[Kind.INSTANT]),
         InstantColumns(of_kind[Kind.MEAN]),
@@ -132,21 +153,13 @@ class LoadProfile:
     """One load profile with its running period."""
 
     __slots__ = (
-        "_aggregates",
-        "_at",
         "_base",
-        "_deltas",
         "_highs",
         "_instants",
         "_lows",
-        "_maxima",
-        "_means",
-        "_minima",
-        "_newest",
-        "_registers",
         "_seconds",
+        "_shared",
         "_sums",
-        "deferred",
         "last_row",
         "pending",
         "plan",
@@ -155,28 +168,24 @@ class LoadProfile:
 
     def __init__(self, plan: ProfilePlan, layout: Layout) -> None:
         self.plan = plan
-        self.deferred = any(source.kind in DEFERRED for source in plan.columns)
+        self._shared = _columns_of(plan.columns, layout.rates, layout.pulse_inputs)
         self.ring = Ring(FIRST_COLUMN + len(plan.columns), plan.capacity_entries)
         self.last_row = np.zeros(self.ring.width, dtype=np.int64)
         self.pending = 0
-        shared = _columns_of(plan.columns, layout.rates, layout.pulse_inputs)
-        self._at = shared.at
-        self._registers = shared.registers
-        self._deltas = shared.deltas
-        self._base = np.zeros(self._deltas.width, dtype=np.int64)
-        self._newest = shared.newest
-        self._means = shared.means
-        self._minima = shared.minima
-        self._maxima = shared.maxima
-        self._aggregates = bool(self._means.width + self._minima.width + self._maxima.width)
-        self._instants = np.zeros(self._newest.width, dtype=np.int64)
+        self._base = np.zeros(self._shared.deltas.width, dtype=np.int64)
+        self._instants = np.zeros(self._shared.newest.width, dtype=np.int64)
         self._clear_aggregates()
+
+    @property
+    def deferred(self) -> bool:
+        """Whether rows need the books as they stand at the end of the period."""
+        return bool(self._shared.deferred)
 
     def _clear_aggregates(self) -> None:
         self._seconds = 0
-        self._sums = np.zeros(self._means.width, dtype=np.int64)
-        self._lows = np.full(self._minima.width, _HIGHEST)
-        self._highs = np.full(self._maxima.width, _LOWEST)
+        self._sums = np.zeros(self._shared.means.width, dtype=np.int64)
+        self._lows = np.full(self._shared.minima.width, _HIGHEST)
+        self._highs = np.full(self._shared.maxima.width, _LOWEST)
 
     # --- a span at once -------------------------------------------------------------------------
 
@@ -208,12 +217,13 @@ class LoadProfile:
         rows[ends.merged > 1, STATUS] |= int(Status.NOT_VALID)
         rows[0, STATUS] |= self.pending
         flows = span.flows(ends.after)
-        rows[:, self._at[Kind.ENERGY]] = self._registers.along(vector, flows, span.rate)
-        self._put_deltas(rows, self._deltas.along(vector, flows, span.rate))
-        if self._newest.width:
+        rows[:, self._shared.registers_at] = self._shared.registers.along(vector, flows, span.rate)
+        rows[:, self._shared.operating_at] = span.operated(ends.after)[:, np.newaxis]
+        self._put_deltas(rows, self._shared.deltas.along(vector, flows, span.rate))
+        if self._shared.newest.width:
             at_ends = span.block.instant[span.first + ends.after - 1]
-            values = self._newest.values(at_ends, None, None)
-            rows[:, self._at[Kind.INSTANT]] = values
+            values = self._shared.newest.values(at_ends, None, None)
+            rows[:, self._shared.at[Kind.INSTANT]] = values
             self._instants = values[-1].copy()
         self._aggregate(span, ends.after, rows)
         self._put_marks(rows)
@@ -222,75 +232,80 @@ class LoadProfile:
         return rows
 
     def _put_deltas(self, rows: Cells, reached: Cells) -> None:
-        if self._deltas.width:
-            rows[:, self._at[Kind.DELTA]] = np.diff(reached, axis=0, prepend=self._base[np.newaxis])
+        if self._shared.deltas.width:
+            rows[:, self._shared.at[Kind.DELTA]] = np.diff(
+                reached, axis=0, prepend=self._base[np.newaxis]
+            )
             self._base = reached[-1].copy()
 
     def _aggregate(self, span: Span, after: Cells, rows: Cells) -> None:
         """Means and extremes of every period that ends in the span; the first one began before."""
         seconds = np.diff(after, prepend=0) * span.block.step_s
         seconds[0] += self._seconds
-        if not self._aggregates:
+        if not self._shared.aggregates:
             self._seconds = 0
             return
-        starts = np.append(0, after[:-1])
+        shared, starts = self._shared, np.append(0, after[:-1])
         means, lows, highs = _extremes(span, 0, int(after[-1]))
-        if self._means.width:
-            summands = self._means.summands(means) * span.block.step_s
+        if shared.means.width:
+            summands = shared.means.summands(means) * span.block.step_s
             sums = np.add.reduceat(summands, starts, axis=0)
             sums[0] += self._sums
-            rows[:, self._at[Kind.MEAN]] = self._divide(sums, seconds)
-        if self._minima.width:
-            smallest = np.minimum.reduceat(self._minima.values(means, lows, highs), starts, axis=0)
+            rows[:, shared.at[Kind.MEAN]] = self._divide(sums, seconds)
+        if shared.minima.width:
+            values = shared.minima.values(means, lows, highs)
+            smallest = np.minimum.reduceat(values, starts, axis=0)
             smallest[0] = np.minimum(smallest[0], self._lows)
-            rows[:, self._at[Kind.MINIMUM]] = smallest
-        if self._maxima.width:
-            largest = np.maximum.reduceat(self._maxima.values(means, lows, highs), starts, axis=0)
+            rows[:, shared.at[Kind.MINIMUM]] = smallest
+        if shared.maxima.width:
+            values = shared.maxima.values(means, lows, highs)
+            largest = np.maximum.reduceat(values, starts, axis=0)
             largest[0] = np.maximum(largest[0], self._highs)
-            rows[:, self._at[Kind.MAXIMUM]] = largest
+            rows[:, shared.at[Kind.MAXIMUM]] = largest
         self._clear_aggregates()
 
     def _divide(self, sums: Cells, seconds: Cells) -> Cells:
         """Means from sums, (m, columns): the root is drawn in whole numbers."""
         means: Cells = sums // seconds[:, np.newaxis]
-        if len(self._means.rms):
-            squares = means[:, self._means.rms]
+        rms = self._shared.means.rms
+        if len(rms):
+            squares = means[:, rms]
             roots = [isqrt(square) for square in squares.ravel().tolist()]
-            means[:, self._means.rms] = np.array(roots, dtype=np.int64).reshape(squares.shape)
+            means[:, rms] = np.array(roots, dtype=np.int64).reshape(squares.shape)
         return means
 
     def _put_aggregates(self, row: Cells) -> None:
         """The aggregates of the running period as they stand; nothing measured gives zeros."""
-        if self._aggregates and self._seconds:
+        if self._shared.aggregates and self._seconds:
             seconds = np.array([self._seconds], dtype=np.int64)
-            row[self._at[Kind.MEAN]] = self._divide(self._sums[np.newaxis], seconds)[0]
-            row[self._at[Kind.MINIMUM]] = self._lows
-            row[self._at[Kind.MAXIMUM]] = self._highs
+            row[self._shared.at[Kind.MEAN]] = self._divide(self._sums[np.newaxis], seconds)[0]
+            row[self._shared.at[Kind.MINIMUM]] = self._lows
+            row[self._shared.at[Kind.MAXIMUM]] = self._highs
         self._clear_aggregates()
 
     def _put_marks(self, rows: Cells) -> None:
-        rows[:, self._at[Kind.CLOCK]] = rows[:, [STAMP]]
-        rows[:, self._at[Kind.STATUS]] = rows[:, [STATUS]]
+        rows[:, self._shared.at[Kind.CLOCK]] = rows[:, [STAMP]]
+        rows[:, self._shared.at[Kind.STATUS]] = rows[:, [STATUS]]
 
     def _gather(self, span: Span, first: int, last: int) -> None:
         """Add the intervals `first` … `last` - 1 of the span to the running means and extremes."""
         if first == last:
             return
         self._seconds += (last - first) * span.block.step_s
-        if self._newest.width:
+        if self._shared.newest.width:
             high = span.first + last
             newest = span.block.instant[high - 1 : high]
-            self._instants = self._newest.values(newest, None, None)[0]
-        if not self._aggregates:
+            self._instants = self._shared.newest.values(newest, None, None)[0]
+        if not self._shared.aggregates:
             return
         means, lows, highs = _extremes(span, first, last)
-        if self._means.width:
-            self._sums += self._means.summands(means).sum(axis=0) * span.block.step_s
-        if self._minima.width:
-            smallest = self._minima.values(means, lows, highs).min(axis=0)
+        if self._shared.means.width:
+            self._sums += self._shared.means.summands(means).sum(axis=0) * span.block.step_s
+        if self._shared.minima.width:
+            smallest = self._shared.minima.values(means, lows, highs).min(axis=0)
             np.minimum(self._lows, smallest, out=self._lows)
-        if self._maxima.width:
-            largest = self._maxima.values(means, lows, highs).max(axis=0)
+        if self._shared.maxima.width:
+            largest = self._shared.maxima.values(means, lows, highs).max(axis=0)
             np.maximum(self._highs, largest, out=self._highs)
 
     @property
@@ -309,12 +324,13 @@ class LoadProfile:
         rows = np.zeros((1, self.ring.width), dtype=np.int64)
         rows[0, STAMP] = stamp
         rows[0, STATUS] = flags | self.pending
-        rows[0, self._at[Kind.ENERGY]] = self._registers.at(vector)
-        self._put_deltas(rows, self._deltas.at(vector)[np.newaxis])
-        rows[0, self._at[Kind.INSTANT]] = self._instants
-        for place, source in enumerate(self.plan.columns):
-            if source.kind in DEFERRED:
-                rows[0, FIRST_COLUMN + place] = read(source)
+        rows[0, self._shared.registers_at] = self._shared.registers.at(vector)
+        self._put_deltas(rows, self._shared.deltas.at(vector)[np.newaxis])
+        rows[0, self._shared.at[Kind.INSTANT]] = self._instants
+        for place, source in self._shared.deferred:
+            rows[0, place] = read(source)
+        for place in self._shared.operating_at.tolist():
+            rows[0, place] = read(OPERATING_SOURCE)
         self._put_aggregates(rows[0])
         self._put_marks(rows)
         self._append(rows)
@@ -330,7 +346,7 @@ class LoadProfile:
         rows[:, STAMP] = first_stamp + period_s * np.arange(count)
         rows[:, STATUS] = flags | int(Status.POWER_DOWN | Status.NOT_VALID)
         for kind in (Kind.DELTA, Kind.INSTANT, Kind.MEAN, Kind.MINIMUM, Kind.MAXIMUM):
-            rows[:, self._at[kind]] = 0
+            rows[:, self._shared.at[kind]] = 0
         self._put_marks(rows)
         self._append(rows)
         return rows
@@ -356,7 +372,7 @@ class LoadProfile:
 
     def begin(self, vector: Cells, mark: Status) -> None:
         """Begin empty in the middle of a meter's life: what was counted before is not a delta."""
-        self._base = self._deltas.at(vector)
+        self._base = self._shared.deltas.at(vector)
         self.pending |= int(mark)
 
     def write(self, cells: CellWriter) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 from blathy.clock import SECONDS_PER_DAY
 from blathy.quantity import ENERGY_UNITS, Kind, Measure, Phase, Source
 from blathy.registers.events import EVENTS
+from blathy.registers.totals import PULSES_NAME
 
 RATES_MAX: Final = 8
 RING_ENTRIES_MAX: Final = 100_000
@@ -402,6 +403,8 @@ class BookPlan:
         _require(len(names) == len(set(names)), "profiles, billings and logs need different names")
         counters = [c.name for c in self.counters]
         _require(len(counters) == len(set(counters)), "counters need different names")
+        taken = [name for name in counters if name.startswith(PULSES_NAME)]
+        _require(not taken, f"a counter cannot be named as the pulse inputs are: {taken}")
         _require(0 <= self.pulse_inputs <= 16, "pulse inputs are 0 to 16")
         for source in self._sources():
             _require(

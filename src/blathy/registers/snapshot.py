@@ -13,7 +13,7 @@ from blathy.registers.eventlog import LogEntry
 from blathy.registers.instant import instant_of
 from blathy.registers.load_profile import FIRST_COLUMN, ProfileView, Status
 from blathy.registers.plan import BookPlan, CalendarPlan
-from blathy.registers.totals import PULSES_NAME, Layout
+from blathy.registers.totals import Layout
 
 PERIOD_KINDS: Final = frozenset({Kind.MEAN, Kind.MINIMUM, Kind.MAXIMUM, Kind.DELTA})
 DEMAND_KINDS: Final = frozenset(
@@ -125,9 +125,9 @@ class Snapshot:
     def _counter(self, name: str) -> int:
         if name in self.counters:
             return self.counters[name]
-        number = name.removeprefix(PULSES_NAME)
-        if number != name and number.isdigit() and 1 <= int(number) <= self.layout.pulse_inputs:
-            return int(self.vector @ self.layout.weights(Source(Kind.COUNTER, name=name)))
+        source = Source(Kind.COUNTER, name=name)
+        if self.layout.counts(source):
+            return int(self.vector @ self.layout.weights(source))
         raise LookupError(f"the meter keeps no counter {name!r}")
 
 

@@ -11,6 +11,8 @@ from blathy.registers.block import Block
 from blathy.registers.cells import Cells
 from blathy.registers.rtc import Rtc
 
+OPERATING_TIME: Final = "operating_s"
+"""The counter of the seconds with supply: it runs with the intervals, like an energy."""
 _NONE: Final = np.zeros(0, dtype=np.int64)
 _NONE.setflags(write=False)
 
@@ -50,6 +52,7 @@ class Span:
     rate: int
     offset_s: int
     flags: int
+    operated_s: int  # the counter of the operating time when the span begins
     _boundaries: dict[int, Boundaries]
 
     @property
@@ -77,6 +80,11 @@ class Span:
         """The energy of the whole span."""
         flow: Cells = self.cumulated[self.last] - self.cumulated[self.first]
         return flow
+
+    def operated(self, after: Cells) -> Cells:
+        """The operating time in s after each of these numbers of intervals."""
+        seconds: Cells = self.operated_s + after * self.block.step_s
+        return seconds
 
     def boundaries(self, period_s: int) -> Boundaries:
         """Where periods of this length end inside the span."""

@@ -54,6 +54,12 @@ class Layout:
             raise ValueError("the energies and pulses of an interval cannot be negative")
         return flows
 
+    def counts(self, source: Source) -> bool:
+        """Whether the source is a pulse input of this meter: a counter that runs with the flow."""
+        number = source.name.removeprefix(PULSES_NAME)
+        counted = source.kind is Kind.COUNTER and number != source.name and number.isdecimal()
+        return counted and 1 <= int(number) <= self.pulse_inputs
+
     def rate_at(self, rate: int) -> int:
         """The first cell of a rate's registers."""
         return self.flow + (rate - 1) * len(ENERGY_MEASURES)
@@ -69,9 +75,11 @@ def _weights(rates: int, pulse_inputs: int, source: Source) -> Cells:
     weights = np.zeros(layout.size, dtype=np.int64)
     if source.loss is not None:
         weights[LOSS_AT + LOSSES.index(source.loss)] = 1
+        weights.setflags(write=False)
         return weights
     if source.kind is Kind.COUNTER:
         weights[PULSES_AT + int(source.name.removeprefix(PULSES_NAME)) - 1] = 1
+        weights.setflags(write=False)
         return weights
     if source.measure not in _MEASURE_AT and source.measure not in _SUMS:
         raise ValueError(f"{source} is no energy register")
