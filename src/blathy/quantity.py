@@ -287,6 +287,7 @@ class Measure(Enum):
     I_N = 91
     THD_U = 112  # written as 12.7.124 (32/52/72.7.124 per phase)
     THD_I = 111  # written as 11.7.124
+    UNBALANCE_U = 128  # negative over positive sequence, written as 128.7.20
 
 
 class Phase(IntEnum):
@@ -373,6 +374,7 @@ _INSTANT_BASE: Final[dict[Measure, tuple[Unit, int]]] = {
     Measure.ANGLE: (Unit.DEGREE, -3),
     Measure.THD_U: (Unit.PERCENT, -3),
     Measure.THD_I: (Unit.PERCENT, -3),
+    Measure.UNBALANCE_U: (Unit.PERCENT, -3),
 }
 _LOSS_BASE: Final[dict[Loss, tuple[Unit, int]]] = {
     Loss.OLA: (Unit.WH, -6),

@@ -140,7 +140,7 @@ class Measured:
 
     @cached_property
     def instants(self) -> NDArray[np.int64]:
-        """(seconds, 38) integers in the order of `registers.block.INSTANT_COLUMNS`."""
+        """(seconds, 39) integers in the order of `registers.block.INSTANT_COLUMNS`."""
         return instants_of(self.seconds, self.thd_percent)
 
     def utc_ns(self, instant: float) -> int:

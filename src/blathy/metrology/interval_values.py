@@ -34,9 +34,9 @@ from blathy.metrology.energy import (
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-INSTANTS = 38
+INSTANTS = 39
 """Columns of `instants_of`: u i p q s pf (total, L1, L2, L3 each), In, f, THD of U (3), THD of I
-(3), angle of U (3), angle of I (3)."""
+(3), angle of U (3), angle of I (3), u2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class ExtremesCollector:
 
 
 def instants_of(seconds: Seconds, thd_percent: FloatArray | None = None) -> IntArray:
-    """(n, 38) integers of each second, in the order of `registers.block.INSTANT_COLUMNS`.
+    """(n, 39) integers of each second, in the order of `registers.block.INSTANT_COLUMNS`.
 
     `thd_percent` (n, 2 x phases): voltages, then currents; missing values and phases are 0.
     The total voltage is the mean of the phases with voltage, the total current the largest one.
@@ -219,3 +219,17 @@ def _angles(seconds: Seconds, out: FloatArray) -> None:
         lag = np.mod(-np.degrees(np.angle(phasor * voltage[:, :1].conj())), 360.0)
         out[:, at : at + phases] = 1e3 * np.where(np.abs(phasor) > 0, lag, 0.0)
     out[:, 32:38] = np.where(out[:, 32:38] >= 359_999.5, 0.0, out[:, 32:38])
+    if phases == 3:
+        out[:, 38] = 1e3 * _u2_percent(voltage)
+
+
+def _u2_percent(voltage: NDArray[np.complex128]) -> FloatArray:
+    """Negative over positive sequence of (n, 3) fundamental phasors; 0 without a positive one.
+
+    Of a reversed phase order the share may be beyond all bounds; it is cut at 1000 %.
+    """
+    turn = np.exp(2j * np.pi / 3 * np.arange(3))
+    positive, negative = np.abs(voltage @ turn), np.abs(voltage @ turn.conj())
+    floor = 1e-9 * np.abs(voltage).sum(axis=1)
+    share = np.divide(negative, positive, out=np.zeros(len(voltage)), where=positive > floor)
+    return np.asarray(100.0 * np.minimum(share, 10.0))

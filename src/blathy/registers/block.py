@@ -45,6 +45,7 @@ INSTANT_COLUMNS: Final[tuple[tuple[str, Phase], ...]] = (
         ("angle_u_mdeg", phase) for phase in PHASES[1:]
     ),  # lag of the voltage behind U1: 0, 120, 240 degrees
     *(("angle_i_mdeg", phase) for phase in PHASES[1:]),  # lag of the current behind U1
+    ("u2_milli_percent", Phase.TOTAL),  # negative over positive sequence; 0 with fewer phases
 )
 """Columns of `Block.instant`: means over the interval. `u_mv` TOTAL is the mean of the phases
 present, `i_ma` TOTAL the largest phase; `p_mw`, `q_mvar` are signed; a missing phase is 0."""
@@ -80,6 +81,9 @@ class Block:
     instant_max: NDArray[np.int64] | None = None
     pulses: NDArray[np.int64] | None = None  # (n, inputs): pulses counted at the terminals
     incidents: tuple[Incident, ...] = field(default=())
+    harmonics: NDArray[np.int64] | None = (
+        None  # (2, 3, 51): of U and I, L1-L3, by order, at the end; 0.01 % of order 1
+    )
 
     def __post_init__(self) -> None:
         n = len(self.supply)
@@ -113,6 +117,7 @@ class Block:
             part(self.instant_max),
             part(self.pulses),
             tuple(i for i in self.incidents if start <= i.at_utc_s < end),
+            self.harmonics,
         )
 
     def with_incidents(self, more: Iterable[Incident]) -> Block:

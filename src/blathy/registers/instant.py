@@ -17,6 +17,7 @@ _DIRECT: Final = {
     Measure.PF: "pf_milli",
     Measure.THD_U: "thd_u_milli_percent",
     Measure.THD_I: "thd_i_milli_percent",
+    Measure.UNBALANCE_U: "u2_milli_percent",
 }
 _ANGLE_COLUMNS: Final = {
     0: ("angle_u_mdeg", Phase.L1),

@@ -676,7 +676,9 @@ class Ledger:
         self._supply, self._errors = cells.take(), cells.take()
         self._clock_set_true_s, self._reset_true_s = cells.take(), cells.take()
         self._read_registers(sections["flow"], sections["rates"])
-        self._instant = sections["instant"].reshape(_IDLE.shape)
+        self._instant = _IDLE.copy()  # a state of before may hold fewer columns
+        known = min(len(sections["instant"]), self._instant.shape[1])
+        self._instant[0, :known] = sections["instant"][:known]
         for name in self._counters:
             self._counters[name] = int(sections.get(f"counter/{name}", _ZERO)[0])
         begun = [name for name in self._named_parts if name not in sections]
