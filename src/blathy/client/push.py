@@ -9,7 +9,7 @@ is still handed out, and says so: `authenticated` and `repeated`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from blathy.client.values import Value, plain_value
@@ -30,10 +30,13 @@ from blathy.wire.security import (
     KeySet,
     SecurityContext,
     VolatileCounterStore,
+    key_fingerprint,
 )
 
 APDU_SIZE_MAX: Final = 1 << 17
 ORIGINATORS_MAX: Final = 100_000
+CONFIRMED_SERVICE: Final = 0x4000_0000
+"""The bit of a long-invoke-id-and-priority that asks for an answer."""
 _MBUS_START: Final = 0x68
 _MBUS_LAST: Final = 0x10
 
@@ -65,6 +68,13 @@ class Push:
     repeated: bool = False
     counter: int = -1
     event: CaptureObject | None = None  # an event-notification names its attribute itself
+    key_id: str = ""  # the fingerprint of the key that opened it, to keep counters by
+    long_invoke: int = -1  # long-invoke-id-and-priority of a data-notification
+
+    @property
+    def wants_confirmation(self) -> bool:
+        """Whether the meter asked for a data-notification-confirm (its service-class bit)."""
+        return self.long_invoke >= 0 and bool(self.long_invoke & CONFIRMED_SERVICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +124,7 @@ class PushReceiver:
     def receive(self, data: bytes, now: Instant) -> list[Push | Unreadable]:
         """The pushes that these octets complete."""
         found: list[Push | Unreadable] = []
-        for body in self._apdus(data, now):
-            self.frames += 1
+        for body in self.apdus(data, now):
             made = self._take(body)
             if made is not None:
                 found.append(made)
@@ -123,17 +132,27 @@ class PushReceiver:
 
     def receive_datagram(self, data: bytes) -> list[Push | Unreadable]:
         """The push of one UDP datagram: in the wrapper, or bare."""
-        try:
-            body = wrapper.decode_datagram(data).apdu
-        except RemoteProtocolError:
-            body = data
-        self.frames += 1
-        made = self._take(body)
+        made = self._take(self.apdu_of_datagram(data))
         return [] if made is None else [made]
 
     # --- framing
 
-    def _apdus(self, data: bytes, now: Instant) -> list[bytes]:
+    def apdu_of_datagram(self, data: bytes) -> bytes:
+        """The APDU of a datagram, without its wrapper where it has one."""
+        self.frames += 1
+        try:
+            return wrapper.decode_datagram(data).apdu
+        except RemoteProtocolError:
+            return data
+
+    def apdus(self, data: bytes, now: Instant) -> list[bytes]:
+        """The APDUs that these octets complete, for a caller that reads them with `read_push`
+        when it has the keys; blocks of general block transfer are still apart (`whole`)."""
+        found = self._unframed(data, now)
+        self.frames += len(found)
+        return found
+
+    def _unframed(self, data: bytes, now: Instant) -> list[bytes]:
         if not self._framing:
             data = self._head + data
             self._framing = self._detect(data)
@@ -214,14 +233,27 @@ class PushReceiver:
 
     def _take(self, body: bytes) -> Push | Unreadable | None:
         try:
-            if body[:1] == b"\xe0":
-                whole = self._join(apdu.decode_block_transfer(Reader(body, 1)))
-                return None if whole is None else self._take(whole)
-            if body[:1] in {b"\xdb", b"\xdd", b"\xdf"}:
-                return self._open(body)
-            return self._read(body, Push(axdr.null(), ()))
-        except (RemoteProtocolError, LocalProtocolError, AxdrError) as error:
+            whole = self.whole(body)
+        except RemoteProtocolError as error:
             return Unreadable(str(error), octets=body[:64])
+        if whole is None:
+            return None
+        title = originator_of(whole)
+        keys = self._keys(title) if title is not None else None
+        made = read_push(whole, () if keys is None else (keys,), self._objects)
+        if not isinstance(made, Push) or not made.ciphered:
+            return made
+        last = self._counters.get(made.originator, -1)
+        if len(self._counters) >= ORIGINATORS_MAX:
+            self._counters.clear()
+        self._counters[made.originator] = max(last, made.counter)
+        return replace(made, repeated=made.counter <= last)
+
+    def whole(self, body: bytes) -> bytes | None:
+        """The APDU itself, joined where it comes in blocks; None while blocks are missing."""
+        if body[:1] != b"\xe0":
+            return body
+        return self._join(apdu.decode_block_transfer(Reader(body, 1)))
 
     def _join(self, block: apdu.GeneralBlockTransfer) -> bytes | None:
         """Meters in the field stream without acknowledgement; only the last-block bit counts."""
@@ -239,46 +271,75 @@ class PushReceiver:
             raise RemoteProtocolError("a general block transfer inside another one")
         return whole
 
-    def _open(self, body: bytes) -> Push | Unreadable:
-        reader = Reader(body, 1)
-        if body[0] != 0xDB:
+
+_CIPHERED: Final = frozenset(b"\xdb\xdd\xdf")
+
+
+def originator_of(whole: bytes) -> bytes | None:
+    """The system title that a ciphered APDU carries; None for one in clear or without one."""
+    if whole[:1] == b"" or whole[0] not in _CIPHERED:
+        return None
+    reader = Reader(whole, 1)
+    try:
+        if whole[0] != 0xDB:
             reader.octets()  # the transaction id
-        title = reader.octets()
-        keys = self._keys(title)
-        if keys is None:
-            return Unreadable("there are no keys for this meter", title, body[:64])
+        return reader.octets()
+    except RemoteProtocolError:
+        return None
+
+
+def read_push(
+    whole: bytes, keys: Sequence[KeySet], objects: ObjectsOf = _no_objects
+) -> Push | Unreadable:
+    """One complete APDU as a push. Of several key sets the first that opens it is taken (a meter
+    whose keys are being changed); nothing is remembered of its counter."""
+    try:
+        if whole[:1] and whole[0] in _CIPHERED:
+            return _opened(whole, keys, objects)
+        return _read(whole, Push(axdr.null(), ()), objects)
+    except (RemoteProtocolError, LocalProtocolError, AxdrError) as error:
+        return Unreadable(str(error), octets=whole[:64])
+
+
+def _opened(body: bytes, keys: Sequence[KeySet], objects: ObjectsOf) -> Push | Unreadable:
+    reader = Reader(body, 1)
+    if body[0] != 0xDB:
+        reader.octets()
+    title = reader.octets()
+    reason = "there are no keys for this meter"
+    for each in keys:
         context = SecurityContext(
-            b"listener", keys, InvocationCounters(VolatileCounterStore()), _no_entropy,
-            peer_title=title, verify_tags=bool(keys.authentication),
+            b"listener", each, InvocationCounters(VolatileCounterStore()), _no_entropy,
+            peer_title=title, verify_tags=bool(each.authentication),
         )  # fmt: skip
         try:
             opened = context.unprotect(body)
         except RemoteProtocolError as error:
-            return Unreadable(str(error), title, body[:64])
-        last = self._counters.get(title, -1)
-        if len(self._counters) >= ORIGINATORS_MAX:
-            self._counters.clear()
-        self._counters[title] = max(last, opened.counter)
+            reason = str(error)
+            continue
         frame = Push(
             axdr.null(), (), None, title, ciphered=True,
-            authenticated=bool(opened.protection & 0x110),
-            repeated=opened.counter <= last, counter=opened.counter,
+            authenticated=bool(opened.protection & 0x110), counter=opened.counter,
+            key_id=key_fingerprint(each.unicast),
         )  # fmt: skip
-        return self._read(opened.plain, frame)
+        return _read(opened.plain, frame, objects)
+    return Unreadable(reason, title, body[:64])
 
-    def _read(self, plain: bytes, frame: Push) -> Push | Unreadable:
-        message = apdu.decode(plain)
-        if isinstance(message, apdu.DataNotification):
-            body = axdr.decode(message.body)
-            values = named_values(body, self._objects(frame.originator))
-            return _with(frame, body, values, message.time)
-        if isinstance(message, apdu.EventNotification):
-            ref = message.attribute
-            value = axdr.decode(message.value)
-            event = CaptureObject(ref.class_id, ref.obis, ref.attribute)
-            one = PushedValue(ref.obis, plain_value(value), ref.class_id, ref.attribute)
-            return _with(frame, value, (one,), message.time or b"", event)
-        return Unreadable(f"an APDU {plain[0]:02X} is no notification", frame.originator)
+
+def _read(plain: bytes, frame: Push, objects: ObjectsOf) -> Push | Unreadable:
+    message = apdu.decode(plain)
+    if isinstance(message, apdu.DataNotification):
+        body = axdr.decode(message.body)
+        values = named_values(body, objects(frame.originator))
+        made = _with(frame, body, values, message.time)
+        return replace(made, long_invoke=message.long_invoke)
+    if isinstance(message, apdu.EventNotification):
+        ref = message.attribute
+        value = axdr.decode(message.value)
+        event = CaptureObject(ref.class_id, ref.obis, ref.attribute)
+        one = PushedValue(ref.obis, plain_value(value), ref.class_id, ref.attribute)
+        return _with(frame, value, (one,), message.time or b"", event)
+    return Unreadable(f"an APDU {plain[0]:02X} is no notification", frame.originator)
 
 
 def _with(
@@ -294,10 +355,7 @@ def _with(
             stamp = CosemDateTime.of(time)
         except ValueError:
             stamp = None
-    return Push(
-        body, values, stamp, frame.originator, frame.ciphered, frame.authenticated,
-        frame.repeated, frame.counter, event,
-    )  # fmt: skip
+    return replace(frame, body=body, values=values, time=stamp, event=event)
 
 
 def _without_llc(data: bytes) -> bytes:
