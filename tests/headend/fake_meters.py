@@ -34,7 +34,8 @@ from blathy.headend.inventory.description import (
     StationDescription,
     UserDescription,
 )
-from blathy.headend.inventory.registry import Channel, Meter, Secrets
+from blathy.headend.inventory.keyring import Secrets
+from blathy.headend.inventory.registry import Channel, Meter
 
 ZONE = Zone("Europe/Budapest")
 EPOCH = 1_750_000_000 // 900 * 900

@@ -120,6 +120,24 @@ meter_key = Table(
     Column("fingerprint", String(64), nullable=False, unique=True),
     Column("sealed", LargeBinary, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
+    # the mark of what the site description said last: only another description replaces a key
+    # that was changed since
+    Column("described", String(64)),
+)
+
+# keys that a meter is being told: tried beside the ones in force until one of them is confirmed
+pending_key = Table(
+    "pending_key",
+    metadata,
+    Column("meter_id", _ID, ForeignKey("meter.id"), primary_key=True),
+    Column("purpose", String(16), primary_key=True),
+    Column("change_id", String(32), nullable=False),
+    Column("fingerprint", String(64), nullable=False, unique=True),
+    Column("sealed", LargeBinary, nullable=False),
+    # stored: the meter knows nothing of it; sent: it may have it
+    Column("state", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("user_name", String(64), nullable=False),
 )
 
 invocation_counter = Table(
@@ -230,9 +248,78 @@ event = Table(
     Column("location", Text),
     Column("acknowledged_by", String(64)),
     Column("acknowledged_at", BigInteger),
+    # when the meter told it by itself; null where it was only found in a log
+    Column("pushed_at", BigInteger),
     UniqueConstraint("point_id", "log", "at", "code", "occurrence"),
     Index("ix_event_at", "at"),
     Index("ix_event_point_id_at", "point_id", "at"),
+)
+
+# which invocation counters of a meter's pushes are spent: the highest, and which of the numbers
+# below it (bit 0 is the next lower one)
+push_counter = Table(
+    "push_counter",
+    metadata,
+    Column("meter_id", _ID, ForeignKey("meter.id"), primary_key=True),
+    Column("key_id", String(32), primary_key=True),
+    Column("highest", BigInteger, nullable=False),
+    Column("below", BigInteger, nullable=False),
+)
+
+push_message = Table(
+    "push_message",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("meter_id", _ID, ForeignKey("meter.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("transport", String(8), nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("events", Integer, nullable=False),
+    Column("readings", Integer, nullable=False),
+    Index("ix_push_message_meter_id_id", "meter_id", "id"),
+)
+
+# the bits of a meter's alarm registers that have been dealt with
+alarm_register = Table(
+    "alarm_register",
+    metadata,
+    Column("meter_id", _ID, ForeignKey("meter.id"), primary_key=True),
+    Column("obis", String(32), primary_key=True),
+    Column("bits", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+clock_record = Table(
+    "clock_record",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("meter_id", _ID, ForeignKey("meter.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("action", String(8), nullable=False),
+    # seconds that the meter's clock was ahead; `after` only where it was corrected
+    Column("before_s", Integer, nullable=False),
+    Column("after_s", Integer),
+    Column("user_name", String(64), nullable=False),
+    Index("ix_clock_record_meter_id_at", "meter_id", "at"),
+)
+
+credit_sale = Table(
+    "credit_sale",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("point_id", String(64), ForeignKey("point.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("user_name", String(64), nullable=False),
+    Column("energy_wh", Integer, nullable=False),
+    # started, sold, failed (the meter has it not), uncertain (nobody knows yet)
+    Column("state", String(16), nullable=False),
+    # the account before, so that an uncertain sale can be found out
+    Column("before_wh", BigInteger),
+    Column("detail", Text, nullable=False),
+    Index("ix_credit_sale_point_id_at", "point_id", "at"),
 )
 
 job = Table(

@@ -14,7 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from blathy.headend.inventory.registry import Channel, Meter, Secrets
+from blathy.headend.inventory.keyring import Secrets
+from blathy.headend.inventory.registry import Channel, Meter
 
 
 class Outcome(Enum):

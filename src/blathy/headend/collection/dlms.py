@@ -51,7 +51,8 @@ from blathy.headend.collection.conversation import (
     Sign,
 )
 from blathy.headend.collection.rendering import constant_of, lcd_text, render_display
-from blathy.headend.inventory.registry import Channel, Meter, Secrets
+from blathy.headend.inventory.keyring import Secrets
+from blathy.headend.inventory.registry import Channel, Meter
 from blathy.models import MODELS, Model
 from blathy.models.model import EventLog, Row
 from blathy.obis import Obis

@@ -29,6 +29,7 @@ MECHANISMS: Final = frozenset(
     ("none", "lls", "hls_md5", "hls_sha1", "hls_gmac", "hls_sha256", "hls_ecdsa")
 )
 CHANNEL_KINDS: Final = frozenset(("energy", "instant", "volume"))
+_OCTET_FIELDS: Final = ("encryption_key", "authentication_key", "broadcast_key", "master_key")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
@@ -86,6 +87,10 @@ class AssociationDescription:
     """Global unicast encryption key (GUEK)."""
     authentication_key: bytes = field(default=b"", repr=False)
     """Authentication key (GAK)."""
+    broadcast_key: bytes = field(default=b"", repr=False)
+    """Global broadcast encryption key (GBEK), where the head-end is to change it."""
+    master_key: bytes = field(default=b"", repr=False)
+    """Key-encryption key (KEK): keys are changed under it, and only where it is given."""
     server_sap: int = 1
     purpose: str = "management"
     """What it is for: the head-end reads and commands over `management`."""
@@ -95,7 +100,7 @@ class AssociationDescription:
             raise DescriptionError(
                 f"mechanism {self.mechanism!r}: use one of {', '.join(sorted(MECHANISMS))}"
             )
-        for name in ("encryption_key", "authentication_key"):
+        for name in _OCTET_FIELDS:
             if len(getattr(self, name)) not in {0, 16, 32}:
                 raise DescriptionError(f"{name}: a key has 16 or 32 octets")
 
@@ -288,7 +293,6 @@ def check_keys_are_not_shared(points: Sequence[PointDescription]) -> None:
                 )
 
 
-_OCTET_FIELDS: Final = frozenset(("encryption_key", "authentication_key"))
 _NESTED: Final[dict[str, type[Any]]] = {
     "stations": StationDescription,
     "feeders": FeederDescription,

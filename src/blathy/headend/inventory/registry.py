@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets as entropy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final
@@ -24,7 +23,9 @@ from blathy.headend.inventory.description import (
     PointDescription,
     SiteDescription,
 )
+from blathy.headend.inventory.keyring import Keyring, Secrets
 from blathy.headend.inventory.sealing import Sealer
+from blathy.models import MODELS
 
 QUARANTINE_AFTER: Final = 3
 """Failed conversations in a row after which a meter waits in quarantine."""
@@ -115,15 +116,6 @@ class Meter:
         return {profile: tuple(channels) for profile, channels in found.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """Key material of one meter for the driver. `repr` shows none of it."""
-
-    password: bytes = field(default=b"", repr=False)
-    encryption_key: bytes = field(default=b"", repr=False)
-    authentication_key: bytes = field(default=b"", repr=False)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Point:
     """A metering point with its meter."""
@@ -156,7 +148,7 @@ class Inventory:
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
-        self._sealer = sealer
+        self.keyring = Keyring(database, sealer)
         self.name = ""
         self.zone = Zone()
         self.simulated = False
@@ -165,6 +157,9 @@ class Inventory:
         self.feeders: dict[str, Place] = {}
         self.points: dict[str, Point] = {}
         self.meters: dict[int, Meter] = {}
+        self.by_title: dict[bytes, Meter] = {}
+        self.by_name: dict[bytes, Meter] = {}
+        """Meters by their logical device name, for pushes in clear."""
 
     # -- loading --------------------------------------------------------------------------------
 
@@ -233,50 +228,8 @@ class Inventory:
         meter_id = _store_meter(connection, point)
         through_parent = bool(point.parent) and urls.get(point.parent) == point.meter.url
         for association in () if through_parent else point.meter.associations[:1]:
-            self._store_keys(connection, meter_id, point.meter, association, now)
+            self.keyring.describe(connection, meter_id, point.meter, association, now)
         _store_channels(connection, meter_id, point.meter)
-
-    def _store_keys(
-        self,
-        connection: Connection,
-        meter_id: int,
-        meter: MeterDescription,
-        association: AssociationDescription,
-        now: int,
-    ) -> None:
-        given = {
-            "password": association.password,
-            "encryption": association.encryption_key,
-            "authentication": association.authentication_key,
-        }
-        table = schema.meter_key
-        for purpose, secret in given.items():
-            if not secret:
-                continue
-            shared = purpose == "password"
-            mark = entropy.token_hex(32) if shared else self._sealer.fingerprint(secret)
-            known = connection.execute(
-                sa.select(table.c.meter_id, table.c.purpose).where(table.c.fingerprint == mark)
-            ).first()
-            if known is not None and known.meter_id != meter_id:
-                raise DescriptionError(
-                    f"the {purpose} key of meter {meter.serial} is already that of another meter; "
-                    "give each meter its own"
-                )
-            if known is not None and known.purpose != purpose:
-                raise DescriptionError(
-                    f"meter {meter.serial}: encryption and authentication key are the same"
-                )
-            if known is not None:
-                continue
-            row = {
-                "meter_id": meter_id,
-                "purpose": purpose,
-                "fingerprint": mark,
-                "sealed": self._sealer.seal(secret, f"{meter.serial}/{purpose}"),
-                "changed_at": now,
-            }
-            upsert(connection, table, [row])
 
     def _fetch(self, connection: Connection) -> None:
         facts = {r.key: r.value for r in connection.execute(sa.select(schema.site))}
@@ -308,6 +261,10 @@ class Inventory:
             for r in connection.execute(sa.select(schema.point).order_by(schema.point.c.position))
         }
         self.meters = {point.meter.id: point.meter for point in self.points.values()}
+        self.by_title = {
+            bytes.fromhex(m.system_title): m for m in meters.values() if m.system_title
+        }
+        self.by_name = {name: m for m in meters.values() if (name := _logical_device_name(m))}
 
     # -- questions ------------------------------------------------------------------------------
 
@@ -326,23 +283,25 @@ class Inventory:
         return parent.meter if parent is not None and parent.meter.url == meter.url else meter
 
     def secrets_of(self, meter: Meter) -> Secrets:
-        """Open the meter's keys for a conversation; they are not kept."""
+        """The meter's keys in force for a conversation; they are not kept."""
+        return self.keyring.secrets_of(meter.id, meter.serial)
 
-        def fetch(connection: Connection) -> list[Any]:
-            table = schema.meter_key
-            return list(connection.execute(sa.select(table).where(table.c.meter_id == meter.id)))
-
-        opened = {
-            row.purpose: self._sealer.open(row.sealed, f"{meter.serial}/{row.purpose}")
-            for row in self._database.read_now(fetch)
-        }
-        return Secrets(
-            password=opened.get("password", b""),
-            encryption_key=opened.get("encryption", b""),
-            authentication_key=opened.get("authentication", b""),
-        )
+    def candidates(self, meter: Meter) -> list[Secrets]:
+        """The keys to try, those in force last: more than one while they are being changed."""
+        return self.keyring.candidates(meter.id, meter.serial)
 
     # -- what conversations taught ----------------------------------------------------------------
+
+    def learn_title(self, meter: Meter, title: bytes) -> None:
+        """A meter whose description names no system title has told it: pushes carry it. Another
+        meter's title is not taken over."""
+        if not meter.system_title and self.by_title.setdefault(title, meter) is meter:
+            statement = (
+                sa.update(schema.meter)
+                .where(schema.meter.c.id == meter.id, schema.meter.c.system_title == "")
+                .values(system_title=title.hex().upper())
+            )
+            self._database.submit(lambda c: c.execute(statement).rowcount)
 
     def answered(self, meter: Meter, now: int) -> None:
         """The meter answered: whatever was wrong is over."""
@@ -433,6 +392,8 @@ def _store_meter(connection: Connection, point: PointDescription) -> int:
     if known is not None:
         if known.point_id != point.id:
             raise DescriptionError(f"meter {meter.serial} is already at point {known.point_id}")
+        if not meter.system_title:
+            del values["system_title"]  # what the meter told stays
         connection.execute(sa.update(table).where(table.c.id == known.id).values(values))
         return int(known.id)
     row = connection.execute(
@@ -538,6 +499,14 @@ def _meter_of(
             row.firmware,
         ),
     )
+
+
+def _logical_device_name(meter: Meter) -> bytes:
+    """As the model's table says; empty for other models and for meters behind one."""
+    model = MODELS.get(meter.model)
+    if model is None or meter.medium != "electricity" or not meter.serial.isdigit():
+        return b""
+    return model.identity.ldn.format(serial=int(meter.serial) % 10**8).encode()[:16]
 
 
 def _point_of(row: Any, groups: tuple[str, ...], meter: Meter) -> Point:
