@@ -158,6 +158,12 @@ class FractionalDelay:
         self._taps: Floats = taps / taps.sum()
         self._tail: Floats = np.zeros(TAPS - 1)
 
+    def retuned(self, fraction: float) -> FractionalDelay:
+        """The same stream from here on, delayed by another fraction."""
+        other = FractionalDelay(fraction)
+        other._tail = self._tail
+        return other
+
     def process(self, samples: Floats) -> Floats:
         """As many samples out as in; any cut of the stream gives the same output."""
         joined = np.concatenate([self._tail, samples])

@@ -10,7 +10,7 @@ stepped in minutes, quarter-hours or seconds with the same result.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blathy.clock import SECONDS_PER_DAY, Zone, datetime_of
+from blathy.metrology.spectrum import ORDER_MAX
+from blathy.quantity import Loss
 from blathy.registers.block import (
     ENERGY_MEASURES,
     INSTANT_COLUMNS,
@@ -28,6 +30,8 @@ from blathy.registers.block import (
     Incident,
 )
 from blathy.sources.appliances import APPLIANCES, ORDERS, Appliance
+from blathy.sources.background import U_HARMONICS
+from blathy.sources.constants import Constants
 from blathy.sources.load_shapes import load_shape
 from blathy.sources.weather import MINUTES_PER_DAY, clearness, smooth_noise, sun_elevation_sin
 
@@ -37,6 +41,7 @@ Ints = NDArray[np.int64]
 UWH_PER_W_MINUTE: Final = 1_000_000 / 60
 _SHARES: Final = 1 << 20  # a minute's energy is dealt to its seconds in 2^-20 shares
 _DAYS_KEPT: Final = 2
+ORDERS_KEPT: Final = ORDER_MAX + 1
 LATITUDE_DEG: Final = 46.9
 LONGITUDE_DEG: Final = 18.0
 ENERGY_SHAPE: Final = (4, len(ENERGY_MEASURES))
@@ -89,6 +94,7 @@ class DayTable:
 
     energy_u: Ints  # (1440, 4, 8)
     instant: Ints  # (1440, columns)
+    harmonics_a: NDArray[np.complex64]  # (1440, 3, orders): of the currents, rms
 
 
 class Supply:
@@ -120,6 +126,8 @@ class SyntheticSource:
     zone: Zone = field(default_factory=Zone)
     supply: Supply = field(default_factory=Supply)
     replayable: bool = True
+    constants: Callable[[], Constants] | None = None
+    """Those of the meter: the parameters of its power transformer give the losses."""
     _days: OrderedDict[int, DayTable] = field(default_factory=OrderedDict, repr=False)
     _shares: Ints = field(init=False, repr=False)
     _pattern: Floats = field(init=False, repr=False)
@@ -131,6 +139,11 @@ class SyntheticSource:
         cumulative[-1] = _SHARES
         self._shares = cumulative.astype(np.int64)
         self._pattern = np.diff(self._shares) * 60.0 / _SHARES
+
+    def harmonics_a(self, at_utc_s: int) -> NDArray[np.complex64]:
+        """(3, orders) rms of the currents' harmonics in that minute: the appliances in use."""
+        day, second = divmod(at_utc_s, SECONDS_PER_DAY)
+        return np.asarray(self.day_table(day).harmonics_a[second // 60])
 
     # -- the intervals ---------------------------------------------------------------------------
 
@@ -155,7 +168,9 @@ class SyntheticSource:
         low[:, steady] = instant[:, steady]
         high[:, steady] = instant[:, steady]
         low, high = np.minimum(low, high), np.maximum(low, high)
+        loss = self._losses(instant)
         if per > 1:
+            loss = loss.reshape(n, per, len(Loss)).sum(axis=1)
             energy = energy.reshape(n, per, *ENERGY_SHAPE).sum(axis=1)
             low = low.reshape(n, per, width).min(axis=1)
             high = high.reshape(n, per, width).max(axis=1)
@@ -167,9 +182,11 @@ class SyntheticSource:
             energy,
             instant,
             alive.astype(np.uint8),
+            loss,
             instant_min=low,
             instant_max=high,
             incidents=self._incidents(start_utc_s, start_utc_s + n * step_s),
+            harmonics=self._harmonics(first + minutes - 1, instant[-1]),
         )
 
     def _seconds(self, start_utc_s: int, n: int, step_s: int) -> Block:
@@ -184,14 +201,54 @@ class SyntheticSource:
         values = instant[row]
         moved = np.rint(values * factor[:, None]).astype(np.int64)
         moved[:, _STEADY] = values[:, _STEADY]
+        loss = self._losses(instant)[row]
         return Block(
             start_utc_s,
             step_s,
             end - begin,
             moved,
             alive[row].astype(np.uint8),
+            _dealt(loss, self._shares[at + step_s]) - _dealt(loss, self._shares[at]),
+            harmonics=self._harmonics(last, instant[-1]),
             incidents=self._incidents(start_utc_s, start_utc_s + n * step_s),
         )
+
+    def _losses(self, instant: Ints) -> Ints:
+        """(minutes, 6) in the order of quantity.Loss, uWh uvarh uV²h uA²h of each minute."""
+        found = np.zeros((len(instant), len(Loss)), dtype=np.int64)
+        u2h = (instant[:, _COLUMNS["u_mv"]] ** 2).sum(axis=1) // 60  # mV² h = uV² h
+        i2h = (instant[:, _COLUMNS["i_ma"]] ** 2).sum(axis=1) // 60
+        found[:, 4], found[:, 5] = u2h, i2h
+        p = self.constants().losses if self.constants is not None else None
+        if p is not None:
+            per_phase = (
+                (0, i2h * p.r_cu_ohm), (1, u2h / p.r_fe_ohm),
+                (2, i2h * p.x_s_ohm), (3, u2h / p.x_m_ohm),
+            )  # fmt: skip
+            for place, amount in per_phase:
+                found[:, place] = np.rint(amount).astype(np.int64)
+        return found
+
+    def _harmonics(self, minute: int, instant: Ints) -> Ints:
+        """As `Block.harmonics`: the voltages' usual background, the currents' appliances."""
+        out = np.zeros((2, 3, ORDERS_KEPT), dtype=np.int64)
+        day, row = divmod(minute, MINUTES_PER_DAY)
+        currents = np.abs(self.day_table(day).harmonics_a[row])
+        background = np.array([ratio for _, ratio, _ in U_HARMONICS])
+        for k in range(3):
+            volts, amps = instant[_COLUMNS["u_mv"][k]], instant[_COLUMNS["i_ma"][k]] / 1000.0
+            if volts <= 0:
+                continue
+            out[:, k, 1] = 10_000
+            thd = instant[_COLUMNS["thd_u_milli_percent"][k]] / 10.0
+            shares = background / np.hypot.reduce(background) * thd
+            out[0, k, [order for order, _, _ in U_HARMONICS]] = np.rint(shares)
+            distortion = float(np.hypot.reduce(currents[k]))
+            fundamental = np.sqrt(max(amps * amps - distortion * distortion, 0.0))
+            if fundamental > 1e-3:
+                share = np.minimum(currents[k] / fundamental, 6.0)
+                out[1, k, list(ORDERS)] = np.rint(1e4 * share)
+        return out
 
     def _incidents(self, start_utc_s: int, end_utc_s: int) -> tuple[Incident, ...]:
         days = range(start_utc_s // SECONDS_PER_DAY, (end_utc_s - 1) // SECONDS_PER_DAY + 1)
@@ -417,7 +474,15 @@ def table_of(
     return DayTable(
         _energies(per_phase, reactive, apparent),
         _instants(per_phase, reactive, apparent, voltage, current, fundamental_a, distortion_a),
+        harmonics_a.astype(np.complex64),
     )
+
+
+def _dealt(amounts: Ints, shares: Ints) -> Ints:
+    """What of a minute's amounts belongs to the first `shares` of it, without overflow."""
+    whole, rest = np.divmod(amounts, _SHARES)
+    each = shares[:, None]
+    return np.asarray(whole * each + ((rest * each) >> 20), dtype=np.int64)
 
 
 def _energies(power_w: Floats, reactive_var: Floats, apparent_va: Floats) -> Ints:
@@ -489,6 +554,12 @@ def _instants(
         values[:, at[("angle_i_mdeg", phase)]] = (
             present[:, k] * ((lag[:, k] + shift[k]) % 360) * 1000
         )
+    if np.count_nonzero(present.any(axis=0)) == 3:
+        turn = np.exp(2j * np.pi / 3 * np.arange(3))
+        positive = np.abs((voltage_v * present).sum(axis=1))
+        negative = np.abs((voltage_v * present) @ turn)
+        share = np.divide(negative, positive, out=np.zeros(n), where=positive > 0)
+        values[:, at[("u2_milli_percent", phase0)]] = 100_000 * share
     return np.rint(values).astype(np.int64)
 
 
@@ -496,7 +567,8 @@ _STEADY: Final = np.array(
     [
         index
         for index, (name, _) in enumerate(INSTANT_COLUMNS)
-        if name in {"u_mv", "f_mhz", "pf_milli"} or name.startswith(("thd", "angle"))
+        if name in {"u_mv", "f_mhz", "pf_milli", "u2_milli_percent"}
+        or name.startswith(("thd", "angle"))
     ],
     dtype=np.int64,
 )
@@ -542,6 +614,6 @@ class FeederSource(SyntheticSource):
 
 _COLUMNS: Final = {
     name: [INSTANT_INDEX[(name, phase)] for phase in PHASES[1:]]
-    for name in ("p_mw", "q_mvar", "i_ma", "thd_i_milli_percent")
+    for name in ("u_mv", "p_mw", "q_mvar", "i_ma", "thd_u_milli_percent", "thd_i_milli_percent")
 }
 """Where the three phases of an instant stand."""

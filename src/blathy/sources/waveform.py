@@ -8,7 +8,7 @@ registers see is measured, not computed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from blathy.quantity import Phase
 from blathy.registers.block import INSTANT_INDEX, PHASES, Block
 from blathy.sources.appliances import ORDERS
-
-U_HARMONICS: Final = ((5, 0.012, 170.0), (7, 0.008, 40.0), (11, 0.004, 200.0))
-"""Order, ratio to the fundamental, angle in degrees: a usual low-voltage background."""
+from blathy.sources.background import U_HARMONICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +43,19 @@ class WaveformSynthesizer:
     phases: int = 3
     _angle_turns: float = 0.0
 
-    def second(self, block: Block, row: int = 0, dips: tuple[Dip, ...] = ()) -> NDArray[np.float32]:
+    def second(
+        self,
+        block: Block,
+        row: int = 0,
+        dips: tuple[Dip, ...] = (),
+        harmonics_a: NDArray[np.complexfloating[Any, Any]] | None = None,
+    ) -> NDArray[np.float32]:
         """One second of samples, (channels, sample_rate_hz), for the interval `row` of `block`.
 
-        P and Q per phase are carried by the fundamental exactly; the current's distortion follows
-        the interval's THD, split over the orders of the synthetic loads.
+        P and Q per phase are carried by the fundamental exactly. `harmonics_a` (3, ORDERS): the
+        current's harmonics in A rms against the same multiple of the voltage's angle, the shape
+        that the appliances in use give it; without them the interval's THD is split over the orders
+        that the voltage has none of.
         """
         instant = block.instant[row]
         n = self.sample_rate_hz
@@ -71,7 +77,9 @@ class WaveformSynthesizer:
             for dip in dips:
                 if dip.phase in {Phase.TOTAL, phase}:
                     samples[k, int(dip.begin * n) : int(dip.end * n)] *= dip.residual_v / volts
-            samples[self.phases + k] = self._current(instant, phase, fundamental, theta)
+            samples[self.phases + k] = self._current(
+                instant, phase, fundamental, theta, None if harmonics_a is None else harmonics_a[k]
+            )
         return samples
 
     def _current(
@@ -80,12 +88,19 @@ class WaveformSynthesizer:
         phase: int,
         fundamental_v: float,
         theta: NDArray[np.float64],
+        harmonics_a: NDArray[np.complexfloating[Any, Any]] | None,
     ) -> NDArray[np.float64]:
         power = instant[INSTANT_INDEX[("p_mw", PHASES[phase])]] / 1000.0
         reactive = instant[INSTANT_INDEX[("q_mvar", PHASES[phase])]] / 1000.0
         thd = instant[INSTANT_INDEX[("thd_i_milli_percent", PHASES[phase])]] / 100_000.0
         amps = np.hypot(power, reactive) / fundamental_v
         wave = (power * np.sin(theta) - reactive * np.cos(theta)) / fundamental_v
+        if harmonics_a is not None:
+            for order, each in zip(ORDERS, harmonics_a.tolist(), strict=True):
+                if each:
+                    angle = order * (theta - np.pi / 2) + np.angle(each)  # theta counts sines
+                    wave = wave + abs(each) * np.cos(angle)
+            return np.asarray(np.sqrt(2.0) * wave, dtype=np.float64)
         used = {order for order, _, _ in U_HARMONICS}
         free = [order for order in ORDERS if order not in used]  # no power with the voltage's own
         share = amps * thd / np.sqrt(len(free))
