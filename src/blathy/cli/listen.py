@@ -1,4 +1,5 @@
-"""`blathy listen`: a port that meters push to; every push with names, values and units."""
+"""`blathy listen`: a port that meters push to, or an open association on which one tells events;
+every push with names, values and units."""
 
 from __future__ import annotations
 
@@ -6,16 +7,22 @@ import asyncio
 import json
 import signal
 import time
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Final
 
 import typer
 
 from blathy.cli.app import CommandError, app
-from blathy.client.push import Push, Unreadable, push_sessions
-from blathy.transport.errors import MeterError
+from blathy.cli.meters import CountersOption, PasswordOption, with_meter
+from blathy.client.meter import Meter
+from blathy.client.push import Push, Unreadable, push_of, push_sessions
+from blathy.transport.errors import MeterError, TimedOut
 from blathy.transport.listener import TcpListener, UdpListener
 from blathy.transport.session import Endpoint
 from blathy.wire.security import KeySet
+
+KEEP_ALIVE_S: Final = 30.0
+"""On an open association: so long without a word, and the meter is asked for its clock."""
 
 
 def _keys_of(texts: list[str], ek: str, ak: str, suite: int) -> dict[bytes, KeySet]:
@@ -49,6 +56,8 @@ def as_record(endpoint: Endpoint, push: Push | Unreadable) -> dict[str, Any]:
     record |= {
         "ciphered": push.ciphered, "authenticated": push.authenticated, "repeated": push.repeated,
     }  # fmt: skip
+    if push.event is not None:
+        record["event"] = str(push.event.obis)
     record["values"] = [
         {"obis": str(value.obis) if value.obis else None, "value": _shown(value.value)}
         for value in push.values
@@ -72,13 +81,21 @@ def _print(endpoint: Endpoint, push: Push | Unreadable, *, as_json: bool) -> Non
         typer.echo(f"{record['received']} {who}: not readable, {record['unreadable']}")
         return
     trust = "authenticated" if record["authenticated"] else "not authenticated"
-    typer.echo(f"{record['received']} {who}: {len(record['values'])} values, {trust}")
+    what = "an event" if "event" in record else f"{len(record['values'])} values"
+    typer.echo(f"{record['received']} {who}: {what}, {trust}")
     for value in record["values"]:
         typer.echo(f"  {value['obis'] or '-':<20} {value['value']}")
 
 
 @app.command()
 def listen(
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="A meter to associate with, and to hear what it tells by itself; without it, a "
+            "port is opened for pushes."
+        ),
+    ] = "",
     port: Annotated[int, typer.Option(help="Where meters push to; 0 for any free one.")] = 4059,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     udp: Annotated[bool, typer.Option("--udp", help="Datagrams instead of connections.")] = False,
@@ -91,8 +108,19 @@ def listen(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
     count: Annotated[int, typer.Option(min=0, help="End after so many pushes; 0: never.")] = 0,
     outside: Annotated[bool, typer.Option(help="Take pushes of other machines.")] = False,
+    password: PasswordOption = "",
+    counters: CountersOption = "",
 ) -> None:
-    """Show what meters push, until Ctrl-C."""
+    """Show what meters push, until Ctrl-C.
+
+    With a URL as `blathy read` takes it: stay associated with this meter and show what it tells on
+    the association (EventNotification, InformationReport, DataNotification). The invocation
+    counters are held meanwhile.
+    """
+    if url:
+        work = partial(_hear, url, as_json=as_json, count=count)
+        with_meter(url, work, password=password, ek=ek, ak=ak, counters=counters)
+        return
     keys = _keys_of(key, ek, ak, suite)
     try:
         asyncio.run(_listen(host, port, keys, udp=udp, as_json=as_json, count=count, out=outside))
@@ -125,6 +153,36 @@ async def _listen(
         await stop.wait()
     finally:
         await listener.stop()
+
+
+async def _hear(url: str, meter: Meter, *, as_json: bool, count: int) -> None:
+    """Show what this meter tells; its clock is read now and then, so that neither side gives up."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    place = meter.address.place.rpartition(":")
+    ends = Endpoint("", 0, place[0], int(place[2]) if place[2].isdigit() else 0)
+    typer.echo(f"Associated with {url.partition('?')[0]}. Ctrl-C ends it.", err=True)
+    taken = 0
+    waiting = loop.create_task(stop.wait())
+    try:
+        while not stop.is_set() and (not count or taken < count):
+            heard = loop.create_task(meter.next_push(KEEP_ALIVE_S))
+            await asyncio.wait({heard, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                heard.cancel()
+                await asyncio.gather(heard, return_exceptions=True)
+                return
+            try:
+                event = heard.result()
+            except TimedOut:
+                await meter.clock()
+                continue
+            taken += 1
+            _print(ends, push_of(event), as_json=as_json)
+    finally:
+        waiting.cancel()
 
 
 __all__ = ["as_record", "listen"]

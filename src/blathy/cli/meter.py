@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -37,6 +37,7 @@ from blathy.store.store import StorageError, Store, StoreDamagedError
 from blathy.transport.dlms_session import Framing, serve_dlms
 from blathy.transport.errors import MeterError
 from blathy.transport.listener import TcpListener
+from blathy.transport.open_links import OpenLinks
 from blathy.transport.session import Endpoint
 from blathy.wire.acse import Mechanism as WireMechanism
 from blathy.wire.association_events import ServerEvent
@@ -292,6 +293,7 @@ async def _serve(
     listeners: list[TcpListener] = []
     places: list[tuple[str, int]] = []
     sender = PushSender(outside=outside)
+    links = OpenLinks()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -301,7 +303,7 @@ async def _serve(
             listener, bound = await serve_dlms(
                 lookup, wish.host, wish.port, framing=FRAMINGS[wish.protocol],
                 on_event=on_event, outside=outside,
-                sign_on=lambda _endpoint: sign_on_server(meter),
+                sign_on=lambda _endpoint: sign_on_server(meter), open_links=links,
             )  # fmt: skip
             listeners.append(listener)
             places.append((wish.host, bound))
@@ -309,7 +311,7 @@ async def _serve(
         for line in connection_lines(meter, places, seed, [SCHEMES[w.protocol] for w in wishes]):
             typer.echo(f"  {line}")
         typer.echo("Ctrl-C ends it.")
-        await _live(meter, source, stop, sender)
+        await _live(meter, source, stop, sender, lambda: links.send(device, meter.take_notices()))
     finally:
         await sender.stop()
         for listener in listeners:
@@ -317,9 +319,10 @@ async def _serve(
 
 
 async def _live(
-    meter: Meter, source: IntervalSource, stop: asyncio.Event, sender: PushSender
-) -> None:
-    """Step the meter once a second, and send what it pushes, until it is to stop."""
+    meter: Meter, source: IntervalSource, stop: asyncio.Event, sender: PushSender,
+    tell: Callable[[], None],
+) -> None:  # fmt: skip
+    """Step the meter once a second, and send what it pushes and tells, until it is to stop."""
     while not stop.is_set():
         now = int(time.time())
         while (left := now - meter.ledger.now) > 0:
@@ -331,6 +334,7 @@ async def _live(
             )
         meter.commit()
         sender.collect(meter)
+        tell()
         try:
             await asyncio.wait_for(stop.wait(), 1.0 - time.time() % 1.0)
         except TimeoutError:

@@ -147,6 +147,8 @@ class Conversation:
         self._address = address
         self._turn = asyncio.Lock()
         self.pushes: deque[Notification | EventReport] = deque(maxlen=PUSHES_MAX)
+        self.on_push: Callable[[Notification | EventReport], None] | None = None
+        """Is given what the meter tells unasked, at once; without it `pushes` keeps it."""
         self.server_pdu_size = 1024  # until the meter says its own
         config = config_of(address)
         shared = None
@@ -261,7 +263,7 @@ class Conversation:
                     if isinstance(event, Send):
                         link.send(event.apdu)
                     elif isinstance(event, Notification | EventReport):
-                        self.pushes.append(event)
+                        self._keep(event)
                     elif not isinstance(event, Discarded):
                         return event
         except SecurityError as error:
@@ -276,6 +278,12 @@ class Conversation:
         except (MeterError, asyncio.CancelledError):
             association.cancel()
             raise
+
+    def _keep(self, event: Notification | EventReport) -> None:
+        if self.on_push is not None:
+            self.on_push(event)
+        else:
+            self.pushes.append(event)
 
     async def _next_apdu(self, timeout_s: float | None) -> bytes:
         association, link = self.association, self._link
@@ -297,7 +305,7 @@ class Conversation:
         """The next notification on this connection; TimedOut when none comes."""
         async with self._turn:
             while not self.pushes:
-                data = await self._link.receive(timeout_s)
+                data = await self._link.listen(timeout_s)
                 try:
                     events = self.association.receive_apdu(data, monotonic_now())
                 except RemoteProtocolError as error:

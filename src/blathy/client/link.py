@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import Protocol
+from typing import Final, Protocol
 
 from blathy.client.address import MeterAddress
 from blathy.clock import NANOSECONDS_PER_S
@@ -13,6 +13,9 @@ from blathy.transport.limits import LineLimits
 from blathy.transport.line import Line, TcpLine, UdpLine, monotonic_now
 from blathy.wire import hdlc, iec62056_21, wrapper
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+
+PERMIT_S: Final = 1.0
+"""While nothing is asked, so often a server may speak of its own accord."""
 
 
 class SpeedLine(Protocol):
@@ -43,6 +46,10 @@ class Link(ABC):
         while not self.apdus:
             await self._more(self.timeout_s if timeout_s is None else timeout_s)
         return self.apdus.popleft()
+
+    async def listen(self, timeout_s: float) -> bytes:
+        """The next APDU that comes unasked; TimedOut when none does."""
+        return await self.receive(timeout_s)
 
     @abstractmethod
     async def _more(self, timeout_s: float) -> None:
@@ -124,6 +131,21 @@ class HdlcLink(Link):
             self.line.send(self._core.send(apdu, monotonic_now()))
         except LocalProtocolError as error:
             raise Garbled(f"{self.line.name}: {error}", "open the link again") from error
+
+    async def listen(self, timeout_s: float) -> bytes:
+        """The next APDU that the server sends unasked: it is permitted to once a second."""
+        end = monotonic_now() + int(timeout_s * NANOSECONDS_PER_S)
+        while not self.apdus:
+            if self._down is not None:
+                raise self._explain(self._down, "while we listened")
+            self.line.send(self._core.permit())
+            left_s = max(0.0, (end - monotonic_now()) / NANOSECONDS_PER_S)
+            try:
+                await self._step(min(left_s, PERMIT_S))
+            except TimedOut:
+                if left_s <= PERMIT_S:
+                    raise
+        return self.apdus.popleft()
 
     async def _more(self, timeout_s: float) -> None:
         if self._down is not None:

@@ -97,6 +97,7 @@ class Meter:
         zone: Zone | None = None,
         line: Line | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
+        on_push: Callable[[Notification | EventReport], None] | None = None,
     ) -> None:
         self.address = address
         self.zone = zone
@@ -105,6 +106,7 @@ class Meter:
         self._cache = cache
         self._line = line
         self._entropy = entropy
+        self._on_push = on_push
         self._talk: Conversation | None = None
         self._checked: set[Obis] = set()  # profiles whose columns this connection has asked for
 
@@ -122,12 +124,14 @@ class Meter:
         line: Line | None = None,
         secrets: Mapping[str, str] | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
+        on_push: Callable[[Notification | EventReport], None] | None = None,
     ) -> Self:
         """A meter that opens with `async with`.
 
         `type_key` names meter type and firmware where they are known, so that meters of one type
         share what is read once. `zone` is the meter's, for clocks without deviation. `line` is used
-        instead of a new connection.
+        instead of a new connection. `on_push` is called with what the meter tells of its own accord
+        as soon as it arrives, also while a request is outstanding; else `next_push` hands it out.
         """
         address = parse_address(url, secrets) if isinstance(url, str) else url
         if isinstance(keys, KeySet):
@@ -144,7 +148,7 @@ class Meter:
             address = replace(address, password=secret)
         return cls(
             address, counters=counters, cache=cache, type_key=type_key, zone=zone, line=line,
-            entropy=entropy,
+            entropy=entropy, on_push=on_push,
         )  # fmt: skip
 
     def use_counters(self, counters: CounterStore) -> None:
@@ -162,6 +166,7 @@ class Meter:
             link = link_over(line, self.address)
             await link.open()
             talk = Conversation(link, self.address, self._counters, self._entropy)
+            talk.on_push = self._on_push
             if not talk.association.associated:
                 await talk.open()
         except BaseException:

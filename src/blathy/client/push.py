@@ -23,6 +23,7 @@ from blathy.obis import Obis
 from blathy.quantity import Unit
 from blathy.transport.session import Endpoint, SessionFactory, Stage, Transmit
 from blathy.wire import apdu, hdlc, wrapper
+from blathy.wire.association_events import EventReport, Notification
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.octets import Reader
 from blathy.wire.security import (
@@ -340,6 +341,28 @@ def _read(plain: bytes, frame: Push, objects: ObjectsOf) -> Push | Unreadable:
         one = PushedValue(ref.obis, plain_value(value), ref.class_id, ref.attribute)
         return _with(frame, value, (one,), message.time or b"", event)
     return Unreadable(f"an APDU {plain[0]:02X} is no notification", frame.originator)
+
+
+def push_of(event: Notification | EventReport) -> Push | Unreadable:
+    """What a meter told on an open association, as the push that a listener would make of it."""
+    frame = Push(
+        axdr.null(), (), None, event.originator, ciphered=event.ciphered,
+        authenticated=event.authenticated, counter=event.counter,
+    )  # fmt: skip
+    try:
+        if isinstance(event, Notification):
+            body = axdr.decode(event.body)
+            made = _with(frame, body, named_values(body), event.time)
+            return replace(made, long_invoke=event.long_invoke)
+        value = axdr.decode(event.value)
+    except AxdrError as error:
+        return Unreadable(str(error), event.originator)
+    ref = event.attribute
+    if ref is None:  # by a short name, which only the meter's object list could resolve
+        return _with(frame, value, (PushedValue(None, plain_value(value)),), event.time)
+    one = PushedValue(ref.obis, plain_value(value), ref.class_id, ref.attribute)
+    named = CaptureObject(ref.class_id, ref.obis, ref.attribute)
+    return _with(frame, value, (one,), event.time, named)
 
 
 def _with(

@@ -28,13 +28,15 @@ from blathy.sources.source import IntervalSource
 from blathy.store.store import Batch, Commit, Store
 from blathy.transport.dlms_session import serve_dlms
 from blathy.transport.listener import ANY_LOOPBACK, TcpListener
+from blathy.transport.open_links import OpenLinks
 from blathy.transport.session import Endpoint
 from blathy.wire.association_events import ServerEvent
 from blathy.wire.iec62056_21 import Iec21Server
 from blathy.wire.server import LogicalDevice
 
 HOT_S: Final = 15.0
-"""So long after the last reading a meter is stepped every second."""
+"""So long after the last reading, and while anybody is associated, a meter is stepped every
+second."""
 COLD_STEP_S: Final = 10
 """Every so many seconds the meters that nobody reads are stepped."""
 STALE_S: Final = 2
@@ -83,6 +85,7 @@ class Fleet:
         self.commits = 0
         self.storage_error = ""
         self.pushes = PushSender()
+        self.open_links = OpenLinks()
         self._own_addresses = True
         self._listeners: list[TcpListener] = []
         self._task: asyncio.Task[None] | None = None
@@ -184,7 +187,7 @@ class Fleet:
         stepped = 0
         for index, one in enumerate(self.running.values()):
             behind = utc_s - one.now
-            hot = utc_s - one.looked_at < HOT_S
+            hot = utc_s - one.looked_at < HOT_S or self.open_links.has(one.device)
             if behind > 0 and (hot or (utc_s + index) % COLD_STEP_S == 0 or behind > 60):
                 self._advance(one, utc_s)
                 stepped += 1
@@ -258,8 +261,9 @@ class Fleet:
             return sign_on_server(one.meter) if one is not None else None
 
         listener, bound = await serve_dlms(
-            lookup, host, port, knows=knows, on_event=on_event, sign_on=sign_on
-        )
+            lookup, host, port, knows=knows, on_event=on_event, sign_on=sign_on,
+            open_links=self.open_links,
+        )  # fmt: skip
         self._listeners.append(listener)
         for one in meters:
             one.port = bound
@@ -273,6 +277,8 @@ class Fleet:
                 await self.commit()
             for one in self.running.values():
                 self.pushes.collect(one.meter, one.host if self._own_addresses else "")
+                if notices := one.meter.take_notices():
+                    self.open_links.send(one.device, notices)
             await asyncio.sleep(max(0.02, second + 1.0 - self.now()))
 
     def start(self) -> None:

@@ -35,6 +35,7 @@ from blathy.meter.keeping import (
     unpack_settings,
 )
 from blathy.meter.mbus_objects import MbusReading, keep_reading
+from blathy.meter.noticing import NOTICES_MAX, Notice, conformance_of, notice_of
 from blathy.meter.objects import setting_of
 from blathy.meter.plan import MeterOptions, ProfileChoice, chosen_profile, plan_of
 from blathy.meter.pushing import Pusher, PushMessage
@@ -64,7 +65,6 @@ from blathy.sources.source import IntervalSource
 from blathy.store.identification import short_identification
 from blathy.store.store import StorageError
 from blathy.wire.acse import Mechanism as WireMechanism
-from blathy.wire.apdu import LN_CONFORMANCE, SN_CONFORMANCE
 from blathy.wire.association_events import (
     AuthenticationFailed,
     SecurityViolation,
@@ -123,6 +123,7 @@ class Outbox:
     """What the meter wants its ports to do."""
 
     pushes: list[PushMessage] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     mbus: list[MbusCommand] = field(default_factory=list)
     call_home: bool = False
     wants_time: bool = False
@@ -583,6 +584,10 @@ class Meter:
     def _alarm(self, incident: Incident) -> None:
         if self.on_event is not None:
             self.on_event(incident)
+        if self.model.event_code is not None:
+            code = self.tree.code_of(incident.name, incident.phase)
+            if code:
+                self._notice(self.model.event_code, code, incident)
         place = self.model.alarms.get(incident.name)
         if place is None:
             return
@@ -592,10 +597,33 @@ class Meter:
         bits = self.alarm_bits(number) | 1 << bit
         self.save_setting(b"alarm:" + bytes((number,)), bits.to_bytes(4, "big"))
         if self.alarm_filter(number) >> bit & 1:
+            register = self._alarm_row(number)
+            if register is not None:
+                self._notice(register, bits, incident)
             setup = next((f.obis for f in self.model.facilities if f.class_id == 40), None)
             if setup is not None:
                 self.outbox.pushes.append(self._pusher.message(setup))
                 del self.outbox.pushes[:-64]
+
+    def _alarm_row(self, number: int) -> Obis | None:
+        name = f"alarm_register_{number}"
+        return next((r.obis for r in self.model.rows if r.source.name == name), None)
+
+    def _notice(self, obis: Obis, value: int, incident: Incident) -> None:
+        waiting = self.outbox.notices
+        waiting.append(notice_of(self, self.model.row(obis), value, incident))
+        del waiting[:-NOTICES_MAX]
+
+    def take_notices(self) -> list[Notice]:
+        """What clients of open associations are to be told now: notices whose event is committed.
+        Each is handed out once."""
+        waiting = self.outbox.notices
+        if not waiting:
+            return waiting
+        committed_s = self.books.clock.true_s
+        due = [notice for notice in waiting if notice.held_until_s <= committed_s]
+        waiting[:] = [notice for notice in waiting if notice.held_until_s > committed_s]
+        return due
 
     # --- security ---------------------------------------------------------------------------------
 
@@ -721,7 +749,7 @@ class Meter:
             b"" if public else self.secret_of(association),
             keys if ciphered else None,
             policy if ciphered else SecurityPolicy.NONE,
-            SN_CONFORMANCE if short_names else LN_CONFORMANCE,
+            conformance_of(self.model, short_names=short_names),
             association.obis,
             short_names=short_names,
             client_title=b"" if signer is None else signer.title,

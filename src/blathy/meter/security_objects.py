@@ -12,6 +12,7 @@ from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.objectlist import select_objects
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
 from blathy.meter.access import ASSOCIATION_VERSION, CURRENT_ASSOCIATION
+from blathy.meter.noticing import conformance_of
 from blathy.meter.objects import (
     OS,
     Attribute,
@@ -22,7 +23,6 @@ from blathy.meter.objects import (
 )
 from blathy.models.model import Association, Ciphering, Facility, Group, Mechanism
 from blathy.obis import Obis
-from blathy.wire.apdu import LN_CONFORMANCE
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
@@ -41,13 +41,9 @@ def _name(last_arcs: tuple[int, int]) -> Data:
     )  # fmt: skip
 
 
-def _conformance() -> Data:
-    return axdr.bits(f"{int(LN_CONFORMANCE):024b}")
-
-
-def _context_info() -> Data:
+def _context_info(conformance: int) -> Data:
     return axdr.structure(
-        _conformance(),
+        axdr.bits(f"{conformance:024b}"),
         axdr.u16(2048),
         axdr.u16(2048),
         axdr.u8(DLMS_VERSION),
@@ -91,6 +87,9 @@ def association_object(obis: Obis, title: str) -> CosemObject:
         ciphered = association.ciphering is Ciphering.REQUIRED or bool(who.protected)
         return axdr.encode(_name((1, 3 if ciphered else 1)))
 
+    def context_info(meter: Meter) -> bytes:
+        return axdr.encode(_context_info(conformance_of(meter.model)))
+
     def mechanism(meter: Meter, who: Requester) -> bytes:
         association = _association_of(meter, obis, who)
         return axdr.encode(_name((2, int(meter.mechanism_of(association)))))
@@ -121,7 +120,7 @@ def association_object(obis: Obis, title: str) -> CosemObject:
             Attribute(None, selectors=(1, 2, 3, 4), personal=object_list, personal_select=select),
             Attribute(None, personal=partners),
             Attribute(None, personal=context),
-            constant(_context_info()),
+            Attribute(context_info),
             Attribute(None, personal=mechanism),
             Attribute(None, None if current else set_named_secret),
             Attribute(None, personal=status),

@@ -650,6 +650,9 @@ class Model:
     pushes: tuple[PushList, ...] = ()
     alarms: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Event -> (alarm register, bit)."""
+    event_code: Obis | None = None
+    """The row whose value, the code of the event, goes to every open association that may read it
+    as soon as an event is logged (EventNotification). None: only alarms do."""
     errors: Mapping[str, int] = field(default_factory=dict)
     """Self-test finding -> bit of the error register."""
     quirks: tuple[str, ...] = ()
@@ -810,6 +813,9 @@ def _validate_views(model: Model) -> None:
         *((item.obis, "Modbus map") for item in model.modbus),
         *((item.obis, "M-Bus records") for item in model.mbus),
     )
+    if model.event_code is not None and model.event_code not in known:
+        msg = f"{model.key}: {model.event_code} is to carry event codes, which no row defines"
+        raise ModelError(msg)
     for obis, view in views:
         if obis not in known | {model.clock.obis}:
             msg = f"{model.key}: the {view} shows {obis}, which no row defines"

@@ -107,6 +107,18 @@ def _events(model: Model) -> Iterator[str]:
             for name, c in log.codes.items()
         )
         yield from _table(("event", "code"), rows)
+    if model.event_code is not None:
+        yield (
+            "The code of every logged event goes at once to the clients of open associations"
+            f" (EventNotification), as the value of `{model.event_code}`."
+        )
+        yield ""
+    if model.alarms:
+        yield (
+            "An alarm that its filter lets through is told the same way, as the value of its"
+            " register, and pushed."
+        )
+        yield ""
 
 
 def _access(model: Model) -> Iterator[str]:

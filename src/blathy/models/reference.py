@@ -65,6 +65,7 @@ REFERENCE: Final = replace(
         firmware="1.0.0",
     ),
     associations=associations(hls=True),
+    event_code=o("0-0:96.11.0"),
     facilities=(
         *MT372.facilities,
         *(f for f in IPV4 if f.obis not in {each.obis for each in MT372.facilities}),

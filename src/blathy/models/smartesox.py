@@ -592,6 +592,7 @@ SMARTESOX: Final = Model(
         "sag_start": (1, 10),
         "swell_start": (1, 11),
     },
+    event_code=o("0-0:96.11.0"),
     errors={"nv_access": 14, "ram_checksum": 13, "program_checksum": 12, "clock_invalid": 6},
     quirks=("Registers are primary values; both transformer ratios are parameters.",),
     assumptions=(

@@ -7,6 +7,7 @@ address in the frame, so one listener serves a whole town.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Final
@@ -14,13 +15,18 @@ from typing import Final
 from blathy.clock import Instant
 from blathy.transport.limits import LISTENER, ListenerLimits
 from blathy.transport.listener import ANY_LOOPBACK, TcpListener
+from blathy.transport.open_links import OpenLinks, Report
 from blathy.transport.session import Endpoint, SessionFactory, Stage, Transmit
 from blathy.wire import hdlc, iec62056_21, wrapper
-from blathy.wire.association_events import ServerEvent
+from blathy.wire.association_events import ClientAssociated, ServerEvent
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.server import LogicalDevice, ServerAssociation
 
 ASSOCIATIONS_MAX: Final = 8  # client and server pairs on one connection
+REPORTS_HELD_MAX: Final = 64  # while answers are on their way; the oldest gives way
+
+Key = tuple[int, int, int | None]
+"""Client SAP, server SAP, physical address where there is one."""
 
 
 class Framing(Enum):
@@ -49,8 +55,9 @@ class DlmsSession:
     """All associations on one connection."""
 
     __slots__ = (
-        "_associations", "_endpoint", "_framing", "_hdlc", "_head", "_lookup", "_on_event", "_out",
-        "_sign_on", "_signing", "_transmit", "_wrapper", "closing", "frames", "speed",
+        "_associations", "_endpoint", "_framing", "_hdlc", "_head", "_held", "_lookup",
+        "_on_event", "_open_links", "_out", "_sign_on", "_signing", "_transmit", "_wrapper",
+        "closing", "frames", "speed",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +69,7 @@ class DlmsSession:
         framing: Framing = Framing.DETECT,
         on_event: EventSink = _ignore,
         sign_on: SignOn | None = None,
+        open_links: OpenLinks | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._transmit = transmit
@@ -69,12 +77,12 @@ class DlmsSession:
         self._framing = framing
         self._on_event = on_event
         self._sign_on = sign_on
+        self._open_links = open_links
         self._signing: iec62056_21.Iec21Server | None = None
         self._wrapper: wrapper.WrapperStream | None = None
         self._hdlc: hdlc.HdlcServer | None = None
-        self._associations: dict[
-            tuple[int, int, int | None], tuple[LogicalDevice, ServerAssociation]
-        ] = {}
+        self._associations: dict[Key, tuple[LogicalDevice, ServerAssociation]] = {}
+        self._held: deque[tuple[Key, Report]] = deque(maxlen=REPORTS_HELD_MAX)
         self._head = b""
         self._out = bytearray()
         self.closing = False
@@ -97,6 +105,11 @@ class DlmsSession:
     def receive(self, data: bytes, now: Instant) -> None:
         if self.closing:
             return
+        self._take(data, now)
+        if self._held:
+            self._tell_held()
+
+    def _take(self, data: bytes, now: Instant) -> None:
         if self._wrapper is not None:
             self._receive_packets(data, now)
         elif self._hdlc is not None:
@@ -130,19 +143,71 @@ class DlmsSession:
         for (client, server, physical), (_, association) in list(self._associations.items()):
             if apdus := association.tick(now):
                 self._send(client, server, physical, apdus)
+        if self._held:
+            self._tell_held()
 
     def lost(self) -> None:
         for device, association in self._associations.values():
             association.disconnected()
             self._report(device, association)
+            if self._open_links is not None:
+                self._open_links.remove(device, self)
         self._associations.clear()
 
-    def push(self, client: int, server: int, apdu: bytes) -> None:
-        """Send an APDU of the meter's own accord on this connection."""
-        if self._hdlc is not None:
-            self._transmit(self._hdlc.push(client, hdlc.ServerAddress(server), apdu))
-        else:
-            self._transmit(wrapper.encode(server, client, apdu))
+    def push(self, client: int, server: int, apdu: bytes, physical: int | None = None) -> None:
+        """Send an APDU of the meter's own accord on this connection.
+
+        On a line where a sign-on went before, and one side speaks at a time, it waits until the
+        client permits it.
+        """
+        self._transmit(self._unasked(client, server, physical, apdu))
+
+    def _unasked(self, client: int, server: int, physical: int | None, apdu: bytes) -> bytes:
+        if self._hdlc is None:
+            return wrapper.encode(server, client, apdu)
+        address = hdlc.ServerAddress(server, physical)
+        return self._hdlc.push(client, address, apdu, wait=self.speed is not None)
+
+    def report(self, device: LogicalDevice, report: Report) -> int:
+        """Tell the clients that are associated with the device here; how many are told.
+
+        One whose answer is still on its way hears it after that: invocation counters arrive in
+        the order in which they were given.
+        """
+        told = 0
+        for key, (known, association) in self._associations.items():
+            if known is not device or not association.associated:
+                continue
+            told += 1
+            if self._answering(key, association):
+                self._held.append((key, report))
+            else:
+                self._transmit(self._told(key, association, report))
+        return told
+
+    def _told(self, key: Key, association: ServerAssociation, report: Report) -> bytes:
+        client, server, physical = key
+        apdus = association.report(report.attribute, report.value, report.time)
+        return b"".join(self._unasked(client, server, physical, apdu) for apdu in apdus)
+
+    def _answering(self, key: Key, association: ServerAssociation) -> bool:
+        if association.deadline() is not None:
+            return True  # a general block transfer is under way
+        client, server, physical = key
+        address = hdlc.ServerAddress(server, physical)
+        return self._hdlc is not None and self._hdlc.sending(client, address)
+
+    def _tell_held(self) -> None:
+        held = list(self._held)
+        self._held.clear()
+        for key, report in held:
+            found = self._associations.get(key)
+            if found is None:
+                continue
+            if self._answering(key, found[1]):
+                self._held.append((key, report))
+            else:
+                self._out += self._told(key, found[1], report)
 
     # framing
 
@@ -160,7 +225,7 @@ class DlmsSession:
             if self._signing is None:
                 self.closing = True
                 return
-        self.receive(data, now)
+        self._take(data, now)
 
     def _receive_packets(self, data: bytes, now: Instant) -> None:
         assert self._wrapper is not None
@@ -271,6 +336,8 @@ class DlmsSession:
 
     def _report(self, device: LogicalDevice, association: ServerAssociation) -> None:
         for event in association.take_events():
+            if self._open_links is not None and isinstance(event, ClientAssociated):
+                self._open_links.add(device, self)
             self._on_event(self._endpoint, device, event)
 
     def _end(self, client: int, server: int, physical: int | None) -> None:
@@ -278,6 +345,9 @@ class DlmsSession:
         if found is not None:
             found[1].disconnected()
             self._report(*found)
+            links, device = self._open_links, found[0]
+            if links is not None and all(d is not device for d, _ in self._associations.values()):
+                links.remove(device, self)
 
 
 def dlms_sessions(
@@ -287,15 +357,20 @@ def dlms_sessions(
     on_event: EventSink = _ignore,
     sign_on: SignOn | None = None,
     knows: Callable[[str], bool] | None = None,
+    open_links: OpenLinks | None = None,
 ) -> SessionFactory:
-    """The session factory of a DLMS port; `knows` refuses local addresses without a meter."""
+    """The session factory of a DLMS port; `knows` refuses local addresses without a meter.
+
+    `open_links` learns which connections hold an association, for what meters tell unasked.
+    """
 
     def make(endpoint: Endpoint, transmit: Transmit) -> DlmsSession | None:
         if knows is not None and not knows(endpoint.local_ip):
             return None
         return DlmsSession(
-            endpoint, transmit, lookup, framing=framing, on_event=on_event, sign_on=sign_on
-        )
+            endpoint, transmit, lookup, framing=framing, on_event=on_event, sign_on=sign_on,
+            open_links=open_links,
+        )  # fmt: skip
 
     return make
 
@@ -311,10 +386,12 @@ async def serve_dlms(
     knows: Callable[[str], bool] | None = None,
     limits: ListenerLimits = LISTENER,
     outside: bool = False,
+    open_links: OpenLinks | None = None,
 ) -> tuple[TcpListener, int]:
     """Listen for DLMS clients; the listener and the port that was bound."""
     sessions = dlms_sessions(
-        lookup, framing=framing, on_event=on_event, sign_on=sign_on, knows=knows
-    )
+        lookup, framing=framing, on_event=on_event, sign_on=sign_on, knows=knows,
+        open_links=open_links,
+    )  # fmt: skip
     listener = TcpListener(sessions, limits)
     return listener, await listener.start(host, port, outside=outside)

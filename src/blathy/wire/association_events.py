@@ -258,12 +258,23 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class EventReport:
-    """An EventNotification, or one variable of an InformationReport (`short_name` set)."""
+    """An EventNotification, or one variable of an InformationReport (`short_name` set).
+
+    `protection`, `ciphered`, `originator` and `counter` as in `Notification`.
+    """
 
     attribute: AttributeRef | None
     value: bytes
     time: bytes
     short_name: int | None = None
+    protection: int = 0
+    ciphered: bool = False
+    originator: bytes = b""
+    counter: int = -1
+
+    @property
+    def authenticated(self) -> bool:
+        return self.protection & 0x110 != 0
 
 
 ClientEvent = (

@@ -733,23 +733,22 @@ class ClientAssociation:
 
     def _notification(self, plain: bytes, opened: Opened | None) -> list[ClientEvent]:
         received = apdu.decode(plain)
+        proof: tuple[int, bool, bytes, int] = (0, False, b"", -1)
+        if opened is not None:
+            proof = (opened.protection, True, opened.originator, opened.counter)
         if isinstance(received, apdu.DataNotification):
             return [
                 Notification(
-                    received.long_invoke, received.time, received.body,
-                    opened.protection if opened is not None else 0,
-                    opened is not None,
-                    opened.originator if opened is not None else b"",
-                    opened.counter if opened is not None else -1,
-                    received.tagged_time,
+                    received.long_invoke, received.time, received.body, *proof, received.tagged_time
                 )
-            ]  # fmt: skip
+            ]
         if isinstance(received, apdu.EventNotification):
-            return [EventReport(received.attribute, received.value, received.time or b"")]
+            time = received.time or b""
+            return [EventReport(received.attribute, received.value, time, None, *proof)]
         assert isinstance(received, apdu.InformationReport)
         time = received.time or b""
         return [
-            EventReport(None, value, time, variable.name)
+            EventReport(None, value, time, variable.name, *proof)
             for variable, value in zip(received.variables, received.values, strict=True)
             if isinstance(variable, apdu.VariableName)
         ]

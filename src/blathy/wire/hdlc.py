@@ -687,6 +687,11 @@ class HdlcServer:
             self._send_ui(client, server, apdu)
         return self.data_to_send()
 
+    def sending(self, client: int, server: ServerAddress) -> bool:
+        """Whether segments of an answer still wait to be sent on this link."""
+        entry = self._links.get((client, server.upper, server.lower))
+        return entry is not None and bool(entry.link.waiting)
+
     def deadline(self) -> Instant | None:
         """The next inter-octet or inactivity time-out."""
         times = [self._decoder.deadline()]
@@ -871,7 +876,9 @@ class HdlcServer:
 
     def _send_ui(self, client: int, server: ServerAddress, apdu: bytes) -> None:
         control = _CONTROL[FrameType.UI] | POLL
-        frame = Frame(client_octet(client), server.encode(), control, LLC_RESPONSE + apdu)
+        entry = self._links.get((client, server.upper, server.lower))
+        source = server.encode() if entry is None else entry.link.local
+        frame = Frame(client_octet(client), source, control, LLC_RESPONSE + apdu)
         self._out += frame.encode()
 
     def _reject_unknown(self, entry: _ServerLink, frame: Frame) -> list[Event]:

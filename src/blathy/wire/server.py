@@ -13,7 +13,13 @@ from hmac import compare_digest
 from typing import Final, Protocol
 
 from blathy.clock import Instant
-from blathy.cosem.service import ActionResult, ObjectModel, Requester
+from blathy.cosem.service import (
+    AccessError,
+    ActionResult,
+    AttributeRef,
+    ObjectModel,
+    Requester,
+)
 from blathy.obis import Obis
 from blathy.wire import acse, apdu
 from blathy.wire.acse import (
@@ -71,7 +77,7 @@ from blathy.wire.security import (
     SecurityPolicy,
     protection_names,
 )
-from blathy.wire.short_names import ShortNameServices, hls_method_name
+from blathy.wire.short_names import ShortNameServices, attribute_name, hls_method_name
 
 CURRENT_ASSOCIATION: Final = Obis(0, 0, 40, 0, 0)
 REPLY_TO_HLS: Final = 1
@@ -203,6 +209,7 @@ class ServerAssociation:
         "_events",
         "_logical_names",
         "_now",
+        "_opened_with",
         "_profile",
         "_request_needs",
         "_requesters",
@@ -232,7 +239,7 @@ class ServerAssociation:
         self._requesters: dict[int, Requester] = {}
         self._events: list[ServerEvent] = []
         self._now = Instant(0)
-        self._request_needs = self._answer_needs = 0
+        self._request_needs = self._answer_needs = self._opened_with = 0
         profile = device.profiles.get(client_sap)
         if profile is not None and profile.pre_established:
             self._establish_beforehand(profile)
@@ -284,6 +291,47 @@ class ServerAssociation:
             blocks=self._conformance & int(Conformance.GENERAL_BLOCK_TRANSFER) != 0,
             now=now,
         )
+
+    def report(self, attribute: AttributeRef, value: bytes, time: bytes = b"") -> list[bytes]:
+        """An EventNotification to this client (by short names: an InformationReport), protected as
+        the policy asks of responses, no less than the association was opened with, and under the
+        dedicated key where there is one.
+
+        Nothing where there is no association, the client did not agree to the service, may not
+        read the attribute, or takes no APDU so long.
+        """
+        if self._state is not State.ASSOCIATED or self._profile is None:
+            return []
+        who = self._requester(_PLAIN_REQUEST._replace(protection=self._answer_needs))
+        try:
+            self._device.objects.get(attribute, who)
+        except AccessError:
+            return []
+        plain = self._report_apdu(attribute, value, time, who)
+        if not plain:
+            return []
+        needs = self._answer_needs | self._opened_with
+        if self._security is not None and needs:
+            dedicated = self._security.has_dedicated
+            envelope = Envelope.DED if dedicated else Envelope.GLO
+            plain = self._security.protect(plain, needs, envelope)
+        return [plain] if len(plain) <= self._client_pdu_size else []
+
+    def _report_apdu(
+        self, attribute: AttributeRef, value: bytes, time: bytes, who: Requester
+    ) -> bytes:
+        moment = time or None
+        if self._logical_names:
+            agreed = self._conformance & int(Conformance.EVENT_NOTIFICATION)
+            return apdu.EventNotification(attribute, value, moment).encode() if agreed else b""
+        if not self._conformance & int(Conformance.INFORMATION_REPORT):
+            return b""
+        names = self._device.objects.short_names(who)
+        base = next((b for b, (_, obis) in names.items() if obis == attribute.obis), None)
+        if base is None:
+            return b""
+        variable = apdu.VariableName(attribute_name(base, attribute.attribute))
+        return apdu.InformationReport((variable,), (value,), moment).encode()
 
     def disconnected(self) -> None:
         """The link is gone; a later request needs a new association."""
@@ -568,6 +616,7 @@ class ServerAssociation:
         self._security, self._context, self._client_title = security, context, title
         self._logical_names = context.logical_names
         self._conformance = proposal.conformance
+        self._opened_with = 0 if proposal.opened is None else proposal.opened.protection
         self._client_pdu_size = proposal.initiate.max_pdu_size or PDU_SIZE_UNLIMITED
         self._state = after(self._state, Step.OPEN)
         return self._accept(proposal)
