@@ -283,7 +283,8 @@ def test_excess_power_is_counted_above_the_contract() -> None:
 def test_harmonics_are_null_until_metrology_delivers_them() -> None:
     meter = made("esox")
     assert get(meter, 3, "1-0:32.7.5", 2) is None
-    meter.analysis["harmonic_u_l1_5"] = 312
+    meter.harmonics = np.zeros((2, 3, 51), np.int64)
+    meter.harmonics[0, 0, 5] = 312
     assert get(meter, 3, "1-0:32.7.5", 2) == 312
     assert get(meter, 3, "1-0:32.7.5", 3) == [-2, 56]
 

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blathy.clock import Zone
 from blathy.control.controller import Controller
 from blathy.control.limiter import EmergencyProfile, SmartDisconnect, SmartDisconnectPlan
@@ -35,6 +38,7 @@ from blathy.meter.keeping import (
     unpack_settings,
 )
 from blathy.meter.mbus_objects import MbusReading, keep_reading
+from blathy.meter.measuring import OF_BOOKS, OF_CONNECTION, constants_of, options_as_set
 from blathy.meter.noticing import NOTICES_MAX, Notice, conformance_of, notice_of
 from blathy.meter.objects import setting_of
 from blathy.meter.plan import MeterOptions, ProfileChoice, chosen_profile, plan_of
@@ -61,6 +65,7 @@ from blathy.registers.load_profile import STAMP, ProfileView
 from blathy.registers.plan import BookPlan, CalendarPlan
 from blathy.registers.ring import Kept
 from blathy.registers.snapshot import Snapshot
+from blathy.sources.constants import Constants
 from blathy.sources.source import IntervalSource
 from blathy.store.identification import short_identification
 from blathy.store.store import StorageError
@@ -151,7 +156,9 @@ class Meter:
         self.keeper: Keeper = keeper or VolatileKeeper()
         self.settings: dict[bytes, bytes] = {}
         self.faults: set[str] = set()
-        self.analysis: dict[str, int] = {}
+        self.harmonics: NDArray[np.int64] | None = None
+        """Of the newest interval, as `Block.harmonics`; None where they are not measured."""
+        self._constants: Constants | None = None
         self.modem = Modem()
         self.outbox = Outbox()
         self.seal_open = False
@@ -201,7 +208,8 @@ class Meter:
             for key, raw in self.settings.items()
             if key.startswith(_PROFILE)
         ]
-        self.options = replace(self.options, profiles=tuple(chosen))
+        ordered = replace(self.options, profiles=tuple(chosen))
+        self.options = options_as_set(self.model, ordered, self.settings)
         return plan_of(self.model, self.options)
 
     def _open_control(self) -> Controller:
@@ -272,6 +280,7 @@ class Meter:
         The books are staged, not yet committed: call `commit`, or let the store commit all meters.
         """
         before = self.ledger.now
+        self.harmonics = block.harmonics
         happened = self.control.advance(block)
         self._run_schedules(before)
         self._stage()
@@ -419,6 +428,28 @@ class Meter:
             limit_a = self._smart_limit_a()
             plan = SmartDisconnectPlan(limit=limit_a * 1000) if limit_a else None
             self.control.smart = SmartDisconnect(plan) if plan else None
+        elif name in OF_BOOKS:
+            self._renew_plan(options_as_set(self.model, self.options, self.settings))
+        elif name.startswith(OF_CONNECTION):
+            self._constants = None
+
+    def _renew_plan(self, options: MeterOptions) -> None:
+        """Go on with other limits: registers, profiles and logs stay."""
+        self._dirty = True
+        self.flush()
+        ledger = Ledger.from_state(
+            plan_of(self.model, options), self.ledger.state_bytes(),
+            _content_of(self.ledger.snapshot()), adopt=True,
+        )  # fmt: skip
+        self.options = options
+        self.ledger = self.control.ledger = ledger
+        self._dirty = True
+
+    def constants(self) -> Constants:
+        """What the meter's source measures with, as it is set now."""
+        if self._constants is None:
+            self._constants = constants_of(self)
+        return self._constants
 
     def request_time(self) -> None:
         """Ask the port for the time of day (NTP)."""
@@ -638,7 +669,8 @@ class Meter:
     @property
     def policy(self) -> SecurityPolicy:
         raw = self.settings.get(_POLICY)
-        return SecurityPolicy(0 if raw is None else raw[0])
+        delivered = self.model.security_policy if self.options.encryption else 0
+        return SecurityPolicy(delivered if raw is None else raw[0])
 
     def raise_policy(self, policy: int) -> None:
         """Ask for at least this protection from now on (from the next association on)."""

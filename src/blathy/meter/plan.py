@@ -75,10 +75,13 @@ class MeterOptions:
     `layout` names another column set of the main load profile, `variant` another memory of it,
     `period_s` its period. `mechanisms` chooses how a level proves itself where it has to at all,
     also by a way that the data sheet does not name; `suite` is the security suite of its keys,
+    `encryption` False orders it without the interface encryption that its model is delivered with,
     `short_names` makes it answer to short names instead of logical ones. `demand_sub_periods` > 1
     makes the demand sliding. `contracted_w` > 0 records excess power. `power_limit_w` > 0 watches
-    the import power. `relay_rates`: rates in which the load relays are on; empty leaves them to
-    commands. `profiles`: what was set in the running meter, over what was ordered.
+    the import power. `overvoltage_mv`, `undervoltage_mv` and `voltage_delay_s` (from 0 on) stand in
+    for the model's limits of a phase's voltage. `relay_rates`: rates in which the load relays are
+    on; empty leaves them to commands. `profiles`: what was set in the running meter, over what was
+    ordered.
     """
 
     zone: str = "Europe/Budapest"
@@ -88,11 +91,15 @@ class MeterOptions:
     calendar: CalendarPlan | None = None
     mechanisms: tuple[tuple[Level, Mechanism], ...] = ()
     suite: int = 0
+    encryption: bool = True
     short_names: bool = False
     demand_sub_periods: int = 0
     contracted_w: int = 0
     power_limit_w: int = 0
     overcurrent_ma: int = 0
+    overvoltage_mv: int = 0
+    undervoltage_mv: int = 0
+    voltage_delay_s: int = -1
     alarms: bool = False
     un_v: int = 0
     prepayment: bool = False
@@ -197,20 +204,18 @@ def _thresholds(model: Model, options: MeterOptions) -> tuple[ThresholdPlan, ...
     def volt(permille: int) -> int:
         return un_mv * permille // 1000
 
+    high_mv = options.overvoltage_mv or volt(limits.overvoltage_permille)
+    low_mv = options.undervoltage_mv or volt(limits.undervoltage_permille)
+    delay = limits.voltage_delay_s if options.voltage_delay_s < 0 else options.voltage_delay_s
     for phase in model.phases:
         source = Source(Kind.INSTANT, Measure.U, phase)
-        high, low, delay = (
-            limits.overvoltage_permille,
-            limits.undervoltage_permille,
-            limits.voltage_delay_s,
-        )
         plans.append(
             ThresholdPlan(
                 source,
-                volt(high),
+                high_mv,
                 "overvoltage_start",
                 "overvoltage_end",
-                release=volt(high - gap),
+                release=high_mv - volt(gap),
                 delay_s=delay,
                 release_delay_s=delay,
             )
@@ -218,11 +223,11 @@ def _thresholds(model: Model, options: MeterOptions) -> tuple[ThresholdPlan, ...
         plans.append(
             ThresholdPlan(
                 source,
-                volt(low),
+                low_mv,
                 "undervoltage_start",
                 "undervoltage_end",
                 above=False,
-                release=volt(low + gap),
+                release=low_mv + volt(gap),
                 delay_s=delay,
                 release_delay_s=delay,
             )

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 Cells = npt.NDArray[np.int64]
 FIFO: Final = 1
 BY_VALUE: Final = 1
+TENTH_OF_A_VOLT_MV: Final = 100
 BY_ENTRY: Final = 2
 EMPTY_ARRAY: Final = axdr.encode(axdr.array())
 BUILT_IN: Final = frozenset({*STORED_AS, *(counter.name for counter in COUNTERS)})
@@ -392,20 +393,32 @@ def billing_object(model: Model, billing: Billing, kept: Sequence[Source]) -> Co
 
 
 def log_object(model: Model, log: EventLog) -> CosemObject:
-    """An event log: clock and the maker's code."""
+    """An event log: clock and the maker's code; of a log with figures also phase and voltage."""
+    captures: tuple[CaptureObject, ...]
     captures = (clock_capture(model), CaptureObject(1, log.code_obis, 2, 0))
-    columns = (
+    columns: tuple[StoredColumn, ...] = (
         StoredColumn(captures[0], STAMP, Wire.OCTET_STRING, kind="clock"),
         StoredColumn(captures[1], FIRST_COLUMN, Wire(log.code_type)),
     )
+    if log.figures is not None:
+        phase = CaptureObject(1, log.figures[0], 2, 0)
+        figure = CaptureObject(3, log.figures[1], 2, 0)
+        captures = (*captures, phase, figure)
+        columns = (
+            *columns,
+            StoredColumn(phase, FIRST_COLUMN + 1, Wire.UNSIGNED),
+            StoredColumn(figure, FIRST_COLUMN + 2, Wire.DOUBLE_LONG_UNSIGNED),
+        )
     key = log.key
 
     def table(meter: Meter) -> Cells:
         entries = meter.books.logs[key]
-        rows = np.zeros((len(entries), 3), np.int64)
+        rows = np.zeros((len(entries), FIRST_COLUMN + 3), np.int64)
         for index, entry in enumerate(entries):
             rows[index, STAMP] = entry.at_utc_s
             rows[index, FIRST_COLUMN] = log.code_of(entry.name, entry.phase) or 0
+            rows[index, FIRST_COLUMN + 1] = entry.phase
+            rows[index, FIRST_COLUMN + 2] = max(entry.value, 0) // TENTH_OF_A_VOLT_MV
         return rows
 
     def buffer(meter: Meter) -> bytes:

@@ -129,15 +129,51 @@ def _excess(pick: str, index: int = 0) -> Value:
     return excess
 
 
+def _harmonic(name: str) -> Value:
+    """`harmonic_u_l1_5`: order 5 of the voltage of L1, in hundredths of a percent of order 1."""
+    _, letter, phase, order = name.split("_")
+    place = ("ui".index(letter), int(phase[1:]) - 1, int(order))
+
+    def harmonic(meter: Meter) -> int | None:
+        return None if meter.harmonics is None else int(meter.harmonics[place])
+
+    return harmonic
+
+
+def _secondary(name: str) -> Value:
+    """What stands on the secondary side of the transformers, in thousandths of the unit of the
+    primary quantity: the primary value over the ratios that are set."""
+    measure_name, _, phase_name = name.partition("_l")
+    kind_name, _, measure_key = measure_name.partition("_")
+    measure = Measure[measure_key.upper()]
+    phase = Phase(int(phase_name)) if phase_name else Phase.TOTAL
+    source = Source({"energy": Kind.ENERGY, "instant": Kind.INSTANT}[kind_name], measure, phase)
+    shift = int(10 ** (-3 - base_of(source)[1]))
+
+    def secondary(meter: Meter) -> int | None:
+        try:
+            primary = meter.books.value(source)
+        except LookupError:
+            return None
+        ratios = meter.constants().ratios
+        current, voltage = round(ratios.current), round(ratios.voltage)
+        divisor = {Measure.U: voltage, Measure.I: current, Measure.I_N: current}.get(
+            measure, current * voltage
+        )
+        whole = abs(primary) // (divisor * shift)
+        return whole if primary >= 0 else -whole
+
+    return secondary
+
+
 DERIVED: Final[dict[str, Value]] = {
     "last_event": _last_event,
     "error_register": _error_register,
     **{f"alarm_register_{n}": _alarm_register(n) for n in range(1, 7)},
     **{
         f"profile_status_{key}": _profile_status(key)
-        for key in ("load", "daily", "analysis", "hourly", "rms", "fast")
+        for key in ("load", "daily", "analysis", "hourly", "rms", "fast", "voltage")
     },
-    "asymmetry_u": _asymmetry("u_mv"),
     "asymmetry_i": _asymmetry("i_ma"),
     "excess_count": _excess("count"),
     "excess_sum": _excess("sum"),
@@ -151,7 +187,9 @@ def counter_value(name: str) -> Value:
     if name in DERIVED:
         return DERIVED[name]
     if name.startswith("harmonic_"):
-        return lambda meter: meter.analysis.get(name)
+        return _harmonic(name)
+    if name.startswith("secondary_"):
+        return _secondary(name.removeprefix("secondary_"))
     stored, divisor = STORED_AS.get(name, (name, 1))
     source = Source(Kind.COUNTER, name=stored)
 

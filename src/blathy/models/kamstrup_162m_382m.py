@@ -46,6 +46,13 @@ from blathy.models.row_groups import (
     columns,
     o,
 )
+from blathy.models.voltage_quality import (
+    STATUS_OBIS,
+    STATUS_ROW,
+    quality_profile,
+    quality_rows,
+    voltage_limits,
+)
 from blathy.quantity import Measure, Phase
 
 FOUR: Final = (Measure.A_IMPORT, Measure.A_EXPORT, Measure.R_PLUS, Measure.R_MINUS)
@@ -113,6 +120,11 @@ LOAD: Final = Profile(
 
 
 def _rows(phases: tuple[Phase, ...]) -> tuple[Row, ...]:
+    rows = _registers(phases)
+    return (*rows, STATUS_ROW, *quality_rows(phases, line.B, known=rows))
+
+
+def _registers(phases: tuple[Phase, ...]) -> tuple[Row, ...]:
     return (
         *line.identity_rows(),
         *line.THRESHOLD_ROWS,
@@ -233,7 +245,11 @@ K382M: Final = Model(
         "principle": "a shunt per phase",
     },
     rows=_rows(THREE_PHASES),
-    profiles=(LOAD, _analysis(THREE_PHASES, 4)),
+    profiles=(
+        LOAD,
+        _analysis(THREE_PHASES, 4),
+        quality_profile(THREE_PHASES, STATUS_OBIS, line.B),
+    ),
     billing=(
         Billing(
             "debiting1", o("1-1:98.1.0"), "debiting logger 1", line.DEBITING_1, 36, assumed=True
@@ -288,7 +304,7 @@ K382M: Final = Model(
     associations=associations(consumer=32),
     access=ACCESS_STANDARD,
     facilities=(*line.FACILITIES, *IPV4),
-    parameters=line.breaker_parameters(),
+    parameters=(*line.breaker_parameters(), *voltage_limits(line.B, 2070, 2530, 60)),
     pulses=(
         PulseOutput("led", (Measure.A_IMPORT, Measure.A_EXPORT), 1000, 30),
         PulseOutput("s0", (Measure.A_IMPORT,), 1000, 30),
@@ -315,6 +331,7 @@ K382M: Final = Model(
     ),
     pushes=HAN,
     alarms=line.ALARMS,
+    security_policy=line.SECURITY_POLICY,
     errors={
         "nv_access": 1,
         "magnetic_field": 2,
@@ -334,6 +351,7 @@ K382M: Final = Model(
         "Debiting logger 1: 36 entries, as in the OMNIPOWER.",
         "Meter constant 1000 imp/kWh, as in the OMNIPOWER.",
         "Type number: the form that Kamstrup's three-phase meters of that time have.",
+        "Ten-minute voltage values for 40 days, and where the voltage limits are set.",
         "Cut-off log of 200 and neutral-fault log of 45, as in the OMNIPOWER.",
     ),
 )
@@ -359,7 +377,11 @@ K162M: Final = replace(
         "principle": "a shunt",
     },
     rows=_rows(ONE_PHASE),
-    profiles=(LOAD, _analysis(ONE_PHASE, 4)),
+    profiles=(
+        LOAD,
+        _analysis(ONE_PHASE, 4),
+        quality_profile(ONE_PHASE, STATUS_OBIS, line.B),
+    ),
     logs=(
         *line.logs(270),
         line.STATUS_LOG,

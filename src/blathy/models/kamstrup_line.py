@@ -304,6 +304,8 @@ VOLTAGE_LOG: Final = EventLog(
     {
         "undervoltage_start": 0,
         "overvoltage_start": 1,
+        "undervoltage_end": 2,
+        "overvoltage_end": 3,
         "sag_start": 6,
         "sag_end": 7,
         "swell_start": 8,
@@ -314,6 +316,7 @@ VOLTAGE_LOG: Final = EventLog(
         "power_up": 11,
     },
     code_type=DataType.U8,
+    figures=(o("0-0:96.11.20"), o("0-0:96.11.21")),
 )
 NEUTRAL_LOG: Final = EventLog(
     "neutral",
@@ -331,6 +334,10 @@ CUTOFF_LOG: Final = EventLog(
     {name: code for name, code in DISCONNECT_LOG.items() if name.startswith("breaker")},
     assumed=True,
 )
+
+SECURITY_POLICY: Final = 0x6C
+"""Requests and responses authenticated and encrypted: the interface encryption of the sheets
+(AES-128; Z28 of the OMNIPOWER, which can be ordered without)."""
 
 ALARMS: Final = {
     "clock_invalid": (1, 0),

@@ -336,6 +336,9 @@ class EventLog:
     codes: Mapping[str, Codes]
     code_obis: Obis = field(default_factory=lambda: Obis.parse("0-0:96.11.0"))
     code_type: DataType = DataType.U16
+    figures: tuple[Obis, Obis] | None = None
+    """Under which codes an entry also says the phase (0: all) and the figure of the event, the
+    voltage in tenths of a volt; None: an entry is its time and code."""
     assumed: bool = False
 
     def code_of(self, name: str, phase: Phase) -> int | None:
@@ -650,6 +653,9 @@ class Model:
     pushes: tuple[PushList, ...] = ()
     alarms: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Event -> (alarm register, bit)."""
+    security_policy: int = 0
+    """What every association but the public one asks of requests and responses when the meter is
+    delivered (security_policy of the Security setup, version 1); it can only be strengthened."""
     event_code: Obis | None = None
     """The row whose value, the code of the event, goes to every open association that may read it
     as soon as an event is logged (EventNotification). None: only alarms do."""

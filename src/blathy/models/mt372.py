@@ -60,6 +60,12 @@ from blathy.models.row_groups import (
     text,
     timed,
 )
+from blathy.models.voltage_quality import (
+    STATUS_OBIS,
+    STATUS_ROW,
+    quality_profile,
+    quality_rows,
+)
 from blathy.quantity import Measure, Phase, Unit
 
 MANUAL: Final = "Iskraemeco EAD 020.611.325 v2.00"
@@ -92,6 +98,8 @@ ROWS: Final = (
     counter("1-1:82.8.0", "pulses_1", "pulse input P1", DataType.U32, class_id=3),
     counter("1-2:82.8.0", "pulses_2", "pulse input P2", DataType.U32, class_id=3),
     *demands(ENERGY, 4, DataType.U32, 0),
+    STATUS_ROW,
+    *quality_rows(THREE_PHASES),
 )
 
 BILLING_COLUMNS: Final = (
@@ -117,6 +125,8 @@ CODES: Final[dict[str, Codes]] = {
     "emergency_credit_activated": 0x8017,
     "overvoltage_start": (0x8020, 0x8021, 0x8022),
     "undervoltage_start": (0x8024, 0x8025, 0x8026),
+    "overvoltage_end": (0x8028, 0x8029, 0x802A),
+    "undervoltage_end": (0x802C, 0x802D, 0x802E),
     "alarm_input_on": 0x8030,
     "phase_sequence_wrong": 0x8031,
     "current_reversed": 0x8032,
@@ -207,6 +217,7 @@ MT372: Final = Model(
             o("0-0:96.10.2"),
             assumed=True,
         ),
+        quality_profile(THREE_PHASES, STATUS_OBIS),
         *mbus_profiles(4),
     ),
     billing=(
@@ -341,6 +352,15 @@ MT372: Final = Model(
             scaler=-1,
             class_id=3,
         ),
+        parameter(
+            "1-0:12.43.0",
+            "voltage_delay_s",
+            60,
+            "time beyond a voltage limit",
+            DataType.U16,
+            unit=Unit.SECOND,
+            class_id=3,
+        ),
     ),
     pulses=(PulseOutput("led", (Measure.A_ABS,), 1000, 40, 24),),
     breaker=Breaker(
@@ -415,6 +435,7 @@ MT372: Final = Model(
         "Object list and passwords: the ordinary set of meters before IDIS.",
         "Fifteen monthly and forty daily billing records; the sheet gives no depth.",
         "Event codes 8020h and above: free codes, for events that the sheet promises.",
+        "Ten-minute voltage values for 40 days, and their limits as settable parameters.",
         "Display lists: the order of the readout, what most utilities order.",
         "Clock: at most 0.5 s a day (IEC 62054-21); synchronisation below 9 s shifts silently.",
     ),

@@ -47,6 +47,12 @@ from blathy.models.row_groups import (
     per_phase,
     text,
 )
+from blathy.models.voltage_quality import (
+    STATUS_OBIS,
+    STATUS_ROW,
+    quality_profile,
+    voltage_limits,
+)
 from blathy.quantity import Kind, Measure, Phase
 
 RECORD_OVERHEAD_BYTES: Final = 18
@@ -140,6 +146,7 @@ OMNIPOWER: Final = Model(
         "use": "indoors, or outdoors in a cabinet",
     },
     rows=(
+        STATUS_ROW,
         *line.identity_rows(),
         text("1-1:0.0.5", "gs1", "GS1 number", DataType.TEXT),
         *line.THRESHOLD_ROWS,
@@ -151,6 +158,13 @@ OMNIPOWER: Final = Model(
         *per_phase(Measure.U, ONE_PHASE, DataType.U16, -1, b=1, kind=Kind.MINIMUM, assumed=True),
         *per_phase(Measure.U, ONE_PHASE, DataType.U16, -1, b=1, kind=Kind.MAXIMUM, assumed=True),
         *per_phase(Measure.F, (Phase.TOTAL,), DataType.U16, -2, b=1, kind=Kind.MEAN, assumed=True),
+        *per_phase(
+            Measure.F, (Phase.TOTAL,), DataType.U16, -2, b=1, kind=Kind.MINIMUM, assumed=True
+        ),
+        *per_phase(
+            Measure.F, (Phase.TOTAL,), DataType.U16, -2, b=1, kind=Kind.MAXIMUM, assumed=True
+        ),
+        *per_phase(Measure.THD_U, ONE_PHASE, DataType.U16, -2, b=1, kind=Kind.MEAN, assumed=True),
         *line.peak_rows(),
     ),
     profiles=(
@@ -199,6 +213,7 @@ OMNIPOWER: Final = Model(
             DataType.U32,
             columns_max=24,
         ),
+        quality_profile(ONE_PHASE, STATUS_OBIS, line.B, thd=True),
         *mbus_profiles(2),
     ),
     billing=(
@@ -261,10 +276,12 @@ OMNIPOWER: Final = Model(
     associations=associations(consumer=32),
     access=ACCESS_STANDARD,
     facilities=(*line.FACILITIES, *IPV4, *GSM_MODEM, *mbus_clients(2)),
-    parameters=line.breaker_parameters(),
+    parameters=(*line.breaker_parameters(), *voltage_limits(line.B, 2070, 2530, 600)),
     pulses=(
         PulseOutput("led", (Measure.A_IMPORT, Measure.A_EXPORT), 1000, 30),
         PulseOutput("s0", (Measure.A_IMPORT, Measure.A_EXPORT), 1000, 30),
+        PulseOutput("led_kvarh", (Measure.R_PLUS, Measure.R_MINUS), 1000, 30),
+        PulseOutput("s0_kvarh", (Measure.R_PLUS, Measure.R_MINUS), 1000, 30),
     ),
     breaker=Breaker(
         o("0-0:96.3.10"),
@@ -323,6 +340,7 @@ OMNIPOWER: Final = Model(
         ),
     ),
     alarms=line.ALARMS,
+    security_policy=line.SECURITY_POLICY,
     errors={"nv_access": 1, "program_checksum": 4, "magnetic_field": 2, "cover_open": 6},
     quirks=(
         "Value group B is 1 in every electricity code (captures of its consumer port).",
@@ -333,6 +351,7 @@ OMNIPOWER: Final = Model(
     assumptions=(
         "Object list: the maker's DLMS interface specification is not public.",
         "Default display lists: the items of the order form, in its order.",
+        "Ten-minute voltage values for 40 days, and where the voltage limits are set.",
         "Analysis logger: 320 KiB with the load profile's record, as in its successor.",
         "Event numbers of the DLMS logs: those of its successor.",
     ),

@@ -60,6 +60,7 @@ from blathy.models.row_groups import (
     text,
     timed,
 )
+from blathy.models.voltage_quality import unbalance_row, voltage_limits
 from blathy.obis import Obis
 from blathy.quantity import Kind, Measure, Phase, Source, Unit
 
@@ -129,6 +130,34 @@ def _excess() -> tuple[Row, ...]:
     return tuple(rows)
 
 
+def _secondary() -> tuple[Row, ...]:
+    """B = 1: what stands on the secondary side of the transformers."""
+    energies_of = (
+        ("1-1:1.8.0", "a_import", "A+", Unit.WH),
+        ("1-1:2.8.0", "a_export", "A-", Unit.WH),
+        ("1-1:3.8.0", "r_plus", "R+", Unit.VARH),
+        ("1-1:4.8.0", "r_minus", "R-", Unit.VARH),
+    )
+    instants_of = (
+        *(
+            (f"1-1:{c + 20 * p}.7.0", f"{letter}_l{p.value}", f"{letter.upper()} {p.name}", unit)
+            for c, letter, unit in ((12, "u", Unit.V), (11, "i", Unit.A))
+            for p in THREE_PHASES
+        ),
+        ("1-1:1.7.0", "a_import", "P+", Unit.W),
+        ("1-1:2.7.0", "a_export", "P-", Unit.W),
+    )
+    kinds = (("energy", energies_of, DataType.U64), ("instant", instants_of, DataType.U32))
+    return tuple(
+        counter(
+            code, f"secondary_{kind}_{name}", f"{title}, secondary value", data_type,
+            class_id=3, unit=unit, scaler=-3,
+        )
+        for kind, table, data_type in kinds
+        for code, name, title, unit in table
+    )  # fmt: skip
+
+
 def _means() -> tuple[Row, ...]:
     mean = Kind.MEAN
     return (
@@ -137,6 +166,11 @@ def _means() -> tuple[Row, ...]:
         *per_phase(Measure.THD_U, THREE_PHASES, DataType.U16, -2, kind=mean, assumed=True),
         *per_phase(Measure.THD_I, THREE_PHASES, DataType.U16, -2, kind=mean, assumed=True),
         *per_phase(Measure.F, (Phase.TOTAL,), DataType.U16, -3, kind=mean, assumed=True),
+        *(
+            row(Source(kind, Measure.F), DataType.U16, -3, assumed=True)
+            for kind in (Kind.MINIMUM, Kind.MAXIMUM)
+        ),
+        unbalance_row(Kind.MEAN),
         *powers((Measure.A_IMPORT, Measure.A_EXPORT), DataType.U32, 0, kind=mean, assumed=True),
     )
 
@@ -177,13 +211,12 @@ ROWS: Final = (
     ),
     *per_phase(Measure.THD_U, THREE_PHASES, DataType.U16, -2),
     *per_phase(Measure.THD_I, THREE_PHASES, DataType.U16, -2),
-    counter(
-        "1-0:128.7.20", "asymmetry_u", "voltage asymmetry", class_id=3, unit=Unit.PERCENT, scaler=-1
-    ),
+    unbalance_row(Kind.INSTANT, assumed=False),
     counter(
         "1-0:128.7.21", "asymmetry_i", "current asymmetry", class_id=3, unit=Unit.PERCENT, scaler=-1
     ),
     *_harmonics(),
+    *_secondary(),
     *_means(),
     *demands(DEMANDS, 6, DataType.U32, -1),
     *_excess(),
@@ -327,6 +360,9 @@ ENERGY_COLUMNS: Final = columns(
 RMS_COLUMNS: Final = columns(
     *(f"1-0:{c}.25.0" for c in (32, 52, 72, 31, 51, 71, 14)),
     *(f"1-0:{c}.25.124" for c in (32, 52, 72, 31, 51, 71)),
+    "1-0:14.3.0",
+    "1-0:14.26.0",
+    "1-0:128.25.20",
 )
 
 SMARTESOX: Final = Model(
@@ -372,7 +408,7 @@ SMARTESOX: Final = Model(
     profiles=(
         _profile(1, "load", "1-0:99.1.0", "profile 1: energy and losses", 900, ENERGY_COLUMNS),
         _profile(2, "hourly", "1-0:99.2.0", "profile 2: energy", 3600, ENERGY_COLUMNS),
-        _profile(3, "rms", "1-0:99.133.0", "profile 3: mean U, I, f, THD", 600, RMS_COLUMNS),
+        _profile(3, "rms", "1-0:99.133.0", "profile 3: mean U, I, f, THD, u2", 600, RMS_COLUMNS),
         _profile(
             4,
             "fast",
@@ -530,6 +566,7 @@ SMARTESOX: Final = Model(
             unit=Unit.SECOND,
             class_id=3,
         ),
+        *voltage_limits(0, 1840, 2530, 60),
         *alarm_filters(("0-0:97.98.10",)),
     ),
     pulses=(

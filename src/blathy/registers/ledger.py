@@ -202,8 +202,9 @@ class Ledger:
         self._add(span)
         self._tell_incidents(work, last)
         if work.watched is not None:
-            for event, phase in self._thresholds.run(work.watched, first, last, block.step_s):
-                self._tell(span.end_true_s, event, phase, 0)
+            happened = self._thresholds.run(work.watched, first, last, block.step_s)
+            for event, phase, figure in happened:
+                self._tell(span.end_true_s, event, phase, figure)
         if self._rtc.utc_s(span.end_true_s) >= self._bound:
             self._reach(span.end_true_s)
 
@@ -596,7 +597,7 @@ class Ledger:
         """Every part that keeps a state of its own, under a name that changes with its layout."""
         parts: dict[str, Part] = {"clock": self._rtc}
         watched = tuple((t.source, t.above) for t in self.plan.thresholds)
-        parts[f"thresholds/{shape_of(watched)}"] = self._thresholds
+        parts[f"thresholds/{shape_of(watched, 'with figures')}"] = self._thresholds
         for demand in self._demands:
             d = demand.plan
             shape = shape_of(d.period_s, d.sub_periods, d.by_rate, self.plan.rates)

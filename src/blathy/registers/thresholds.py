@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blathy.quantity import Phase
 from blathy.registers.block import Block
-from blathy.registers.cells import CellReader, CellWriter
+from blathy.registers.cells import CellReader, Cells, CellWriter
 from blathy.registers.instant import instant_of
 from blathy.registers.plan import ThresholdPlan
 
 Flags = NDArray[np.bool_]
+_NONE: Final = -(1 << 62)
+"""No value is that far from any limit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -23,12 +26,15 @@ class Watched:
     past: Flags
     back: Flags
     quiet: bool
+    values: Cells
 
 
 class Thresholds:
     """All thresholds of a meter."""
 
-    __slots__ = ("_active", "_limits", "_phase_bits", "_releases", "_runs_s", "_signs", "plans")
+    __slots__ = (
+        "_active", "_limits", "_phase_bits", "_releases", "_runs_s", "_signs", "_worst", "plans",
+    )  # fmt: skip
 
     def __init__(self, plans: tuple[ThresholdPlan, ...]) -> None:
         self.plans = plans
@@ -38,6 +44,7 @@ class Thresholds:
         self._phase_bits = np.array([_supply_bits(p.source.phase) for p in plans], dtype=np.uint8)
         self._active = [False] * len(plans)
         self._runs_s = [0] * len(plans)
+        self._worst = [_NONE] * len(plans)
 
     def watch(self, block: Block) -> Watched | None:
         """Judge a whole block; None if there is nothing to watch."""
@@ -48,7 +55,7 @@ class Thresholds:
         powered = (block.supply[:, np.newaxis] & self._phase_bits) != 0
         past = (values > self._limits) & powered
         busy = past.any() or any(self._active) or any(self._runs_s)
-        return Watched(past, (values <= self._releases) & powered, not busy)
+        return Watched(past, (values <= self._releases) & powered, not busy, values)
 
     def first_trigger(self, watched: Watched, first: int, last: int, step_s: int) -> int:
         """After which interval of `first` … `last` - 1 an event comes; `last` if none does."""
@@ -71,8 +78,11 @@ class Thresholds:
         long_enough = np.flatnonzero(lengths >= needed)
         return first + int(starts[long_enough[0]]) + needed if len(long_enough) else last
 
-    def run(self, watched: Watched, first: int, last: int, step_s: int) -> list[tuple[str, Phase]]:
-        """Go to the end of `first` … `last` - 1; return the events that come exactly there."""
+    def run(
+        self, watched: Watched, first: int, last: int, step_s: int
+    ) -> list[tuple[str, Phase, int]]:
+        """Go to the end of `first` … `last` - 1; return the events that come exactly there, with
+        the value farthest beyond the limit so far (at the end: of the whole time it lasted)."""
         if watched.quiet:
             return []
         events = []
@@ -82,15 +92,29 @@ class Thresholds:
             breaks = np.flatnonzero(~column)
             held = last - first - (int(breaks[-1]) + 1 if len(breaks) else 0)
             run_s = held * step_s + (0 if len(breaks) else self._runs_s[t])
+            worst = self._reached(t, watched.values[first:last, t], held)
             if held and run_s >= (plan.release_delay_s if active else plan.delay_s):
                 self._active[t], run_s = not active, 0
-                events.append((plan.end if active else plan.start, plan.source.phase))
+                figure = worst * int(self._signs[t])
+                events.append((plan.end if active else plan.start, plan.source.phase, figure))
+                worst = _NONE if active else worst
+            self._worst[t] = worst
             self._runs_s[t] = run_s
         return events
+
+    def _reached(self, t: int, values: Cells, held: int) -> int:
+        """The farthest value since the condition, or the run that may become one, began."""
+        if self._active[t]:
+            return max(self._worst[t], int(values.max(initial=_NONE)))
+        if not held:
+            return _NONE
+        before = self._worst[t] if held == len(values) else _NONE
+        return max(before, int(values[len(values) - held :].max()))
 
     def forget_runs(self) -> None:
         """The supply failed: nothing has lasted until now."""
         self._runs_s = [0] * len(self.plans)
+        self._worst = [w if a else _NONE for w, a in zip(self._worst, self._active, strict=True)]
 
     @property
     def active(self) -> tuple[bool, ...]:
@@ -100,10 +124,12 @@ class Thresholds:
     def write(self, cells: CellWriter) -> None:
         cells.put_all(int(flag) for flag in self._active)
         cells.put_all(self._runs_s)
+        cells.put_all(self._worst)
 
     def read(self, cells: CellReader) -> None:
         self._active = [bool(flag) for flag in cells.take_all(len(self.plans))]
         self._runs_s = cells.take_all(len(self.plans)).tolist()
+        self._worst = cells.take_all(len(self.plans)).tolist()
 
 
 def _supply_bits(phase: Phase) -> int:
