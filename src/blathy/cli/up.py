@@ -30,6 +30,7 @@ from blathy.headend.api.app import STATIC, create_app
 from blathy.headend.head_end import HeadEnd
 from blathy.headend.inventory.description import DescriptionError, SiteDescription, read_site
 from blathy.store.store import StoreDamagedError
+from blathy.town.compilation import Compilation
 from blathy.town.director import Director, load_outages
 from blathy.town.town import DEMO_LOGIN, DLMS_PORT, Town, TownError, plan_in
 
@@ -224,7 +225,10 @@ async def _town(settings: Settings, steps: Steps, stop: asyncio.Event) -> AsyncI
     plan = plan_in(settings.data, settings.seed, settings.points, settings.days, int(time.time()))
     town = Town(plan)
     load_outages(town, settings.data)
+    town.let_sample(False)
     fleet = town.fleet(settings.data, time.time)
+    compilation = Compilation()
+    sampling = asyncio.create_task(_sample(town, compilation), name="sampling")
     try:
         with steps.step("meters measure their history") as report:
             note = f"{len(fleet.running)} meters"
@@ -235,8 +239,6 @@ async def _town(settings: Settings, steps: Steps, stop: asyncio.Event) -> AsyncI
                     raise _StoppedEarlyError
 
             await asyncio.to_thread(fleet.catch_up, int(time.time()), progress)
-        with steps.step("measuring engine is made ready"):
-            await asyncio.to_thread(town.warm_up)
         await fleet.serve(settings.dlms_port, separate_ports=settings.separate_ports)
         fleet.start()
         ports = {one.name: one.port for one in fleet.running.values()}
@@ -251,7 +253,16 @@ async def _town(settings: Settings, steps: Steps, stop: asyncio.Event) -> AsyncI
             director.cancel()
             await asyncio.gather(director, return_exceptions=True)
     finally:
+        compilation.stop()
+        sampling.cancel()
+        await asyncio.gather(sampling, return_exceptions=True)
         await fleet.stop()
+
+
+async def _sample(town: Town, compilation: Compilation) -> None:
+    """Let the town measure waveforms as soon as the engine is compiled."""
+    await compilation.loaded()
+    town.let_sample(True)
 
 
 class _Server(uvicorn.Server):

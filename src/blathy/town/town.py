@@ -39,6 +39,7 @@ from blathy.sources.source import IntervalSource
 from blathy.sources.sub_meters import SubMeterLoad, header_of
 from blathy.sources.synthetic import FeederSource, LoadSpec, SyntheticSource
 from blathy.town.channels import channels_of
+from blathy.town.compilation import SampledWhenReady, load_engine
 from blathy.town.streets import FEEDERS, STATIONS, SubMeter, TownPoint, streets
 from blathy.wire.mbus import MbusSlave, Medium
 
@@ -156,7 +157,9 @@ class Town:
         for number, row in enumerate(rows, 1):
             point = self._load(feeder, number, row)
             loads.append(point)
-            source: IntervalSource = MeasuredSource(point) if row.waveforms else point
+            source: IntervalSource = point
+            if row.waveforms:
+                source = SampledWhenReady(point, MeasuredSource(point))
             self._place(feeder, number, row.name, row.kind, row.model, row.ct_ratio, source, row)
         head = FeederSource(
             LoadSpec(phases=3),
@@ -212,11 +215,16 @@ class Town:
         for head in self._heads:
             head.forget_days()
 
-    def warm_up(self) -> None:
-        """Let the measuring engine compile before the town is live (the first start only)."""
+    def let_sample(self, sampled: bool) -> None:
+        """Whether the places that have waveforms measure them while the town is live."""
         for place in self.places:
-            if isinstance(place.source, MeasuredSource):
-                place.source.block(self.plan.begin_utc_s, 3, 1)
+            if isinstance(place.source, SampledWhenReady):
+                place.source.ready = sampled
+
+    def warm_up(self) -> None:
+        """Let the measuring engine compile, or load, before the town is live."""
+        load_engine()
+        self.let_sample(True)
 
     # --- the meters -------------------------------------------------------------------------------
 
