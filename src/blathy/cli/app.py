@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+from typer.main import get_command
 
 from blathy import __version__
+from blathy.cli.usage import VerbGroup, prepared, sentence
 from blathy.cli.verbs import load_verbs
+
+WRONG: Final = 2
+OWN_FAULT: Final = 70
+INTERRUPTED: Final = 130
+TRACEBACK: Final = "BLATHY_TRACEBACK"
 
 app = typer.Typer(
     name="blathy",
+    cls=VerbGroup,
     help="A smart electricity meter in software, and the control centre that reads it.",
+    epilog="`blathy VERB --help` shows what a verb takes, with examples.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     add_completion=False,
+    context_settings={"max_content_width": 100},
 )
 
 
@@ -42,10 +55,47 @@ def _options(
 def main() -> None:
     """Entry point: one sentence and exit status 2 for every foreseeable error, no traceback."""
     try:
-        load_verbs(sys.argv[1:])
-        app()
+        status = _run(sys.argv[1:])
+        sys.stdout.flush()
     except CommandError as error:
-        typer.echo(f"blathy: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        status = _say(str(error), WRONG)
+    except typer.TyperException as error:
+        status = _say(sentence(error, sys.argv[1:]), WRONG)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            status = _unforeseen(error)
+        else:  # who reads has seen enough, as in `blathy model show esox | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 0
+    except Exception as error:  # noqa: BLE001 - the last resort, told as such
+        status = _unforeseen(error)
+    if status:
+        sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    load_verbs(arguments)
+    command = prepared(get_command(app))
+    words = [word for word in arguments if not word.startswith("-")]
+    if words == arguments and len(words) < 2 and (not words or words[0] in ("meter", "model")):
+        arguments = [*arguments, "--help"]
+    ended = command.main(arguments, prog_name="blathy", standalone_mode=False)
+    return ended if isinstance(ended, int) else 0
+
+
+def _say(text: str, status: int) -> int:
+    typer.echo(f"blathy: {text}", err=True)
+    return status
+
+
+def _unforeseen(error: Exception) -> int:
+    if os.environ.get(TRACEBACK):
+        raise error
+    what = f"{type(error).__name__}: {error}".strip().replace("\n", " ")
+    return _say(
+        f"this is a fault in blathy itself ({what}); run it again with {TRACEBACK}=1 "
+        "and report what it prints",
+        OWN_FAULT,
+    )

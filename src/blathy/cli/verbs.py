@@ -1,30 +1,103 @@
-"""Which module holds which verb. A module registers its commands on `cli.app.app` when imported;
-only the one that is called is, so that `blathy --version` stays quick."""
+"""Which module holds which verb, what the verb is for, and how it is used.
+
+A verb below another verb (`model show`) has no family of its own. A module registers its commands
+on `cli.app.app` when imported; only the one that is called is, so that `blathy --version` stays
+quick.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Final
 
-VERBS: Final[dict[str, str]] = {
-    "explain": "blathy.cli.explain",
-    "requirements": "blathy.cli.requirements",
-    "up": "blathy.cli.up",
-    "town": "blathy.cli.town",
-    "type-test": "blathy.cli.type_test",
-    "doctor": "blathy.cli.doctor",
-    "meter": "blathy.cli.meter",
-    "model": "blathy.cli.model",
-    "clone": "blathy.cli.clone",
-    "objects": "blathy.cli.objects",
-    "profile": "blathy.cli.profile",
-    "read": "blathy.cli.read",
-    "measure": "blathy.cli.measure",
-    "en50160": "blathy.cli.en50160",
-    "listen": "blathy.cli.listen",
-    "readout": "blathy.cli.readout",
-    "record": "blathy.cli.record",
-    "replay": "blathy.cli.record",
+TOWN: Final = "The town and its control centre"
+READ: Final = "Read a meter, ours or not"
+RUN: Final = "Meters in software"
+MEASURE: Final = "Measure and test"
+LOOK: Final = "Look inside"
+FAMILIES: Final = (TOWN, READ, RUN, MEASURE, LOOK)
+_METER: Final = '"dlms://127.0.0.1:4059?client=16&auth=none"'
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb: its module, its family in the list, and command lines that show its use."""
+
+    module: str
+    family: str
+    examples: tuple[str, ...] = ()
+
+
+VERBS: Final[dict[str, Verb]] = {
+    "up": Verb(
+        "blathy.cli.up",
+        TOWN,
+        (
+            "up",
+            "up --points 12 --days 7 --data /tmp/small --port 8080",
+            "up --config site.toml --data site",
+        ),
+    ),
+    "town": Verb("blathy.cli.town", TOWN, ("town", "town --data /tmp/small --keys", "town --json")),
+    "read": Verb(
+        "blathy.cli.read",
+        READ,
+        (
+            f"read {_METER} 0-0:1.0.0 0-0:96.1.0",
+            'read "dlms://127.1.1.1:4059?client=2&auth=lls" 1-0:1.8.0 --password env:PASSWORD',
+            'read "serial:///dev/ttyUSB0?client=1&auth=hls5" 1-0:1.8.0 --keys keys.toml --json',
+        ),
+    ),
+    "profile": Verb(
+        "blathy.cli.profile",
+        READ,
+        (
+            'profile "dlms://127.1.1.1:4059?client=2&auth=lls&password=…" 1-0:99.1.0 --from -7d',
+            'profile "dlms://…" 1-0:99.1.0 --from 2026-11-20 --to 2026-11-21 --csv > day.csv',
+            'profile "dlms://…" 1-0:99.1.0 --from yesterday --plot',
+        ),
+    ),
+    "objects": Verb("blathy.cli.objects", READ, (f"objects {_METER}", f"objects {_METER} --json")),
+    "readout": Verb(
+        "blathy.cli.readout",
+        READ,
+        ("readout iec62056-21://127.0.0.1:4060", "readout serial:///dev/ttyUSB0"),
+    ),
+    "clone": Verb("blathy.cli.clone", READ, (f"clone {_METER} --output my-meter.json",)),
+    "listen": Verb("blathy.cli.listen", READ, ("listen --port 4061", "listen --udp --json")),
+    "meter": Verb("blathy.cli.meter", RUN),
+    "meter run": Verb(
+        "blathy.cli.meter",
+        "",
+        ("meter run mt372 --port dlms-tcp:127.0.0.1:4059", "meter run my-meter.json"),
+    ),
+    "model": Verb("blathy.cli.model", RUN),
+    "model list": Verb("blathy.cli.model", "", ("model list", "model list --json")),
+    "model show": Verb("blathy.cli.model", "", ("model show esox", "model show mt372 --no-rows")),
+    "measure": Verb("blathy.cli.measure", MEASURE, ("measure recording.cfg --html report.html",)),
+    "type-test": Verb("blathy.cli.type_test", MEASURE, ("type-test esox --html report.html",)),
+    "en50160": Verb(
+        "blathy.cli.en50160",
+        MEASURE,
+        ("en50160 week.csv --html report.html", "en50160 f1-head --user demo --password demo"),
+    ),
+    "explain": Verb(
+        "blathy.cli.explain",
+        LOOK,
+        (
+            "explain C0018100010000600100FF0200",
+            "explain talk.pcap --ek @ek.hex --ak @ak.hex",
+        ),
+    ),
+    "record": Verb(
+        "blathy.cli.record", LOOK, ("record 127.0.0.1:4059 talk.txt --listen 127.0.0.1:4060",)
+    ),
+    "replay": Verb(
+        "blathy.cli.record", LOOK, ("replay talk.txt", "replay talk.txt --against 127.0.0.1:4059")
+    ),
+    "requirements": Verb("blathy.cli.requirements", LOOK, ("requirements --only open",)),
+    "doctor": Verb("blathy.cli.doctor", LOOK, ("doctor --quiet",)),
 }
 
 
@@ -33,5 +106,6 @@ def load_verbs(arguments: list[str]) -> None:
     asked = next((VERBS[word] for word in arguments[:1] if word in VERBS), None)
     if asked is None and arguments[:1] == ["--version"]:
         return
-    for name in (asked,) if asked else dict.fromkeys(VERBS.values()):
+    modules = (asked.module,) if asked else dict.fromkeys(verb.module for verb in VERBS.values())
+    for name in modules:
         import_module(name)
