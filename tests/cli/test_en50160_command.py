@@ -255,8 +255,8 @@ def test_a_point_of_a_running_control_centre(centre: str, tmp_path: Path) -> Non
     voltage = result(found, "Supply voltage", "L1")
     assert voltage["valid"] > 600
     assert 227.9 < voltage["worst"] < 232.1
-    assert result(found, "Frequency", "", 99.5)["verdict"] == "not measured"
-    assert result(found, "THD to the 40th", "L1")["verdict"] == "not measured"
+    assert result(found, "Frequency", "", 99.5)["verdict"] == "not measured by this meter"
+    assert result(found, "THD to the 40th", "L1")["verdict"] == "not measured by this meter"
     assert any("means over 15 min" in note for note in found["notes"])
     assert "p-001" in page.read_text()
     assert "There is no point" in blathy("en50160", "nobody", *login).err

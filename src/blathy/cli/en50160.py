@@ -111,7 +111,8 @@ def command(
     else:
         show(found, assessment, Console())
     if html:
-        write_page(page_of(found.name, found.record, assessment, found.notes), html)
+        page = page_of(found.name, found.record, assessment, found.notes, found.absent)
+        write_page(page, html)
     if not assessment.passed:
         raise typer.Exit(1)
 
@@ -216,7 +217,7 @@ def plain(found: Gathered, assessment: Assessment) -> dict[str, Any]:
         "passed": assessment.passed,
         "flagged_percent": assessment.flagged_percent,
         "nominal_u_v": record.nominal_u_v,
-        "results": [_result(result) for result in assessment.results],
+        "results": [_result(result, found.absent) for result in assessment.results],
         "dips": dips if record.dips_measured else None,
         "swells": swells if record.dips_measured else None,
         "interruptions": {
@@ -227,8 +228,8 @@ def plain(found: Gathered, assessment: Assessment) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _result(result: Result) -> dict[str, Any]:
-    verdict = {True: "met", False: "not met", None: "not measured"}[result.passed]
+def _result(result: Result, absent: str) -> dict[str, Any]:
+    verdict = {True: "met", False: "not met", None: absent}[result.passed]
     return {
         **asdict(result.criterion), "phase": result.where, "valid": result.valid,
         "inside_percent": result.inside_percent, "percentile_95": result.percentile_95,
@@ -261,7 +262,7 @@ def show(found: Gathered, assessment: Assessment, console: Console) -> None:
         console.print("note: less than a week: the figures hold for that time only", style="yellow")
     for note in found.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False)
-    console.print(_grid(assessment))
+    console.print(_grid(assessment, found.absent))
     if record.dips_measured or record.events:
         short, long = assessment.interruptions_short, assessment.interruptions_long
         words = f"{_sums(record, assessment)}{short} short and {long} long interruptions"
@@ -277,7 +278,7 @@ def _sums(record: QualityRecord, assessment: Assessment) -> str:
     return f"{dips} dips, {swells} swells, "
 
 
-def _grid(assessment: Assessment) -> Table:
+def _grid(assessment: Assessment, absent: str) -> Table:
     """One row per criterion; harmonics only where measured."""
     grid = Table(title="EN 50160", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     grid.add_column("Parameter")
@@ -291,7 +292,7 @@ def _grid(assessment: Assessment) -> Table:
             continue
         limits = f"{c.low:g} … {c.high:g} {c.unit}" if c.low else f"≤ {c.high:g} {c.unit}"
         inside = result.inside_percent
-        verdict = {True: "met", False: "not met", None: "not measured"}[result.passed]
+        verdict = {True: "met", False: "not met", None: absent}[result.passed]
         grid.add_row(
             f"{c.parameter} {result.where}".strip(), f"{limits.strip()} for {c.share_percent:g} %",
             "–" if inside is None else f"{inside:.2f} %", number(result.worst, 2), verdict,

@@ -21,7 +21,7 @@ from blathy.metrology.transformer import LossParameters, Ratios
 from blathy.metrology.voltage_events import VoltageEventRules
 from blathy.models.model import Model, Parameter
 from blathy.obis import Obis
-from blathy.sources.constants import Constants
+from blathy.sources.constants import Constants, connect
 from blathy.sources.feed import Feed
 from blathy.sources.measured import CONDITION_NAMES, PastSource, SampledSource
 
@@ -160,12 +160,8 @@ def curve_points(octets: bytes) -> tuple[CalibrationPoint, ...]:
 # --- what the source watches --------------------------------------------------------------------
 
 
-def sampled_source(
-    meter: Meter, feed: Feed, past: PastSource, *, ignored: frozenset[Condition] = frozenset()
-) -> SampledSource:
-    """A source for this meter: it measures with the meter's constants and watches what its model
-    does, with the model's limits."""
-    model = meter.model
+def watched_by(model: Model) -> tuple[float, dict[Condition, Limit], VoltageEventRules]:
+    """The current that conditions are judged by, at the terminals; limits; voltage events."""
     limits, ratings = model.limits, model.ratings
     reference_a = (ratings.current_full_scale_ma or ratings.i_ref_ma[-1]) / 1000
     most_a = (ratings.current_full_scale_ma * 1.2 or ratings.i_max_ma) / 1000
@@ -181,6 +177,32 @@ def sampled_source(
         swell=limits.swell_permille / 1000,
         hysteresis=limits.hysteresis_permille / 1000,
     )
-    return SampledSource(
-        feed, past, reference_a, ignored, watched, rules, constants=lambda: constants_of(meter)
-    )
+    return reference_a, watched, rules
+
+
+def sampled_source(
+    meter: Meter, feed: Feed, past: PastSource, *, ignored: frozenset[Condition] = frozenset()
+) -> SampledSource:
+    """A source for this meter: it measures with the meter's constants and watches what its model
+    does, with the model's limits."""
+    source = SampledSource(feed, past, ignored=ignored)
+    adapt(source, meter)
+    return source
+
+
+def adapt(source: object, meter: Meter) -> None:
+    """Let a source measure for this meter: by the constants that are set in it and, where it
+    samples, by its model's limits."""
+    connect(source, meter.constants)
+    if isinstance(source, SampledSource):
+        source.nominal_i_a, source.limits, source.rules = watched_by(meter.model)
+
+
+def set_parameter(meter: Meter, name: str, value: int | bytes) -> None:
+    """Set a parameter as the installer does; durable with the meter's next commit."""
+    parameter = parameter_named(meter.model, name)
+    if parameter is None:
+        raise ValueError(f"{meter.model.name} has no parameter {name}")
+    data = axdr.Data(axdr.DataType(parameter.data_type), value)
+    meter.save_setting(_key(parameter.obis), axdr.encode(data))
+    meter.parameter_changed(name)

@@ -25,8 +25,9 @@ PHASE_COLOURS = ("#8a5a2b", "#1c2430", "#7b8794")
 
 
 def page_of(
-    name: str, record: QualityRecord, assessment: Assessment, notes: Sequence[str] = ()
-) -> Report:
+    name: str, record: QualityRecord, assessment: Assessment, notes: Sequence[str] = (),
+    absent: str = "not measured",
+) -> Report:  # fmt: skip
     """The page of one place; `notes` say what was not measured, and why."""
     end = record.start_utc_s + record.duration_s
     page = Report(
@@ -51,7 +52,7 @@ def page_of(
         ),
         *(Paragraph(f"Note: {note}.") for note in notes),
         Heading("Results"),
-        table_of(assessment),
+        table_of(assessment, absent),
         *_plots(record, assessment),
         *_event_tables(record, assessment),
     )
@@ -76,10 +77,10 @@ def _event_tables(record: QualityRecord, assessment: Assessment) -> list[Part]:
     ]
 
 
-def table_of(assessment: Assessment) -> Table:
+def table_of(assessment: Assessment, absent: str = "not measured") -> Table:
     """One row per criterion; harmonics only where measured."""
     shown = [r for r in assessment.results if r.valid or not r.criterion.parameter.startswith("Ha")]
-    rows = tuple(_row(result) for result in shown)
+    rows = tuple(_row(result, absent) for result in shown)
     bad = frozenset(n for n, result in enumerate(shown) if result.passed is False)
     header = (
         "Parameter",
@@ -95,9 +96,9 @@ def table_of(assessment: Assessment) -> Table:
     return Table(header, rows, frozenset({4, 5, 6, 7}), bad)
 
 
-def _row(result: Result) -> tuple[str, ...]:
+def _row(result: Result, absent: str) -> tuple[str, ...]:
     c = result.criterion
-    verdict = {True: "met", False: "not met", None: "not measured"}[result.passed]
+    verdict = {True: "met", False: "not met", None: absent}[result.passed]
     limits = f"{c.low:g} … {c.high:g} {c.unit}" if c.low else f"≤ {c.high:g} {c.unit}"
     inside = result.inside_percent
     return (

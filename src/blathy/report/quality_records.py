@@ -40,6 +40,8 @@ class Gathered:
     name: str
     record: QualityRecord
     notes: tuple[str, ...]
+    absent: str = "not measured"
+    """What is said of a criterion without values."""
 
 
 # --- a recording ---
@@ -375,6 +377,10 @@ def _read_events(path: Path) -> tuple[VoltageEvent, ...]:
 # --- a metering point of a control centre ---
 
 
+FREQUENCIES: Final = ("f_min", "f_max")
+"""The extremes of ten minutes: both within the limits means that all 10-s means were."""
+
+
 def nominal_of_rating(rated: str) -> float:
     """Voltage to neutral in a rating such as `3×230/400 V, 5(85) A`; 230 V where several fit."""
     volts = re.search(r"([\d./]+) V", rated)
@@ -384,7 +390,7 @@ def nominal_of_rating(rated: str) -> float:
 
 def wanted_channels(point: Mapping[str, Any]) -> list[str]:
     """The channels of a point that an assessment can use."""
-    known = {f"u_l{p}" for p in (1, 2, 3)} | {f"thd_u_l{p}" for p in (1, 2, 3)}
+    known = {f"{name}_l{p}" for p in (1, 2, 3) for name in ("u", "thd_u")} | {"u2", *FREQUENCIES}
     return [c["id"] for c in point.get("channels", ()) if c["id"] in known]
 
 
@@ -398,14 +404,14 @@ def record_of_point(
     """A record of what the control centre read from a meter: `profiles` by channel at slot
     resolution. Raise RecordingError where it holds no voltage."""
     name = f"{point.get('name', '')} ({point.get('id', '')})"
-    steps = {int(p["step_s"]) for p in profiles.values() if p["slots"]}
     if not any(c.startswith("u_l") and profiles[c]["slots"] for c in profiles):
         raise RecordingError(
             f"the meter of {name} keeps no profile of the voltage; choose a point whose meter does"
         )
-    if len(steps) != 1:
-        raise RecordingError(f"the profiles of {name} have different periods")
-    (step,) = steps
+    of_voltage = [p for c, p in profiles.items() if c.startswith("u_l") and p["slots"]]
+    step = max(int(p["step_s"]) for p in of_voltage)
+    others = sorted(c for c, p in profiles.items() if p["slots"] and int(p["step_s"]) != step)
+    profiles = {c: p for c, p in profiles.items() if c not in others}
     starts = sorted({_second(s["start"]) for p in profiles.values() for s in p["slots"]})
     series = Means(starts[0], step, np.array(starts, dtype=np.float64))
     place = {start: n for n, start in enumerate(starts)}
@@ -415,7 +421,8 @@ def record_of_point(
         for slot in profile["slots"]:
             if slot["value"] is not None and slot.get("quality") in {"valid", None}:
                 values[place[_second(slot["start"])]] = float(slot["value"])
-        columns[channel + ("_v" if channel.startswith("u_") else "_percent")] = values
+        unit = "_v" if channel.startswith("u_") else "_hz" if channel in FREQUENCIES else "_percent"
+        columns[channel + unit] = values
     phases = max(int(c[-1]) for c in profiles if c.startswith("u_l"))
     record = series.record(columns, phases, nominal_u_v, nominal_hz)
     outages, more = _outages(events)
@@ -423,16 +430,31 @@ def record_of_point(
     record = replace(
         record,
         events=tuple(outages),
+        frequency_10s_hz=_extreme_frequencies(columns),
         flagged=_touched(record, outages),
     )
     notes = [
-        "read from the meter's load profile: no 10-s frequency, flicker and harmonics in it",
+        "read from the meter's profile; what the meter does not record is not measured",
+        *([FREQUENCY_NOTE] if len(record.frequency_10s_hz) else []),
+        *([f"recorded over other periods and left out: {', '.join(others)}"] if others else []),
         *_note_on_step(step),
         *more,
     ]
     if span[1] <= span[0]:
         raise RecordingError(f"the profile of {name} holds no whole interval in that time")
-    return Gathered(name, record, tuple(notes))
+    return Gathered(name, record, tuple(notes), "not measured by this meter")
+
+
+FREQUENCY_NOTE: Final = (
+    "frequency: the lowest and highest values of every period, the stricter judgement"
+)
+
+
+def _extreme_frequencies(columns: Mapping[str, Floats]) -> Floats:
+    """The extremes of every period, those without values left out."""
+    found = [columns[f"{name}_hz"] for name in FREQUENCIES if f"{name}_hz" in columns]
+    joined = np.concatenate(found) if len(found) == len(FREQUENCIES) else np.zeros(0)
+    return np.asarray(joined[np.isfinite(joined) & (joined > 0)])
 
 
 def _second(text: str) -> int:

@@ -10,6 +10,7 @@ from typing import Final
 
 from blathy.headend.inventory.description import ChannelDescription
 from blathy.models.model import Column, Model, Profile
+from blathy.models.voltage_quality import KEY
 from blathy.quantity import SYMBOL, Kind, Measure, Phase, Source, base_of
 
 _ENERGY_NAMES: Final = {
@@ -33,6 +34,7 @@ _INSTANT_NAMES: Final = {
     Measure.PF: ("pf", "Power factor"),
     Measure.THD_U: ("thd_u", "Voltage THD"),
     Measure.THD_I: ("thd_i", "Current THD"),
+    Measure.UNBALANCE_U: ("u2", "Voltage unbalance"),
 }
 _POWER_NAMES: Final = {
     Measure.A_IMPORT: ("p_import", "P+ power"),
@@ -47,6 +49,7 @@ DEPTH_S: Final = 31 * 86_400
 """A profile that holds less than the history cannot be collected afterwards."""
 VOLTAGE_STEP_S: Final = 300
 """A further profile is read for its voltage in steps of at least this: ten minutes are assessed."""
+_EXTREMES_OF_U: Final = frozenset(f"u_l{p}_{which}" for p in (1, 2, 3) for which in ("min", "max"))
 _EXTREMES: Final = {Kind.MINIMUM: ("_min", ", minimum"), Kind.MAXIMUM: ("_max", ", maximum")}
 
 
@@ -64,8 +67,12 @@ def channels_of(model: Model) -> tuple[ChannelDescription, ...]:
             continue
         for column in profile.columns:
             channel = _channel(model, profile, column)
-            if channel is not None:
-                found.setdefault(channel.id, channel)
+            if channel is None:
+                continue
+            if profile.key == KEY and channel.id.startswith("u_") and channel.id in _EXTREMES_OF_U:
+                continue  # at the port; the assessment does not need them
+            if profile.key == KEY or channel.id not in found:
+                found[channel.id] = channel  # ten-minute means win over other periods
     return tuple(found.values())
 
 

@@ -6,7 +6,7 @@ shapes plus appliances; the seed varies people's habits, days and weather.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from blathy.sources.synthetic import Charger, LoadSpec, Machines
@@ -22,7 +22,7 @@ FAMILY: Final = (
     "range-hood",
     "desktop-computer",
 )
-ELECTRIC: Final = (*FAMILY, "water-heater", "air-conditioner")
+ELECTRIC: Final = (*FAMILY, "water-heater", "air-conditioner", "rice-cooker")
 OFFICE: Final = ("desktop-computer", "laptop", "water-dispenser", "kettle", "refrigerator")
 POINTS_MIN: Final = 12
 POINTS_MAX: Final = 1000
@@ -53,11 +53,24 @@ class SubMeter:
 
 
 @dataclass(frozen=True, slots=True)
+class Nameplate:
+    """What the plate of a three-phase power transformer says."""
+
+    rated_va: float
+    rated_line_v: float
+    no_load_w: float
+    load_loss_w: float
+    magnetising_percent: float
+    impedance_percent: float
+
+
+@dataclass(frozen=True, slots=True)
 class TownPoint:
     """One metering point. `model` is a name of `blathy.models`; `feeder` indexes FEEDERS.
 
     `ct_ratio` is primary over secondary current of a transformer-operated meter. `credit_kwh` makes
     it a prepayment customer. `waveforms` runs the meter on samples while the town is live.
+    `transformer` is the customer's own, whose losses are counted behind it.
     """
 
     name: str
@@ -70,6 +83,7 @@ class TownPoint:
     waveforms: bool = False
     protected: bool = False
     neutral_breaks: bool = False
+    transformer: Nameplate | None = None
 
 
 STATIONS: Final = (
@@ -95,7 +109,7 @@ F1: Final = (
     TownPoint(
         "Mill Street 2", "household", "mt372", _home(4300, phases=3), SubMeter("heat", 9500, "KAM")
     ),
-    TownPoint("Mill Street 3", "household", "omnipower", _home(3100)),
+    TownPoint("Mill Street 3", "household", "omnipower", _home(3100), waveforms=True),
     TownPoint(
         "Mill Street 4, bakery", "business", "mt372", LoadSpec("g5", 21_000, 3, appliances=OFFICE)
     ),
@@ -120,6 +134,7 @@ F2: Final = (
         "household",
         "k382m",
         _home(4800, phases=3, pv_peak_w=8600, charger=Charger(7400, 1)),
+        waveforms=True,
     ),
     TownPoint("Riverside 5", "household", "k162m", _home(2200, things=SMALL_HOME)),
     TownPoint("Riverside 6", "household", "omnipower", _home(3000), SubMeter("water", 118.0)),
@@ -146,6 +161,8 @@ F3: Final = (
         "esox",
         LoadSpec("g3", 190_000, 3, machines=Machines(48_000, 0.78, (6, 22)), line_ohm=0.02),
         ct_ratio=40,
+        waveforms=True,
+        transformer=Nameplate(250_000, 400, 650, 3_250, 1.6, 4.0),
     ),
     TownPoint(
         "Station Road 3, school",
@@ -231,19 +248,11 @@ def _again(point: TownPoint, lap: int, houses: int) -> TownPoint:
         name = f"{street} {int(number) + lap * houses},{what}"
     else:
         name = f"{street} {int(rest) + lap * houses}"
-    return TownPoint(name, point.kind, point.model, point.load, ct_ratio=point.ct_ratio)
+    return TownPoint(
+        name, point.kind, point.model, point.load, ct_ratio=point.ct_ratio,
+        transformer=point.transformer,
+    )  # fmt: skip
 
 
 def _without_sub_meter(point: TownPoint) -> TownPoint:
-    return TownPoint(
-        point.name,
-        point.kind,
-        point.model,
-        point.load,
-        None,
-        point.ct_ratio,
-        point.credit_kwh,
-        point.waveforms,
-        point.protected,
-        point.neutral_breaks,
-    )
+    return replace(point, sub_meter=None)

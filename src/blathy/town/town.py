@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -29,8 +29,10 @@ from blathy.headend.inventory.description import (
     UserDescription,
 )
 from blathy.meter.identity import MeterIdentity, identity_of
+from blathy.meter.measuring import adapt, parameter_named, set_parameter
 from blathy.meter.meter import Meter
 from blathy.meter.plan import MeterOptions
+from blathy.metrology.transformer import LossParameters, Ratios
 from blathy.models import MODELS
 from blathy.models.model import Level, Mechanism, Model
 from blathy.sources.happenings import GridSupply, LiveOutages
@@ -49,6 +51,8 @@ ZONE: Final = "Europe/Budapest"
 SERIAL_BASE: Final = 68_500_000
 HEAD_MODEL: Final = "esox"
 HEAD_CT_RATIO: Final = 80
+MPTA_CT_A: Final = 100
+"""Primary current of the clamps that the MPTA comes with."""
 DLMS_PORT: Final = 4059
 DEMO_LOGIN: Final = ("demo", "demo")
 NEUTRAL_BREAK_DAYS_AGO: Final = 6
@@ -159,7 +163,8 @@ class Town:
             loads.append(point)
             source: IntervalSource = point
             if row.waveforms:
-                source = SampledWhenReady(point, MeasuredSource(point))
+                ratios = transformers_of(MODELS[row.model], row.ct_ratio)
+                source = SampledWhenReady(point, MeasuredSource(point, ratios=ratios))
             self._place(feeder, number, row.name, row.kind, row.model, row.ct_ratio, source, row)
         head = FeederSource(
             LoadSpec(phases=3),
@@ -241,6 +246,10 @@ class Town:
                 keeper=fleet.keeper(place.id),
                 drift_ppb=drift_ppb(place),
             )
+            if meter.ledger.now == self.plan.begin_utc_s:
+                install(meter, place)
+            for part in parts_of(place.source):
+                adapt(part, meter)
             running = fleet.add(place.id, meter, place.source, place.host)
             if place.plan and place.plan.credit_kwh:
                 if meter.ledger.now == self.plan.begin_utc_s:
@@ -338,6 +347,37 @@ class Town:
                 system_title="",
             ),
         )
+
+
+def transformers_of(model: Model, ct_ratio: int) -> Ratios:
+    """The current transformers in front of a meter."""
+    if model.ratings.current_full_scale_ma:
+        return Ratios(MPTA_CT_A, model.ratings.current_full_scale_ma / 1000)
+    return Ratios(5 * ct_ratio, 5)
+
+
+def parts_of(source: IntervalSource) -> tuple[object, ...]:
+    """A source and what it is made of."""
+    if isinstance(source, SampledWhenReady):
+        return source, source.measured, source.point
+    return (source,)
+
+
+def install(meter: Meter, place: Place) -> None:
+    """Set what the installer sets: the ratio, and the transformer whose losses are to be counted.
+
+    Ohms are per phase on the side that is measured.
+    """
+    ratio = HEAD_CT_RATIO if place.plan is None else place.plan.ct_ratio
+    if parameter_named(meter.model, "ct_ratio") is not None:
+        set_parameter(meter, "ct_ratio", ratio)
+    if place.plan is None or place.plan.transformer is None:
+        return
+    losses = LossParameters.of_nameplate(**asdict(place.plan.transformer))
+    set_parameter(meter, "rcu_microohm", round(losses.r_cu_ohm * 1e6))
+    set_parameter(meter, "xs_microohm", round(losses.x_s_ohm * 1e6))
+    set_parameter(meter, "rfe_milliohm", round(losses.r_fe_ohm * 1e3))
+    set_parameter(meter, "xm_milliohm", round(losses.x_m_ohm * 1e3))
 
 
 def buy_credit(meter: Meter) -> None:
