@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from blathy.clock import Zone
+from blathy.cosem.selective import CaptureObject
 from blathy.headend.collection.conversation import (
     Conversation,
     ConversationError,
@@ -23,6 +24,7 @@ from blathy.headend.collection.conversation import (
     ProfileRows,
     RegisterValue,
     Sign,
+    SupplyState,
 )
 from blathy.headend.inventory.description import (
     AssociationDescription,
@@ -75,6 +77,10 @@ class FakeMeter:
     connected: bool = True
     index: int = 0
     clock_offset_s: int = 0
+    limit_w: int = 0
+    balance_wh: int | None = None
+    loses_answers: bool = False
+    """Credit is booked and the answer does not come."""
     tamper_with: dict[int, int] = field(default_factory=dict)
     """Record end -> amount added to its register, to contradict an earlier answer."""
 
@@ -262,6 +268,44 @@ class FakeConversation:
         await self._answer()
         self.meter.clock_offset_s = utc_s - int(self.now())
 
+    async def shift_clock(self, seconds: int) -> None:
+        await self._answer()
+        self.meter.clock_offset_s += seconds
+
+    async def supply(self) -> SupplyState:
+        await self._answer()
+        m = self.meter
+        state = "connected" if m.connected else "disconnected"
+        prepaid = None if m.balance_wh is None else True
+        return SupplyState(
+            m.connected, state, m.limit_w, m.limit_w, prepaid, m.balance_wh, m.balance_wh
+        )
+
+    async def set_limit(self, power_w: int) -> None:
+        await self._answer()
+        self.meter.limit_w = power_w
+
+    async def add_credit(self, energy_wh: int) -> None:
+        await self._answer()
+        self.meter.balance_wh = (self.meter.balance_wh or 0) + energy_wh
+        if self.meter.loses_answers:
+            raise ConversationError(Outcome.TIMED_OUT, "No answer.", "Wait.")
+
+    async def alarms(self) -> dict[str, int]:
+        return {}
+
+    async def clear_alarms(self, register: str, bits: int) -> None:
+        await self._answer()
+
+    async def push_objects(self) -> tuple[CaptureObject, ...]:
+        return ()
+
+    async def transfer_keys(self, wrapped: Mapping[str, bytes]) -> None:
+        await self._answer()
+
+    async def change_secret(self, secret: bytes) -> None:
+        await self._answer()
+
     async def switch(self, command: str, arguments: Mapping[str, object]) -> dict[str, object]:
         await self._answer()
         if command != "relay":
@@ -297,7 +341,7 @@ class FakeDriver:
                 "registers", "profile", "events", "clock", "live", "display", "disconnect",
             ),
             capacity_w=58_000 if fake.peak_w < 50_000 else 400_000,
-            commands=("disconnect", "release", "connect", "set-clock"),
+            commands=("disconnect", "release", "connect", "set-clock", "limit", "credit"),
             logs=("0-0:99.98.0",),
         )  # fmt: skip
 

@@ -27,6 +27,9 @@ BODIES: Final[dict[tuple[str, str], Any]] = {
     ("POST", "/points/{point_id}/display/button"): {"button": "scroll"},
     ("POST", "/points/{point_id}/read"): {"what": "clock"},
     ("POST", "/points/{point_id}/commands"): {"command": "set-clock"},
+    ("POST", "/points/{point_id}/keys"): {"purposes": ["encryption"]},
+    ("POST", "/points/{point_id}/clock"): {"how": "auto"},
+    ("POST", "/clocks"): {"group": "all"},
     ("POST", "/users"): {"name": "x", "password": "short", "role": "viewer"},
     ("PATCH", "/users/{name}"): {"enabled": True},
 }

@@ -139,7 +139,7 @@ async def first_visit(head: HeadEnd, town: Running) -> None:
         await check_energy(head, town, point)
         if "disconnect" in facts.commands and not point.protected:
             await switched(head, point, facts.commands)
-        await head.collector.set_clock(point)
+        await head.clocks.correct(point, "set", user="test", large=True)
         assert abs(await head.collector.check_clock(point)) <= 1
     await check_balance(head, town)
 

@@ -158,7 +158,7 @@ class PushReceiver:
             data = self._head + data
             self._framing = self._detect(data)
             if not self._framing:
-                self._head = data
+                self._head = data if len(data) == 1 else b""  # noise is not kept
                 return []
             self._head = b""
         if self._framing == "hdlc":

@@ -1,7 +1,8 @@
 """Sends what the push setups of meters ask for: over TCP or UDP, to their destinations.
 
 Randomised, in the communication windows, and again after the repetition delay where the transport
-says that nobody took it, as often as the setup allows. A destination outside of this machine is
+says that nobody took it, as often as the setup allows; with `confirmed`, where the receiver has
+not confirmed that it has the message. A destination outside of this machine is
 refused unless it was allowed: a virtual town calls nobody by accident.
 """
 
@@ -15,12 +16,20 @@ from typing import Final
 import structlog
 
 from blathy.meter.meter import Meter
-from blathy.meter.pushing import SERVER_SAP, PushMessage, may_go, push_apdus
+from blathy.meter.pushing import (
+    SERVER_SAP,
+    PushMessage,
+    is_confirmation,
+    may_go,
+    push_apdus,
+)
 from blathy.wire import wrapper
 from blathy.wire.errors import LocalProtocolError
 
 TCP: Final = 0
 UDP: Final = 1
+CONFIRMED_SERVICE: Final = 0x4000_0000
+"""The bit of a long-invoke-id-and-priority that asks for an answer."""
 CONNECT_TIMEOUT_S: Final = 10.0
 AT_ONCE: Final = 256
 """Messages under way; the meters' outboxes hold the others."""
@@ -38,10 +47,12 @@ def destination_of(message: PushMessage) -> tuple[str, int]:
 
 
 class PushSender:
-    """`outside`: whether destinations beyond this machine are served."""
+    """`outside`: whether destinations beyond this machine are served. `confirmed`: over TCP every
+    message asks for a data-notification-confirm, and is sent again without one."""
 
-    def __init__(self, *, outside: bool = False) -> None:
+    def __init__(self, *, outside: bool = False, confirmed: bool = False) -> None:
         self.outside = outside
+        self.confirmed = confirmed
         self.sent = 0
         self.failed = 0
         self._invoke = 0
@@ -103,19 +114,25 @@ class PushSender:
         self, meter: Meter, message: PushMessage, place: tuple[str, int], source: str
     ) -> None:
         self._invoke = self._invoke % 0xFFFFFF + 1
+        confirmed = self.confirmed and message.service == TCP
+        invoke = self._invoke | (CONFIRMED_SERVICE if confirmed else 0)
         packets = [
             wrapper.encode(SERVER_SAP, message.client_sap & 0xFF, apdu)
-            for apdu in push_apdus(meter, message, self._invoke)
+            for apdu in push_apdus(meter, message, invoke)
         ]
         if message.service == UDP:
             await _send_datagrams(packets, place, source)
             return
         local = (source, 0) if source else None
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, writer = await asyncio.open_connection(*place, local_addr=local)
+            reader, writer = await asyncio.open_connection(*place, local_addr=local)
             try:
                 writer.write(b"".join(packets))
                 await writer.drain()
+                if confirmed:
+                    answer = await _packet(reader)
+                    if not is_confirmation(meter, message, answer, invoke):
+                        raise OSError("the receiver has not confirmed it")
             finally:
                 writer.close()
             await writer.wait_closed()
@@ -128,6 +145,15 @@ class PushSender:
             setup=str(message.setup),
             reason=reason,
         )
+
+
+async def _packet(reader: asyncio.StreamReader) -> bytes:
+    """The APDU of the next wrapper packet; OSError where none comes."""
+    try:
+        header = await reader.readexactly(wrapper.HEADER_SIZE)
+        return await reader.readexactly(int.from_bytes(header[6:8], "big"))
+    except asyncio.IncompleteReadError as error:
+        raise OSError("the receiver has closed the connection without a confirmation") from error
 
 
 async def _send_datagrams(packets: list[bytes], place: tuple[str, int], source: str) -> None:

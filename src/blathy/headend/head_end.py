@@ -7,18 +7,23 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from blathy.client.push import Push
 from blathy.headend.access.accounts import Accounts
 from blathy.headend.collection.collector import HISTORY_DAYS, SCHEDULES, Collector, Schedule
 from blathy.headend.collection.conversation import Driver
 from blathy.headend.collection.dlms import DlmsDriver
+from blathy.headend.collection.pushes import PUSH_PORT, PushListener
 from blathy.headend.database import Database
 from blathy.headend.inventory.counters import StoredCounters
 from blathy.headend.inventory.description import SiteDescription
-from blathy.headend.inventory.registry import Inventory
+from blathy.headend.inventory.registry import Inventory, Meter
 from blathy.headend.inventory.sealing import Sealer
+from blathy.headend.operations.clocks import Clocks
 from blathy.headend.operations.commands import Commands
+from blathy.headend.operations.confirmations import Confirmations
 from blathy.headend.operations.events import Events
 from blathy.headend.operations.jobs import Jobs
+from blathy.headend.operations.keys import KeyChanges
 from blathy.headend.readings.ingest import Receipt
 from blathy.headend.situation import Situation
 from blathy.headend.stream import Hub
@@ -44,6 +49,7 @@ class HeadEnd:
     ) -> None:
         self.now = now
         self.started_at = int(now())
+        self._telling: set[asyncio.Task[None]] = set()
         self.database = database
         self.inventory = Inventory(database, sealer)
         if site is not None:
@@ -57,7 +63,17 @@ class HeadEnd:
         self.collector = Collector(
             database, self.inventory, self.driver, self.events, now, schedules, history_days
         )
-        self.commands = Commands(database, self.inventory, self.collector, self.jobs, now)
+        self.confirmations = Confirmations(now)
+        parts = (database, self.inventory, self.collector, self.jobs, self.confirmations)
+        self.clocks = Clocks(*parts, now)
+        self.keys = KeyChanges(*parts, now)
+        self.commands = Commands(*parts, self.clocks, now)
+        self.pushes = PushListener(
+            database, self.inventory, self.events, self.counters, now, self.collector.follow
+        )
+        if isinstance(self.driver, DlmsDriver):
+            self.driver.on_title = self.inventory.learn_title
+            self.driver.on_push = self._told
         self.situation = Situation(self.collector, self.events, self.jobs, now)
         self.accounts = Accounts(database, now)
         self.hub = Hub(self.collector, self.situation.overview)
@@ -65,6 +81,7 @@ class HeadEnd:
         self.jobs.on_change = lambda job: self.hub.publish_job(job.as_json())
         self.accounts.open()
         self.jobs.open()
+        self.commands.sales.open()
         if site is not None:
             self.accounts.create_first(site.users)
 
@@ -98,7 +115,19 @@ class HeadEnd:
     async def start(self) -> None:
         """Start schedules and the stream."""
         self.collector.start()
+        self.keys.start()
         self.hub.start()
+
+    async def listen(self, host: str, port: int = PUSH_PORT, *, outside: bool = False) -> int:
+        """Open the port that meters push to (0: any free one); return it. Raise MeterError."""
+        return await self.pushes.start(host, port, outside=outside)
+
+    def _told(self, meter: Meter, push: Push) -> None:
+        """A meter told something on an association that the collector has open."""
+        point = self.inventory.points[meter.point_id]
+        task = asyncio.get_running_loop().create_task(self.pushes.told(point, push))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def collect_history(self, progress: Progress | None = None) -> Receipt:
         """Read everything the meters hold of the last days; `progress(done, total, text)`."""
@@ -107,7 +136,10 @@ class HeadEnd:
     async def stop(self) -> None:
         """Stop within seconds: no new work, lines released, everything known is durable."""
         await self.hub.stop()
+        await self.pushes.stop()
+        await self.keys.stop()
         await self.jobs.stop()
         await self.collector.stop()
+        await asyncio.gather(*self._telling, return_exceptions=True)
         await asyncio.to_thread(self.counters.flush)
         await asyncio.to_thread(self.database.close)

@@ -250,6 +250,8 @@ event = Table(
     Column("acknowledged_at", BigInteger),
     # when the meter told it by itself; null where it was only found in a log
     Column("pushed_at", BigInteger),
+    # the time that the push itself carried: the same push sent again is known by it
+    Column("push_clock", BigInteger),
     UniqueConstraint("point_id", "log", "at", "code", "occurrence"),
     Index("ix_event_at", "at"),
     Index("ix_event_point_id_at", "point_id", "at"),

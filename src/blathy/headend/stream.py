@@ -27,7 +27,7 @@ HEARTBEAT_S: Final = 15.0
 OVERVIEW_EVERY_S: Final = 3.0
 LIVE_EVERY_S: Final = 1.5
 LIVE_RETRY_S: Final = 5.0
-PLAIN_TOPICS: Final = frozenset(("overview", "events", "jobs"))
+PLAIN_TOPICS: Final = frozenset(("overview", "events", "alarms", "jobs"))
 
 
 class StreamFull(Exception):  # noqa: N818 - a state, said in plain words
@@ -156,6 +156,8 @@ class Hub:
     def publish_event(self, event: dict[str, Any]) -> None:
         """A new event of a meter, to whoever may see its point."""
         self._send("events", "events", event, point_id=event["point"]["id"])
+        if event["severity"] == "alarm":
+            self._send("alarms", "alarms", event, point_id=event["point"]["id"])
 
     def publish_job(self, job: dict[str, Any]) -> None:
         self._send("jobs", "jobs", job, point_id=job["point"])

@@ -15,6 +15,8 @@ from blathy.cosem.cosem_time import CosemDateTime, date_of
 from blathy.cosem.service import AccessError, AttributeRef, Requester
 from blathy.models.model import Level
 from blathy.obis import Obis
+from blathy.wire.apdu import DataNotificationConfirm, decode
+from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.push import data_notification
 from blathy.wire.security import SecurityContext
 
@@ -134,18 +136,40 @@ def _filled(time: bytes, instead: int) -> bytes:
     return bytes(instead if octet == 0xFF else octet for octet in time)
 
 
-def push_apdus(meter: Meter, message: PushMessage, long_invoke: int) -> list[bytes]:
-    """The APDUs of one attempt to send, protected as the association of its receiver asks."""
+def _security_of(meter: Meter, message: PushMessage) -> tuple[SecurityContext | None, int]:
+    """How messages to and from the receiver are protected; None: not at all."""
     profile = meter.logical_device().profiles.get(message.client_sap)
     keys = None if profile is None else profile.keys
     policy = meter.policy if profile is None else profile.policy
-    security = None
-    if keys is not None and policy.response:
-        security = SecurityContext(meter.identity.system_title, keys, meter.counters, meter.entropy)
+    if keys is None or not policy.response:
+        return None, 0
+    title = meter.identity.system_title
+    return SecurityContext(title, keys, meter.counters, meter.entropy), policy.response
+
+
+def is_confirmation(meter: Meter, message: PushMessage, octets: bytes, long_invoke: int) -> bool:
+    """Whether these octets are the receiver's confirmation of an attempt, protected as the message
+    itself was."""
+    security, protection = _security_of(meter, message)
+    try:
+        if security is not None:
+            opened = security.unprotect(octets)
+            if protection & ~opened.protection:
+                return False
+            octets = opened.plain
+        found = decode(octets)
+    except (RemoteProtocolError, LocalProtocolError):
+        return False
+    return isinstance(found, DataNotificationConfirm) and found.long_invoke == long_invoke
+
+
+def push_apdus(meter: Meter, message: PushMessage, long_invoke: int) -> list[bytes]:
+    """The APDUs of one attempt to send, protected as the association of its receiver asks."""
+    security, protection = _security_of(meter, message)
     return data_notification(
         message.body,
         long_invoke=long_invoke,
         time=meter.clock_raw(),
         security=security,
-        protection=policy.response if security is not None else 0,
+        protection=protection,
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from blathy.clock import Zone, iso_utc
+from blathy.cosem import axdr
 from blathy.fleet.bus import Bus
 from blathy.fleet.fleet import Fleet
 from blathy.headend.inventory.description import (
@@ -63,6 +64,9 @@ CONFIGURATION: Final = (
 )
 
 
+PUSH_RETRIES: Final = 240
+PUSH_DELAY_S: Final = 15
+"""An alarm waits an hour for a control centre that is down."""
 UWH_PER_KWH: Final = 10**9
 CREDIT_KEPT_UWH: Final = 10_050_000_000
 """Just above the warning: a purchase of history ends here, so the next warning is never far."""
@@ -206,6 +210,7 @@ class Town:
             mechanisms=CONFIGURATION,
             overcurrent_ma=model.ratings.i_max_ma * ct_ratio if ct_ratio > 1 else 0,
             prepayment=bool(row and row.credit_kwh),
+            alarms=True,
         )
         self.places.append(
             Place(
@@ -259,6 +264,22 @@ class Town:
             if sub:
                 running.bus = self._bus(place, sub, meter)
         return fleet
+
+    def push_to(self, fleet: Fleet, port: int) -> None:
+        """Let every meter that has alarms push them to the control centre on this machine: again
+        and again until it has confirmed them."""
+        fleet.pushes.confirmed = True
+        destination = axdr.structure(
+            axdr.enum(0), axdr.octets(f"127.0.0.1:{port}".encode()), axdr.enum(0)
+        )
+        values = ((3, destination), (6, axdr.u8(PUSH_RETRIES)), (7, axdr.u16(PUSH_DELAY_S)))
+        for running in fleet.running.values():
+            meter = running.meter
+            setup = next((f.obis for f in meter.model.facilities if f.class_id == 40), None)
+            if setup is None or not meter.model.alarms:
+                continue
+            for number, value in values:
+                meter.save_setting(bytes(setup) + bytes((number,)), axdr.encode(value))
 
     def _bus(self, place: Place, sub: SubMeter, meter: Meter) -> Bus:
         """The M-Bus of a place with its one slave on the channel of its medium."""
@@ -400,6 +421,8 @@ def management_of(identity: MeterIdentity) -> AssociationDescription:
         ciphered=True,
         encryption_key=identity.encryption_key,
         authentication_key=identity.authentication_key,
+        broadcast_key=identity.broadcast_key,
+        master_key=identity.master_key,
     )
 
 

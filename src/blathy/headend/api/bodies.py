@@ -53,6 +53,22 @@ class Command(Body):
     confirm: Annotated[str | None, Field(max_length=64)] = None
 
 
+class Keys(Body):
+    purposes: Annotated[list[Annotated[str, Field(max_length=16)]], Field(max_length=8)]
+    confirm: Annotated[str | None, Field(max_length=64)] = None
+
+
+class Clock(Body):
+    how: Literal["auto", "shift", "set"] = "auto"
+    large: bool = False
+    confirm: Annotated[str | None, Field(max_length=64)] = None
+
+
+class GroupClock(Clock):
+    group: Annotated[str, Field(max_length=64)] = ""
+    points: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=1000)] = []
+
+
 class NewUser(Body):
     name: Annotated[str, Field(max_length=32)]
     password: Annotated[str, Field(max_length=256)]

@@ -28,6 +28,10 @@ class HeadEndMetrics(Collector):
         for outcome, count in head.collector.outcomes.items():
             talks.add_metric([outcome], count)
         yield talks
+        pushes = CounterMetricFamily("blathy_pushes", "Pushes by outcome", labels=["outcome"])
+        for outcome, count in head.pushes.counters.items():
+            pushes.add_metric([outcome], count)
+        yield pushes
         for name, text, value in (
             ("blathy_open_lines", "Associations open now", head.collector.lines.open_count),
             ("blathy_stream_listeners", "Open event streams", head.hub.listeners),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from blathy.clock import iso_utc
-from blathy.headend.api.bodies import Button, Command, Page, ReadNow, Size, Text, json
+from blathy.headend.api.bodies import Button, Clock, Command, Keys, Page, ReadNow, Size, Text, json
 from blathy.headend.api.guard import authorise
 from blathy.headend.api.problems import ApiProblem, not_found
 from blathy.headend.api.site_routes import DAY_S, Head, Who, between
@@ -309,3 +309,55 @@ async def command(point_id: str, body: Command, head: Head, who: Who) -> Respons
         return json(head.commands.prepare(who.user, found, body.command, body.arguments))
     job = await head.commands.confirm(who.user, found, body.command, body.arguments, body.confirm)
     return json(job.as_json(), 202)
+
+
+@router.get("/points/{point_id}/supply", summary="Switch, limit and credit as the meter has them")
+async def supply(point_id: str, head: Head) -> Response:
+    return json(await head.commands.sales.as_json(_point(head, point_id)))
+
+
+@router.get("/points/{point_id}/pushes", summary="What the meter sent by itself, newest first")
+async def pushes(point_id: str, head: Head, size: Size = 100) -> Response:
+    return json(await head.pushes.as_json(_point(head, point_id).meter, size))
+
+
+@router.get("/points/{point_id}/keys", summary="The meter's keys: when changed, not what they are")
+async def keys(point_id: str, head: Head) -> Response:
+    return json(await head.keys.as_json(_point(head, point_id)))
+
+
+@router.post("/points/{point_id}/keys", summary="Change keys, in two steps")
+async def change_keys(point_id: str, body: Keys, head: Head, who: Who) -> Response:
+    found = _point(head, point_id)
+    if body.confirm is None:
+        return json(await head.keys.prepare(who.user, found, body.purposes))
+    return json(
+        (await head.keys.confirm(who.user, found, body.purposes, body.confirm)).as_json(), 202
+    )
+
+
+@router.post("/points/{point_id}/keys/settle", status_code=202, summary="End an interrupted change")
+async def settle_keys(point_id: str, head: Head, who: Who) -> Response:
+    found = _point(head, point_id)
+    job = await head.jobs.start(
+        "keys",
+        f"Settle the keys of {found.name}",
+        lambda _job: head.keys.settle(found),
+        user=who.user,
+        point_id=found.id,
+    )
+    return json(job.as_json(), 202)
+
+
+@router.get("/points/{point_id}/clock", summary="How far the clock is off, and how it drifts")
+async def clock(point_id: str, head: Head) -> Response:
+    return json(await head.clocks.as_json(_point(head, point_id)))
+
+
+@router.post("/points/{point_id}/clock", summary="Correct the clock by rule, in two steps")
+async def correct_clock(point_id: str, body: Clock, head: Head, who: Who) -> Response:
+    found = _point(head, point_id)
+    request = {"clock": found.id, "how": body.how, "large": body.large}
+    if body.confirm is None:
+        return json(head.clocks.prepare(who.user, [found], request))
+    return json((await head.clocks.start(who.user, [found], request, body.confirm)).as_json(), 202)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from blathy.headend.access.accounts import AccessError
 from blathy.headend.collection.conversation import ConversationError, Outcome
 from blathy.headend.database import StoreError
-from blathy.headend.operations.commands import CommandRefused
+from blathy.headend.operations.confirmations import CommandRefused
 from blathy.headend.operations.jobs import JobsFull
 from blathy.headend.readings.export import ExportUnavailable
 from blathy.headend.readings.series import QueryError

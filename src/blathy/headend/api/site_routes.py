@@ -16,6 +16,7 @@ from blathy.clock import iso_utc
 from blathy.headend.access.accounts import SESSION_S, Caller
 from blathy.headend.access.roles import Role
 from blathy.headend.api.bodies import (
+    GroupClock,
     LogIn,
     NewPassword,
     NewToken,
@@ -30,6 +31,7 @@ from blathy.headend.api.bodies import (
 from blathy.headend.api.guard import COOKIE, authorise, caller_of
 from blathy.headend.api.problems import ApiProblem, not_found
 from blathy.headend.head_end import HeadEnd
+from blathy.headend.inventory.registry import Point
 from blathy.headend.operations import audit
 from blathy.headend.operations.events import EventFilter
 from blathy.headend.readings.balance import feeder_balance
@@ -230,6 +232,46 @@ async def cancel_job(job_id: str, who: Who, head: Head) -> Response:
     return json(found.as_json())
 
 
+# -- pushes and clocks --------------------------------------------------------------------------
+
+
+@router.get("/pushes", summary="What meters sent by themselves, and who was not let in")
+async def pushes(head: Head, size: Size = 100) -> Response:
+    return json(await head.pushes.as_json(None, size))
+
+
+@router.get("/clocks", summary="All clocks, the worst first")
+async def clocks(head: Head) -> Response:
+    return json(await head.clocks.overview())
+
+
+@router.post("/clocks", summary="Correct the clocks of a group by rule, in two steps")
+async def correct_clocks(body: GroupClock, head: Head, who: Who) -> Response:
+    points = _chosen(head, body)
+    request = {
+        "clocks": body.group, "points": body.points, "how": body.how, "large": body.large,
+    }  # fmt: skip
+    if body.confirm is None:
+        return json(head.clocks.prepare(who.user, points, request))
+    return json((await head.clocks.start(who.user, points, request, body.confirm)).as_json(), 202)
+
+
+def _chosen(head: HeadEnd, body: GroupClock) -> list[Point]:
+    """The points of a group or a list that have a clock to set."""
+    inventory = head.inventory
+    if bool(body.group) == bool(body.points):
+        raise ApiProblem(422, "Not valid", "Name a group or points.", "See the points' groups.")
+    named = [(name, inventory.point(name)) for name in dict.fromkeys(body.points)]
+    for name, point in named:
+        if point is None:
+            raise not_found(f"point {name}")
+    found = inventory.of_group(body.group) if body.group else [p for _, p in named if p]
+    able = [p for p in found if "set-clock" in head.driver.facts(p.meter).commands]
+    if not able:
+        raise ApiProblem(422, "Not valid", "No meter there has a clock to set.", "See /clocks.")
+    return able
+
+
 # -- feeders ------------------------------------------------------------------------------------
 
 
@@ -370,7 +412,7 @@ async def stream(head: Head, who: Who, topics: Text = "overview") -> Response:
                 422,
                 "Not valid",
                 f"topics: {topic!r} is not known.",
-                "Use overview, events, jobs or live:POINT.",
+                "Use overview, events, alarms, jobs or live:POINT.",
             )
         elif who.role is Role.CONSUMER and topic == "overview":
             raise ApiProblem(403, "Refused", "The overview is for staff.", "Watch your point.")

@@ -19,9 +19,11 @@ from sqlalchemy import Connection
 
 from blathy.clock import iso_utc
 from blathy.headend import schema
+from blathy.headend.collection.alarm_state import cleared
 from blathy.headend.collection.backoff import Backoff
 from blathy.headend.collection.conversation import (
     RETRIED,
+    ClockAction,
     Conversation,
     ConversationError,
     DisplayState,
@@ -30,6 +32,7 @@ from blathy.headend.collection.conversation import (
     Outcome,
     ProfileRows,
     RegisterValue,
+    SupplyState,
 )
 from blathy.headend.collection.lines import Lines
 from blathy.headend.database import Database, insert_ignore, upsert
@@ -65,6 +68,9 @@ SETTLE_S: Final = 5
 ABSENT_AFTER_S: Final = 3600
 """A slot that the meter does not hold this long after its end will never come."""
 CLOCK_WARN_S: Final = 10
+FOLLOW_AFTER_S: Final = 0.3
+"""An alarm is followed by a reading of the logs after this time: others may come with it."""
+FOLLOWED_MAX: Final = 1_000
 CONVERSATIONS_KEPT: Final = 20_000
 STATE_WRITE_S: Final = 30.0
 
@@ -138,6 +144,9 @@ class Collector:
         self._slots = asyncio.Semaphore(CONCURRENT_MAX)
         self._begun: set[int] = set()
         self._talks: deque[dict[str, Any]] = deque(maxlen=5_000)
+        self._followed: set[str] = set()
+        self.on_clock: Callable[[Point, int], Awaitable[None]] = _nothing
+        """Told the offset of a clock, in s, whenever it was checked."""
 
     # -- running --------------------------------------------------------------------------------
 
@@ -441,21 +450,49 @@ class Collector:
         """Run a switching command once (never retried) and read back."""
         return await self._talk(point, command, lambda c: c.switch(command, arguments))
 
-    async def set_clock(self, point: Point) -> dict[str, object]:
+    async def supply(self, point: Point) -> SupplyState:
+        """Switch, limit and account of a meter now."""
+        return await self._talk(point, "supply", lambda c: c.supply(), attempts=ATTEMPTS)
+
+    async def set_limit(self, point: Point, power_w: int) -> dict[str, object]:
+        """Set the limiter's threshold (0: none) and read it back."""
+
         async def ask(conversation: Conversation) -> dict[str, object]:
+            await conversation.set_limit(power_w)
+            state = await conversation.supply()
+            return {"limit_w": state.limit_w, "active_limit_w": state.active_limit_w}
+
+        return await self._talk(point, "limit", ask)
+
+    async def add_credit(self, point: Point, energy_wh: int) -> SupplyState:
+        """Book a purchase once (never retried) and read the account."""
+
+        async def ask(conversation: Conversation) -> SupplyState:
+            await conversation.add_credit(energy_wh)
+            return await conversation.supply()
+
+        return await self._talk(point, "credit", ask)
+
+    async def correct_clock(
+        self, point: Point, decide: Callable[[int], ClockAction]
+    ) -> tuple[ClockAction, int, int]:
+        """Read the clock, do what `decide` says for its offset in s, read again; return what was
+        done and the offset before and after."""
+
+        async def ask(conversation: Conversation) -> tuple[ClockAction, int, int]:
             before = await conversation.clock() - int(self.now())
-            await conversation.set_clock(int(self.now()))
-            after = await conversation.clock()
-            return {
-                "offset_before_s": before,
-                "clock": iso_utc(after),
-                "offset_s": after - int(self.now()),
-            }
+            action = decide(before)
+            if action is ClockAction.SHIFT:
+                await conversation.shift_clock(-before)
+            elif action is ClockAction.SET:
+                await conversation.set_clock(int(self.now()))
+            else:
+                return action, before, before
+            return action, before, await conversation.clock() - int(self.now())
 
         result = await self._talk(point, "set-clock", ask)
-        offset = result["offset_s"]
-        assert isinstance(offset, int)
-        point.meter.state.clock_offset_s = offset
+        point.meter.state.clock_offset_s = result[2]
+        point.meter.state.changed = True
         return result
 
     async def check_clock(self, point: Point) -> int:
@@ -472,6 +509,7 @@ class Collector:
         point.meter.state.changed = True
         if abs(offset) > CLOCK_WARN_S:
             await self.events.raise_own(point, "clock_off", int(self.now()), offset)
+        await self.on_clock(point, offset)
         return offset
 
     async def snapshot_registers(self, point: Point) -> int:
@@ -491,8 +529,47 @@ class Collector:
         await self.database.write(lambda c: insert_ignore(c, schema.register_snapshot, rows))
         return len(rows)
 
+    def follow(self, point: Point) -> None:
+        """Read a meter's logs soon, because it has just told of an alarm; once for many alarms."""
+        if point.id in self._followed or len(self._followed) >= FOLLOWED_MAX:
+            return
+        self._followed.add(point.id)
+        self._spawn(self._follow(point), f"follow {point.id}")
+
+    async def _follow(self, point: Point) -> None:
+        try:
+            await asyncio.sleep(FOLLOW_AFTER_S)
+        finally:
+            self._followed.discard(point.id)
+        if self._may_try(point):
+            async with self._slots:
+                await self.attempt(point, "events")
+
     async def read_events(self, point: Point) -> int:
-        """Read the event logs from the last known event on; return how many are new."""
+        """Read the event logs from the last known event on; return how many are new. Alarm
+        registers that stood before are cleared then: their events are known."""
+        if "alarms" not in self.driver.facts(point.meter).capabilities:
+            return await self._read_logs(point)
+        if point.meter.id not in self.inventory.push_objects:
+            listed = await self._talk(point, "events", lambda c: c.push_objects())
+            self.inventory.push_objects[point.meter.id] = listed
+        standing = await self._talk(point, "events", lambda c: c.alarms(), attempts=ATTEMPTS)
+        found = await self._read_logs(point)
+        await self._clear_alarms(point, standing)
+        return found
+
+    async def _clear_alarms(self, point: Point, standing: Mapping[str, int]) -> None:
+        now = int(self.now())
+        for register, bits in standing.items():
+            if bits:
+                await self._talk(
+                    point, "events", partial(_clear_alarms, register=register, bits=bits)
+                )
+            await self.database.write(
+                partial(cleared, meter=point.meter, register=register, bits=bits, now=now)
+            )
+
+    async def _read_logs(self, point: Point) -> int:
         newest = await self.events.latest_at(point)
         now = int(self.now())
         first = now - self.history_days * 86_400
@@ -629,6 +706,14 @@ class Collector:
                 result["clock_offset_s"] = await self.check_clock(point)
         progress(len(tasks), len(tasks), "Done.")
         return result
+
+
+async def _nothing(_point: Point, _offset_s: int) -> None:
+    """Where nobody keeps clocks."""
+
+
+async def _clear_alarms(conversation: Conversation, register: str, bits: int) -> None:
+    await conversation.clear_alarms(register, bits)
 
 
 def _joined(runs: list[tuple[int, int]], hole_s: int, longest_s: int) -> list[tuple[int, int]]:

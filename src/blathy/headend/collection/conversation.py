@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from blathy.cosem.selective import CaptureObject
 from blathy.headend.inventory.keyring import Secrets
 from blathy.headend.inventory.registry import Channel, Meter
 
@@ -140,6 +141,30 @@ class DisplayState:
     list_length: int
 
 
+class ClockAction(Enum):
+    """What is done about a clock that is off."""
+
+    NONE = "none"
+    SHIFT = "shift"
+    SET = "set"
+    REFUSED = "refused"
+    """It is farther off than may be corrected unasked."""
+
+
+@dataclass(frozen=True, slots=True)
+class SupplyState:
+    """Switch, limit and account as the meter has them now; None where it has none."""
+
+    output_state: bool | None = None
+    control_state: str | None = None
+    limit_w: int | None = None
+    """The threshold that was set; 0 where there is no limit."""
+    active_limit_w: int | None = None
+    prepaid: bool | None = None
+    balance_wh: int | None = None
+    available_wh: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class MeterFacts:
     """What the model's table says, for people."""
@@ -182,8 +207,34 @@ class Conversation(Protocol):
 
     async def set_clock(self, utc_s: int) -> None: ...
 
+    async def shift_clock(self, seconds: int) -> None:
+        """Move the clock by up to 900 s either way, without setting it anew."""
+
     async def switch(self, command: str, arguments: Mapping[str, object]) -> dict[str, object]:
         """Run disconnect, release, connect or relay; return what reading back says."""
+
+    async def supply(self) -> SupplyState: ...
+
+    async def set_limit(self, power_w: int) -> None:
+        """The normal threshold of the limiter; 0 takes the limit away."""
+
+    async def add_credit(self, energy_wh: int) -> None:
+        """Book a purchase. Not idempotent: read the balance before and after."""
+
+    async def alarms(self) -> dict[str, int]:
+        """The alarm registers with their bits; empty where the meter has none."""
+
+    async def clear_alarms(self, register: str, bits: int) -> None:
+        """Clear these bits of an alarm register and leave the others."""
+
+    async def push_objects(self) -> tuple[CaptureObject, ...]:
+        """What the meter's push setup sends; empty where it has none."""
+
+    async def transfer_keys(self, wrapped: Mapping[str, bytes]) -> None:
+        """Hand over keys wrapped under the master key, by purpose: all of them or none."""
+
+    async def change_secret(self, secret: bytes) -> None:
+        """Another password or HLS secret for the association in use."""
 
     async def firmware(self) -> str: ...
 

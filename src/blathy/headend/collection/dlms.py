@@ -31,6 +31,7 @@ from blathy.client import (
 )
 from blathy.client import Meter as Client
 from blathy.client.address import AUTHENTICATION, PROTECTION
+from blathy.client.push import Push, push_of
 from blathy.client.values import ProfileReading
 from blathy.clock import Zone
 from blathy.cosem import axdr
@@ -49,6 +50,7 @@ from blathy.headend.collection.conversation import (
     ProfileRows,
     RegisterValue,
     Sign,
+    SupplyState,
 )
 from blathy.headend.collection.rendering import constant_of, lcd_text, render_display
 from blathy.headend.inventory.keyring import Secrets
@@ -57,11 +59,26 @@ from blathy.models import MODELS, Model
 from blathy.models.model import EventLog, Row
 from blathy.obis import Obis
 from blathy.quantity import SYMBOL, Kind, Measure, Phase, Quantity, Unit
-from blathy.wire.security import CounterStore
+from blathy.wire.association_events import EventReport, Notification
+from blathy.wire.security import TITLE_OCTETS, CounterStore
 
 DISPLAY_MIRROR: Final = Obis(0, 0, 96, 128, 0)
 BUTTON_SCRIPTS: Final = Obis(0, 0, 10, 128, 0)
 CLOCK: Final = Obis(0, 0, 1, 0, 0)
+PUSH_SETUP: Final = Obis(0, 0, 25, 9, 0)
+SECURITY_SETUP: Final = Obis(0, 0, 43, 0, 0)
+CURRENT_ASSOCIATION: Final = Obis(0, 0, 40, 0, 0)
+ACCOUNT: Final = Obis(0, 0, 19, 0, 0)
+TOKEN_CREDIT: Final = Obis(0, 0, 19, 10, 0)
+SHIFT_TIME: Final = 6
+KEY_TRANSFER: Final = 2
+CHANGE_SECRET: Final = 2
+UPDATE_AMOUNT: Final = 1
+PREPAYMENT_MODE: Final = 2
+KEY_IDS: Final = {"encryption": 0, "broadcast": 1, "authentication": 2, "master": 3}
+SWITCH_STATES: Final = ("disconnected", "connected", "ready for reconnection")
+NO_LIMIT_W: Final = 0xFFFF_FFFF
+"""A threshold that no supply reaches; the limiter has no other way to say that there is none."""
 REGISTERS_MAX: Final = 120
 _MECHANISMS: Final = {
     "none": "none", "lls": "lls", "hls_md5": "hls3", "hls_sha1": "hls4", "hls_gmac": "hls5",
@@ -113,6 +130,10 @@ class DlmsDriver:
     def __init__(self, counters: CounterStore, now: Callable[[], float]) -> None:
         self._counters = counters
         self._now = now
+        self.on_title: Callable[[Meter, bytes], None] = lambda _meter, _title: None
+        """Told the system title that a meter showed."""
+        self.on_push: Callable[[Meter, Push], None] = lambda _meter, _push: None
+        """Given what a meter tells by itself on an association that is open."""
         self._facts: dict[tuple[str, str], MeterFacts] = {}
 
     def facts(self, meter: Meter) -> MeterFacts:
@@ -129,6 +150,7 @@ class DlmsDriver:
                 counters=self._counters,
                 type_key=f"{meter.model}@{meter.client_sap}" if meter.model in MODELS else "",
                 zone=meter.zone,
+                on_push=lambda event: self._told(meter, event),
             )
             await client.open()
         except MeterError as error:
@@ -141,7 +163,14 @@ class DlmsDriver:
                 f"The meter at {meter.host} has the system title {told}, not {meter.system_title}.",
                 "Check which meter is mounted there.",
             )
+        if len(client.system_title) == TITLE_OCTETS:
+            self.on_title(meter, client.system_title)
         return DlmsConversation(client, _model_of(meter), meter.zone, self._now)
+
+    def _told(self, meter: Meter, event: Notification | EventReport) -> None:
+        push = push_of(event)
+        if isinstance(push, Push) and (push.authenticated or not meter.ciphered):
+            self.on_push(meter, push)
 
 
 def address_of(meter: Meter, secrets: Secrets) -> MeterAddress:
@@ -161,6 +190,8 @@ def address_of(meter: Meter, secrets: Secrets) -> MeterAddress:
         password=secrets.password,
         keys=keys,
         meter_title=bytes.fromhex(meter.system_title),
+        # the counter of a new key begins anew; what the meter shows is that of the old one
+        ask_counter=not secrets.pending,
     )
 
 
@@ -191,6 +222,12 @@ def _facts_of(model: Model | None, meter: Meter) -> MeterFacts:
             "disconnect",
             "release" if model.breaker.mode in RELEASING_MODES else "connect",
         ]
+        if model.breaker.limiter_obis is not None:
+            commands.append("limit")
+    if _has_account(model):
+        commands.append("credit")
+    if _alarm_refs(model):
+        capabilities.append("alarms")
     if model.relays:
         capabilities.append("relay")
         commands.append("relay")
@@ -211,6 +248,24 @@ def _facts_of(model: Model | None, meter: Meter) -> MeterFacts:
         relays=tuple(relay.key for relay in model.relays),
         logs=tuple(str(log.obis) for log in model.logs),
     )
+
+
+def _has_account(model: Model) -> bool:
+    return any(f.class_id == 112 and f.obis == TOKEN_CREDIT for f in model.facilities)
+
+
+def _has_push_setup(model: Model) -> bool:
+    return any(f.class_id == 40 and f.obis == PUSH_SETUP for f in model.facilities)
+
+
+def _alarm_refs(model: Model | None) -> list[AttributeRef]:
+    """The alarm registers of a model of the tables."""
+    rows = model.rows if model is not None and model.alarms else ()
+    return [
+        AttributeRef(row.class_id, row.obis, 2)
+        for row in rows
+        if row.source.name.startswith("alarm_register_")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,6 +519,10 @@ class DlmsConversation:
         async with self._asking() as client:
             await client.set(self._clock_ref(), axdr.octets(stamp.raw()))
 
+    async def shift_clock(self, seconds: int) -> None:
+        async with self._asking() as client:
+            await client.action(self._clock_ref().obis, SHIFT_TIME, axdr.i16(seconds))
+
     async def switch(self, command: str, arguments: Mapping[str, object]) -> dict[str, object]:
         model = self._known()
         if command == "relay":
@@ -477,10 +536,99 @@ class DlmsConversation:
             output, control = await client.read_many(
                 [AttributeRef(70, obis, 2), AttributeRef(70, obis, 3)]
             )
-            states = ("disconnected", "connected", "ready for reconnection")
             state = control.get()
             assert isinstance(state, int)
-            return {"output_state": bool(output.get()), "control_state": states[state]}
+            return {"output_state": bool(output.get()), "control_state": SWITCH_STATES[state]}
+
+    # -- limits and credit ------------------------------------------------------------------------
+
+    async def supply(self) -> SupplyState:
+        model = self._known()
+        breaker = model.breaker
+        refs: dict[str, AttributeRef] = {}
+        if breaker is not None:
+            refs["output_state"] = AttributeRef(70, breaker.obis, 2)
+            refs["control_state"] = AttributeRef(70, breaker.obis, 3)
+            if breaker.limiter_obis is not None:
+                refs["active_limit_w"] = AttributeRef(71, breaker.limiter_obis, 3)
+                refs["limit_w"] = AttributeRef(71, breaker.limiter_obis, 4)
+        if _has_account(model):
+            refs["prepaid"] = AttributeRef(111, ACCOUNT, 2)
+            refs["available_wh"] = AttributeRef(111, ACCOUNT, 5)
+            refs["balance_wh"] = AttributeRef(112, TOKEN_CREDIT, 2)
+        if not refs:
+            return SupplyState()
+        async with self._asking() as client:
+            readings = await client.read_many(list(refs.values()))
+            found: dict[str, Any] = {
+                name: reading.get()
+                for name, reading in zip(refs, readings, strict=True)
+                if not reading.error
+            }
+            if "control_state" in found:
+                found["control_state"] = SWITCH_STATES[found["control_state"]]
+            if "prepaid" in found:
+                found["prepaid"] = found["prepaid"][0] == PREPAYMENT_MODE
+            if (limit := found.get("limit_w")) is not None:
+                found["limit_w"] = 0 if limit >= NO_LIMIT_W else limit
+            return SupplyState(**found)
+
+    async def set_limit(self, power_w: int) -> None:
+        breaker = self._known().breaker
+        assert breaker is not None
+        assert breaker.limiter_obis is not None
+        ref = AttributeRef(71, breaker.limiter_obis, 4)
+        async with self._asking() as client:
+            await client.set(ref, axdr.u32(power_w or NO_LIMIT_W))
+
+    async def add_credit(self, energy_wh: int) -> None:
+        async with self._asking() as client:
+            await client.action(TOKEN_CREDIT, UPDATE_AMOUNT, axdr.i32(energy_wh))
+
+    # -- alarms and pushes ------------------------------------------------------------------------
+
+    async def alarms(self) -> dict[str, int]:
+        refs = _alarm_refs(self._model)
+        if not refs:
+            return {}
+        async with self._asking() as client:
+            readings = await client.read_many(refs)
+        return {
+            str(ref.obis): reading.value
+            for ref, reading in zip(refs, readings, strict=True)
+            if isinstance(reading.value, int)
+        }
+
+    async def clear_alarms(self, register: str, bits: int) -> None:
+        remaining = ~bits & 0xFFFF_FFFF
+        async with self._asking() as client:
+            await client.set(AttributeRef(1, Obis.parse(register), 2), axdr.u32(remaining))
+
+    async def push_objects(self) -> tuple[CaptureObject, ...]:
+        if self._model is not None and not _has_push_setup(self._model):
+            return ()
+        async with self._asking() as client:
+            try:
+                data = await client.get_data(AttributeRef(40, PUSH_SETUP, 2))
+            except ObjectRefused:
+                return ()
+            return tuple(
+                CaptureObject.of(axdr.structure(*element.value[:4])) for element in data.value
+            )
+
+    # -- keys -------------------------------------------------------------------------------------
+
+    async def transfer_keys(self, wrapped: Mapping[str, bytes]) -> None:
+        keys = (
+            axdr.structure(axdr.enum(KEY_IDS[purpose]), axdr.octets(octets))
+            for purpose, octets in wrapped.items()
+        )
+        async with self._asking() as client:
+            await client.action(SECURITY_SETUP, KEY_TRANSFER, axdr.array(*keys))
+
+    async def change_secret(self, secret: bytes) -> None:
+        async with self._asking() as client:
+            await client.action(CURRENT_ASSOCIATION, CHANGE_SECRET, axdr.octets(secret))
 
     async def firmware(self) -> str:
         model = self._known()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,6 +15,7 @@ from blathy.headend.collection.conversation import (
     Driver,
     Outcome,
 )
+from blathy.headend.inventory.keyring import Secrets
 from blathy.headend.inventory.registry import Inventory, Meter
 
 OPEN_MAX: Final = 512
@@ -33,6 +34,10 @@ class _Line:
     used_at: float = 0.0
 
 
+async def _nothing(_meter: Meter, _fresh: bool) -> None:
+    """Where nobody changes keys."""
+
+
 class Lines:
     """Hands out conversations. What one meter does never blocks another."""
 
@@ -41,6 +46,8 @@ class Lines:
         self._driver = driver
         self._lines: dict[int, _Line] = {}
         self._slots = asyncio.Semaphore(OPEN_MAX)
+        self.on_keys: Callable[[Meter, bool], Awaitable[None]] = _nothing
+        """Told which keys a meter took while they were being changed: True for the new ones."""
 
     @asynccontextmanager
     async def use(self, meter: Meter, limit_s: float = EXCHANGE_TIMEOUT_S) -> AsyncIterator[
@@ -72,7 +79,25 @@ class Lines:
             line.used_at = time.monotonic()
 
     async def _open(self, meter: Meter) -> Conversation:
-        secrets = await asyncio.to_thread(self._inventory.secrets_of, meter)
+        """Open with the keys in force, or find out which ones are while they are being changed."""
+        candidates = await asyncio.to_thread(self._inventory.candidates, meter)
+        for number, secrets in enumerate(candidates, 1):
+            try:
+                conversation = await self._open_with(meter, secrets)
+            except ConversationError as error:
+                if number == len(candidates) or error.outcome is Outcome.UNREACHABLE:
+                    raise
+                continue
+            if len(candidates) > 1:
+                try:
+                    await self.on_keys(meter, secrets.pending)
+                except BaseException:
+                    await conversation.close()
+                    raise
+            return conversation
+        raise AssertionError("unreachable")
+
+    async def _open_with(self, meter: Meter, secrets: Secrets) -> Conversation:
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 return await self._driver.open(meter, secrets)
@@ -82,6 +107,13 @@ class Lines:
                 f"The meter did not associate within {OPEN_TIMEOUT_S:.0f} s.",
                 "Check its address and its line.",
             ) from error
+
+    async def release(self, meter: Meter) -> None:
+        """Close the meter's conversation: the next one opens anew, with the keys of then."""
+        line = self._lines.get(self._inventory.answering(meter).id)
+        if line is not None:
+            async with line.lock:
+                await self._drop(line)
 
     async def _drop(self, line: _Line) -> None:
         conversation, line.conversation = line.conversation, None

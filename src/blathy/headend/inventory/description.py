@@ -246,6 +246,12 @@ class SiteDescription:
     users: tuple[UserDescription, ...] = ()
     demo_login: tuple[str, str] | None = field(default=None, repr=False)
     """Shown on the log-in page of a demonstration; None on a real site."""
+    keep_clocks: bool = False
+    """Clocks that are a little off when they are checked are shifted at once, without asking."""
+    push_host: str = "127.0.0.1"
+    push_port: int = 0
+    """Where meters push to, TCP and UDP; 0: port 4061, or another where that is taken. 0.0.0.0 (or
+    an address of this machine) lets meters of the network in; an empty host closes the receiver."""
 
     def __post_init__(self) -> None:
         stations = {station.id for station in self.stations}

@@ -41,6 +41,11 @@ class Secrets:
     pending: bool = False
     """These hold a key that the meter may not have yet."""
 
+    def of(self, purpose: str) -> bytes:
+        """The secret of a purpose of `PURPOSES`."""
+        found: bytes = getattr(self, _FIELDS[purpose])
+        return found
+
 
 _FIELDS: Final = {
     "password": "password",
@@ -97,12 +102,12 @@ class Keyring:
             old = known.get(purpose)
             if old is not None and old.described == described:
                 continue
-            if old is not None and old.described is None and purpose != "password":
-                # a store of before: nothing tells a changed key from one that was described
-                if old.fingerprint == self._sealer.fingerprint(secret):
-                    place = (table.c.meter_id == meter_id, table.c.purpose == purpose)
-                    connection.execute(sa.update(table).where(*place).values(described=described))
-                    continue
+            # in a store of before nothing tells a changed key from one that was described
+            before = old is not None and old.described is None and old.fingerprint
+            if before and before == self._sealer.fingerprint(secret):
+                place = (table.c.meter_id == meter_id, table.c.purpose == purpose)
+                connection.execute(sa.update(table).where(*place).values(described=described))
+                continue
             self._take(connection, meter_id, meter, purpose, secret, described, now)
 
     def _take(

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from blathy.clock import Zone, utc_of
+from blathy.cosem.selective import CaptureObject
 from blathy.headend import schema
 from blathy.headend.database import Database, insert_ignore, upsert
 from blathy.headend.inventory.description import (
@@ -152,6 +153,7 @@ class Inventory:
         self.name = ""
         self.zone = Zone()
         self.simulated = False
+        self.keep_clocks = False
         self.demo_login: tuple[str, str] | None = None
         self.stations: dict[str, Place] = {}
         self.feeders: dict[str, Place] = {}
@@ -160,6 +162,8 @@ class Inventory:
         self.by_title: dict[bytes, Meter] = {}
         self.by_name: dict[bytes, Meter] = {}
         """Meters by their logical device name, for pushes in clear."""
+        self.push_objects: dict[int, tuple[CaptureObject, ...]] = {}
+        """Push object lists, by meter, as the meters were found to have them."""
 
     # -- loading --------------------------------------------------------------------------------
 
@@ -180,6 +184,7 @@ class Inventory:
             "name": site.name,
             "timezone": site.timezone,
             "simulated": "1" if site.simulated else "",
+            "keep_clocks": "1" if site.keep_clocks else "",
             "demo_login": json.dumps(site.demo_login) if site.demo_login else "",
         }
         upsert(connection, schema.site, [{"key": k, "value": v} for k, v in facts.items()])
@@ -236,6 +241,7 @@ class Inventory:
         self.name = facts.get("name", "")
         self.zone = Zone(facts.get("timezone", "Europe/Budapest"))
         self.simulated = bool(facts.get("simulated"))
+        self.keep_clocks = bool(facts.get("keep_clocks"))
         login = json.loads(facts["demo_login"]) if facts.get("demo_login") else None
         self.demo_login = (str(login[0]), str(login[1])) if login else None
         self.stations = {

@@ -2,27 +2,25 @@
 
 The first call answers with the place, the consequence and a confirmation word that holds for a
 minute and for exactly this user, point and command; the second call with that word starts the job.
+Limits and the sale of credit go the same way.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from blathy.clock import iso_utc
 from blathy.headend.collection.collector import Collector
 from blathy.headend.collection.conversation import ConversationError
 from blathy.headend.database import Database
 from blathy.headend.inventory.registry import Inventory, Point
 from blathy.headend.operations import audit
+from blathy.headend.operations.clocks import Clocks
+from blathy.headend.operations.confirmations import CommandRefused, Confirmations
+from blathy.headend.operations.credit import CreditSales
 from blathy.headend.operations.jobs import Job, Jobs
 
-CONFIRM_S: Final = 60
-PENDING_MAX: Final = 1_000
 PER_POINT: Final = (4, 600)
 """At most so many switching commands to one point in so many seconds."""
 OFF_PER_SITE: Final = (20, 3600)
@@ -36,26 +34,17 @@ CONSEQUENCES: Final[dict[str, str]] = {
     "set-clock": "The meter's clock is set to the control centre's time; the slot of this moment "
     "is marked.",
     "relay": "A load relay at this place is switched.",
+    "limit": "The supply of this place is switched off whenever it takes more than {power_w} W for "
+    "longer than the meter tolerates.",
+    "credit": "{energy_wh} Wh are sold to this place: they are booked in its meter at once and "
+    "cannot be taken back.",
 }
-
-
-class CommandRefused(Exception):  # noqa: N818 - an answer, not a fault
-    """The command is not carried out; `remedy` says what to do."""
-
-    def __init__(self, detail: str, remedy: str, *, too_many: bool = False) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.remedy = remedy
-        self.too_many = too_many
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    user: str
-    point_id: str
-    command: str
-    arguments: str
-    expires_at: float
+AMOUNTS: Final = {
+    "limit": ("power_w", 1_000, 1_000_000, (0,)),
+    "credit": ("energy_wh", 1, 1_000_000, ()),
+}
+"""Command -> argument, least, most, and what else it may be. Less than a kilowatt would be a
+disconnection by another name."""
 
 
 class Commands:
@@ -67,6 +56,8 @@ class Commands:
         inventory: Inventory,
         collector: Collector,
         jobs: Jobs,
+        confirmations: Confirmations,
+        clocks: Clocks,
         now: Callable[[], float],
     ) -> None:
         self._database = database
@@ -74,7 +65,9 @@ class Commands:
         self._collector = collector
         self._jobs = jobs
         self._now = now
-        self._pending: dict[str, _Pending] = {}
+        self._confirmations = confirmations
+        self._clocks = clocks
+        self.sales = CreditSales(database, collector, now)
         self._by_point: dict[str, deque[float]] = {}
         self._offs: deque[float] = deque()
 
@@ -83,36 +76,18 @@ class Commands:
     ) -> dict[str, Any]:
         """The first step: nothing happens yet."""
         self._check(point, command, arguments)
-        now = self._now()
-        self._pending = {w: p for w, p in self._pending.items() if p.expires_at > now}
-        if len(self._pending) >= PENDING_MAX:
-            raise CommandRefused(
-                "Too many commands wait for confirmation.", "Wait a minute.", too_many=True
-            )
-        word = secrets.token_urlsafe(9)
-        self._pending[word] = _Pending(
-            user, point.id, command, _canonical(arguments), now + CONFIRM_S
+        consequence = CONSEQUENCES[command].format(**arguments)
+        if command == "limit" and not arguments["power_w"]:
+            consequence = "The power limit of this place is taken away."
+        return self._confirmations.ask(
+            user, _request(point, command, arguments), place_of(point), consequence
         )
-        return {
-            "confirm": word,
-            "place": f"{point.name}, {point.address}" if point.address else point.name,
-            "consequence": CONSEQUENCES[command],
-            "expires_at": iso_utc(int(now + CONFIRM_S)),
-        }
 
     async def confirm(
         self, user: str, point: Point, command: str, arguments: Mapping[str, Any], word: str
     ) -> Job:
         """The second step: audited, then started as a job."""
-        pending = self._pending.get(word)
-        asked = (user, point.id, command, _canonical(arguments))
-        told = pending and (pending.user, pending.point_id, pending.command, pending.arguments)
-        if pending is None or pending.expires_at <= self._now() or asked != told:
-            raise CommandRefused(
-                "This confirmation is unknown, too old or for another command.",
-                "Ask for the command again and confirm within a minute.",
-            )
-        del self._pending[word]
+        self._confirmations.take(user, _request(point, command, arguments), word)
         self._check(point, command, arguments)
         self._count(point, command)
         await self._audit(user, point, command, arguments, "started")
@@ -120,7 +95,7 @@ class Commands:
         async def work(job: Job) -> dict[str, Any]:
             job.progress(0, 2, "Talking to the meter")
             try:
-                read_back = await self._run(point, command, arguments)
+                read_back = await self._run(user, point, command, arguments)
             except ConversationError as error:
                 await self._audit(user, point, command, {"error": str(error)}, error.outcome.value)
                 raise
@@ -152,6 +127,8 @@ class Commands:
                     "A relay command needs the relay and whether it goes on.",
                     f'Send {{"relay": one of {", ".join(facts.relays)}, "on": true}}.',
                 )
+        elif command in AMOUNTS:
+            self._check_amount(point, command, arguments)
         elif arguments:
             raise CommandRefused(f"{command} takes no arguments.", "Leave them out.")
         limit, window_s = PER_POINT
@@ -169,6 +146,24 @@ class Commands:
                 too_many=True,
             )
 
+    @staticmethod
+    def _check_amount(point: Point, command: str, arguments: Mapping[str, Any]) -> None:
+        name, least, most, extra = AMOUNTS[command]
+        amount = arguments.get(name)
+        whole = isinstance(amount, int) and not isinstance(amount, bool)
+        fits = whole and (amount in extra or least <= int(amount or 0) <= most)
+        if not fits or set(arguments) != {name}:
+            also = f", or {extra[0]} for none" if extra else ""
+            raise CommandRefused(
+                f"{command} needs {name}, a whole number from {least} to {most}{also}.",
+                f'Send {{"{name}": {least}}}.',
+            )
+        if command == "limit" and point.protected and amount:
+            raise CommandRefused(
+                f"{point.name} is protected: a limit could disconnect it.",
+                "Agree on the limit with the people there.",
+            )
+
     def _recent(self, moments: deque[float], window_s: int) -> int:
         while moments and moments[0] < self._now() - window_s:
             moments.popleft()
@@ -180,10 +175,14 @@ class Commands:
             self._offs.append(self._now())
 
     async def _run(
-        self, point: Point, command: str, arguments: Mapping[str, Any]
+        self, user: str, point: Point, command: str, arguments: Mapping[str, Any]
     ) -> dict[str, object]:
+        if command == "limit":
+            return await self._collector.set_limit(point, arguments["power_w"])
+        if command == "credit":
+            return await self.sales.sell(user, point, arguments["energy_wh"])
         if command == "set-clock":
-            return await self._collector.set_clock(point)
+            return await self._clocks.correct(point, "set", user=user, large=True)
         return await self._collector.switch(point, command, arguments)
 
     async def _audit(
@@ -195,5 +194,10 @@ class Commands:
         )
 
 
-def _canonical(arguments: Mapping[str, Any]) -> str:
-    return json.dumps(dict(arguments), sort_keys=True, default=str)
+def place_of(point: Point) -> str:
+    """The place as people know it."""
+    return f"{point.name}, {point.address}" if point.address else point.name
+
+
+def _request(point: Point, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"point": point.id, "command": command, "arguments": dict(arguments)}

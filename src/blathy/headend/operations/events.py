@@ -19,6 +19,10 @@ from blathy.headend.operations.location import locate
 from blathy.headend.operations.vocabulary import HEADEND_CODES, HEADEND_LOG, meaning_of
 from blathy.headend.schema import event
 
+PUSH_LOG: Final = "push"
+"""The log name of what is known by push only, until its record in the meter's log is read."""
+SAME_EVENT_S: Final = 120
+"""A push and a log record of one name this near in time are one event."""
 ALARM_WINDOW_S: Final = 86_400
 """An alarm counts as open until it is acknowledged or a day has passed."""
 PAGE_MAX: Final = 500
@@ -52,9 +56,20 @@ class Events:
             return 0
         rows = self._rows(point, logged, now)
         fresh = await self._database.write(lambda connection: _insert_new(connection, rows))
-        for row in fresh:
-            self.on_new(self._json(row))
+        self.tell(fresh)
         return len(fresh)
+
+    def pushed_rows(
+        self, point: Point, logged: Sequence[LoggedEvent], now: int
+    ) -> list[dict[str, Any]]:
+        """Rows for `insert_pushed`, within the caller's transaction."""
+        rows = self._rows(point, logged, now)
+        return [row | {"pushed_at": now, "push_clock": row["at"]} for row in rows]
+
+    def tell(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Tell whoever listens; call it after the commit."""
+        for row in rows:
+            self.on_new(self._json(row))
 
     async def raise_own(self, point: Point, name: str, now: int, value: int | None = None) -> None:
         """An event that the head-end itself found."""
@@ -85,6 +100,8 @@ class Events:
                     "location": json.dumps(location) if location else None,
                     "acknowledged_by": None,
                     "acknowledged_at": None,
+                    "pushed_at": None,
+                    "push_clock": None,
                 }
             )
             seen[key] += 1
@@ -168,6 +185,7 @@ class Events:
             "id": str(row["id"]),
             "at": iso_utc(row["at"]),
             "received_at": iso_utc(row["received_at"]),
+            "pushed_at": iso_utc(row["pushed_at"]) if row["pushed_at"] is not None else None,
             "point": {"id": row["point_id"], "name": point.name if point else row["point_id"]},
             "feeder": self._feeder(point),
             "name": row["name"],
@@ -199,12 +217,70 @@ def _insert_new(connection: Connection, rows: list[dict[str, Any]]) -> list[dict
     fresh = [
         row for row in rows if (row["log"], row["at"], row["code"], row["occurrence"]) not in known
     ]
+    fresh = [row for row in fresh if not _settled(connection, row)]
     if not fresh:
         return []
     before = connection.execute(sa.select(sa.func.max(event.c.id))).scalar() or 0
     insert_ignore(connection, event, fresh)
     added = connection.execute(sa.select(event).where(event.c.id > before).order_by(event.c.id))
     return [dict(row._mapping) for row in added]
+
+
+def _settled(connection: Connection, row: dict[str, Any]) -> bool:
+    """Whether this log record is an event that is known by push: it then takes the record's time,
+    code, phase and place, and stays the one event that it is."""
+    if row["log"] in {HEADEND_LOG, PUSH_LOG}:
+        return False
+    found = _nearest(connection, row, event.c.log == PUSH_LOG)
+    if found is None:
+        return False
+    names = ("log", "at", "code", "phase", "value", "occurrence", "location")
+    connection.execute(
+        sa.update(event).where(event.c.id == found).values({name: row[name] for name in names})
+    )
+    return True
+
+
+def _nearest(
+    connection: Connection, row: dict[str, Any], condition: sa.ColumnElement[bool]
+) -> int | None:
+    """The event of that name at that point nearest in time, not farther than `SAME_EVENT_S`."""
+    return connection.execute(
+        sa.select(event.c.id)
+        .where(
+            event.c.point_id == row["point_id"],
+            event.c.name == row["name"],
+            event.c.at.between(row["at"] - SAME_EVENT_S, row["at"] + SAME_EVENT_S),
+            condition,
+        )
+        .order_by(sa.func.abs(event.c.at - row["at"]), event.c.id)
+        .limit(1)
+    ).scalar()
+
+
+def insert_pushed(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep what a push told, within the caller's transaction; return the rows that are new.
+
+    The same push again adds nothing, and an event that is in a log already is only marked.
+    """
+    fresh = []
+    for row in rows:
+        again = sa.select(event.c.id).where(
+            event.c.point_id == row["point_id"],
+            event.c.name == row["name"],
+            event.c.push_clock == row["push_clock"],
+        )
+        if connection.execute(again.limit(1)).first() is not None:
+            continue
+        logged = event.c.log.not_in((HEADEND_LOG, PUSH_LOG)) & event.c.pushed_at.is_(None)
+        found = _nearest(connection, row, logged)
+        if found is not None:
+            told = {name: row[name] for name in ("pushed_at", "push_clock")}
+            connection.execute(sa.update(event).where(event.c.id == found).values(told))
+            continue
+        added = connection.execute(sa.insert(event).values(row).returning(event)).one()
+        fresh.append(dict(added._mapping))
+    return fresh
 
 
 def _condition(wanted: EventFilter) -> sa.ColumnElement[bool]:

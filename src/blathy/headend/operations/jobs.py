@@ -16,6 +16,7 @@ from blathy.clock import iso_utc
 from blathy.headend import schema
 from blathy.headend.collection.conversation import ConversationError
 from blathy.headend.database import Database, upsert
+from blathy.headend.operations.confirmations import CommandRefused
 
 RUNNING_MAX: Final = 256
 KEPT_IN_MEMORY: Final = 500
@@ -159,6 +160,9 @@ class Jobs:
         except ConversationError as error:
             job.state, job.message = "failed", str(error)
             job.result = {"outcome": error.outcome.value}
+        except CommandRefused as error:
+            job.state, job.message = "failed", f"{error.detail} {error.remedy}"
+            job.result = {"outcome": "refused"}
         except Exception as error:  # noqa: BLE001 - a job's failure is its result
             job.state, job.message = "failed", f"{type(error).__name__}: {error}"
         finally:

@@ -142,6 +142,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
         "device", "alarm",
         ("device_error", "Device error"),
         ("storage_failed", "Storage failed"),
+        ("alarm_reported", "Alarm reported by the meter"),
     ),
     **_all(
         "readings", "alarm",
@@ -155,6 +156,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
         ("register_mismatch", "Profile and registers do not agree"),
     ),
     **_all("readings", "info", ("meter_returned", "Meter answers again")),
+    # new ones at the end: the codes are their places
+    **_all("readings", "alarm", ("push_replayed", "A message of this meter came again: refused")),
 }  # fmt: skip
 
 HEADEND_LOG: Final = "head-end"

@@ -25,6 +25,7 @@ def _meter(table: str) -> tuple[sa.Column[int], sa.ForeignKeyConstraint]:
 def upgrade() -> None:
     op.add_column("meter_key", sa.Column("described", sa.String(length=64)))
     op.add_column("event", sa.Column("pushed_at", sa.BigInteger()))
+    op.add_column("event", sa.Column("push_clock", sa.BigInteger()))
     op.create_table(
         "pending_key",
         *_meter("pending_key"),
@@ -103,5 +104,6 @@ def downgrade() -> None:
         "pending_key",
     ):  # fmt: skip
         op.drop_table(table)
+    op.drop_column("event", "push_clock")
     op.drop_column("event", "pushed_at")
     op.drop_column("meter_key", "described")
