@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -27,12 +28,14 @@ from sqlalchemy.exc import DatabaseError
 from blathy.cli.app import CommandError, app
 from blathy.cli.quiet_log import configure_log
 from blathy.headend.api.app import STATIC, create_app
+from blathy.headend.collection.pushes import PUSH_PORT
 from blathy.headend.head_end import HeadEnd
 from blathy.headend.inventory.description import DescriptionError, SiteDescription, read_site
 from blathy.store.store import StoreDamagedError
 from blathy.town.compilation import Compilation
 from blathy.town.director import Director, load_outages
 from blathy.town.town import DEMO_LOGIN, DLMS_PORT, Town, TownError, plan_in
+from blathy.transport.errors import MeterError
 
 HTTP_PORT: Final = 8000
 STATUS_EVERY_S: Final = 2.0
@@ -52,6 +55,10 @@ def command(
     dlms_port: Annotated[
         int, typer.Option(min=1, max=65_535, help="Port of the meters.")
     ] = DLMS_PORT,
+    push_port: Annotated[
+        int,
+        typer.Option(min=0, max=65_535, help="Where meters push to; 0: as the site says, or 4061."),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Which town.")] = 1,
     days: Annotated[int, typer.Option(min=1, max=370, help="Days of history.")] = 30,
     points: Annotated[int, typer.Option(help="Metering points, about.")] = 40,
@@ -64,7 +71,9 @@ def command(
     headless: Annotated[bool, typer.Option("--headless", help="Plain lines, no screen.")] = False,
 ) -> None:
     """Start the town (or a site) with its meters, control centre and portal. Ctrl-C stops it."""
-    settings = Settings(config, data, port, dlms_port, seed, days, points, separate_ports, headless)
+    settings = Settings(
+        config, data, port, dlms_port, push_port, seed, days, points, separate_ports, headless
+    )
     try:
         configure_log(data / "blathy.log")
         asyncio.run(_run(settings))
@@ -95,6 +104,7 @@ class Settings:
     data: Path
     port: int
     dlms_port: int
+    push_port: int
     seed: int
     days: int
     points: int
@@ -203,19 +213,37 @@ def _leave() -> None:
 async def _site(settings: Settings) -> AsyncIterator[HeadEnd]:
     assert settings.config is not None
     site = read_site(settings.config)
-    async with _head_end(settings.data, site, settings.days) as head:
+    async with _head_end(settings, site) as head:
         yield head
 
 
 @contextlib.asynccontextmanager
-async def _head_end(data: Path, site: SiteDescription, days: int) -> AsyncIterator[HeadEnd]:
-    head = HeadEnd.open(data / "headend", site, history_days=days)
+async def _head_end(settings: Settings, site: SiteDescription) -> AsyncIterator[HeadEnd]:
+    head = HeadEnd.open(settings.data / "headend", site, history_days=settings.days)
     await head.start()
     try:
+        if site.push_host:
+            await _listen(head, site, settings.push_port or site.push_port)
         yield head
     finally:
         with contextlib.suppress(TimeoutError):  # what was acknowledged is durable anyway
             await asyncio.wait_for(head.stop(), STOP_S)
+
+
+async def _listen(head: HeadEnd, site: SiteDescription, port: int) -> None:
+    """Open the port that meters push to; where nobody chose one, any free one will do."""
+    try:
+        outside = not ipaddress.ip_address(site.push_host).is_loopback
+    except ValueError as error:
+        raise CommandError(f"push_host: {error}; write an address of this machine") from error
+    try:
+        await head.listen(site.push_host, port or PUSH_PORT, outside=outside)
+    except MeterError as error:
+        if port:
+            raise CommandError(
+                f"meters cannot push to port {port}: {error}; choose another with --push-port"
+            ) from error
+        await head.listen(site.push_host, 0, outside=outside)
 
 
 @contextlib.asynccontextmanager
@@ -247,7 +275,8 @@ async def _town(settings: Settings, steps: Steps, stop: asyncio.Event) -> AsyncI
             Director(town, fleet, settings.data, time.time).run(), name="director"
         )
         try:
-            async with _head_end(settings.data, site, settings.days) as head:
+            async with _head_end(settings, site) as head:
+                town.push_to(fleet, head.pushes.port)
                 yield head
         finally:
             director.cancel()
