@@ -28,18 +28,26 @@ KEEP_ALIVE_S: Final = 30.0
 def _keys_of(texts: list[str], ek: str, ak: str, suite: int) -> dict[bytes, KeySet]:
     """System title (empty: any other) -> keys."""
     found: dict[bytes, KeySet] = {}
-    try:
-        if ek:
-            found[b""] = KeySet(suite, bytes.fromhex(ek), bytes.fromhex(ak))
-        for text in texts:
-            title, _, keys = text.partition("=")
-            unicast, _, authentication = keys.partition(":")
-            found[bytes.fromhex(title)] = KeySet(
-                suite, bytes.fromhex(unicast), bytes.fromhex(authentication)
-            )
-    except ValueError as error:
-        raise CommandError(f"the keys cannot be used: {error}; write them as hex digits") from error
+    if ek:
+        found[b""] = KeySet(suite, _hex(ek, "--ek"), _hex(ak, "--ak"))
+    for text in texts:
+        title, equals, keys = text.partition("=")
+        unicast, _, authentication = keys.partition(":")
+        if not equals:
+            raise CommandError(f"--key {text} names no meter; write TITLE=EK:AK in hex digits")
+        found[_hex(title, "--key")] = KeySet(
+            suite, _hex(unicast, "--key"), _hex(authentication, "--key")
+        )
     return found
+
+
+def _hex(text: str, option: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise CommandError(
+            f"{option}: {text!r} is not hex; write two hex digits an octet"
+        ) from None
 
 
 def as_record(endpoint: Endpoint, push: Push | Unreadable) -> dict[str, Any]:

@@ -108,9 +108,13 @@ def load_for(text: str, phases: int, seed: int, zone: str) -> IntervalSource:
         except LoadFileError as error:
             raise CommandError(str(error)) from error
     try:
+        here = Zone(zone)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    try:
         annual_kwh = float(number) if number else 3000.0
         spec = LoadSpec(shape=name, annual_kwh=annual_kwh, phases=phases)
-        source = SyntheticSource(spec, seed, 1, Zone(zone))
+        source = SyntheticSource(spec, seed, 1, here)
         source.block(1_767_225_600, 1, 60)
     except ValueError as error:
         raise CommandError(
@@ -120,7 +124,15 @@ def load_for(text: str, phases: int, seed: int, zone: str) -> IntervalSource:
 
 
 def _options(
-    found: Model, zone: str, auth: str, period_s: int, layout: str, suite: int, *, sn: bool
+    found: Model,
+    zone: str,
+    auth: str,
+    period_s: int,
+    layout: str,
+    suite: int,
+    *,
+    sn: bool,
+    encryption: bool,
 ) -> MeterOptions:
     mechanisms: tuple[tuple[Level, Mechanism], ...] = ()
     if auth:
@@ -131,7 +143,7 @@ def _options(
         mechanisms = tuple((a.level, chosen) for a in found.associations)
     return MeterOptions(
         zone=zone, mechanisms=mechanisms, period_s=period_s, layout=layout, suite=suite,
-        short_names=sn,
+        short_names=sn, encryption=encryption,
     )  # fmt: skip
 
 
@@ -163,7 +175,11 @@ def _url(meter: Meter, association: Association, place: str, seed: str) -> str:
         url += "&sn=1"
     if meter.identity.suite and mechanism is not Mechanism.NONE:
         url += _elliptic_keys(meter, seed)
-    if mechanism in _WITH_KEYS or association.ciphering is Ciphering.REQUIRED:
+    required = association.ciphering is Ciphering.REQUIRED
+    asked = bool(meter.policy) and association.ciphering is Ciphering.ALLOWED
+    if asked and mechanism not in _WITH_KEYS:
+        url += "&protect=both"
+    if mechanism in _WITH_KEYS or required or asked:
         url += f"&ek={meter.key('unicast').hex()}&ak={meter.key('authentication').hex()}"
     return url
 
@@ -216,6 +232,9 @@ def run_meter(
     ] = "",
     suite: Annotated[int, typer.Option(min=0, max=2, help="Security suite of the keys.")] = 0,
     sn: Annotated[bool, typer.Option(help="Answer to short names, not to logical ones.")] = False,
+    encryption: Annotated[
+        bool, typer.Option(help="Whether it was ordered with its model's interface encryption.")
+    ] = True,
     zone: Annotated[str, typer.Option(help="Time zone of the meter.")] = "Europe/Budapest",
     days: Annotated[int, typer.Option(min=0, max=4000, help="Days of history to begin with.")] = 1,
     period: Annotated[int, typer.Option(help="Load profile period in seconds.")] = 0,
@@ -231,7 +250,7 @@ def run_meter(
     if not 0 < serial < 10**8:
         raise CommandError(f"serial number {serial} does not fit; use 1 to 99999999")
     try:
-        options = _options(found, zone, auth, period, layout, suite, sn=sn)
+        options = _options(found, zone, auth, period, layout, suite, sn=sn, encryption=encryption)
         source = load_of(load or "h0", found, seed, zone)
         keeper, store = _keeper(data, f"{found.key}-{serial}")
         start = int(time.time()) // 60 * 60 - days * 86_400

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,9 +181,8 @@ def _write_parquet(reading: ProfileReading, path: Path) -> None:
             "Parquet needs pyarrow; install it: pip install 'blathy[parquet]'"
         ) from error
     except OSError as error:
-        raise CommandError(
-            f"{path} can't be written: {error.strerror}; check the folder"
-        ) from error
+        why = os.strerror(error.errno) if error.errno else "the disk refuses it"
+        raise CommandError(f"{path} can't be written: {why}; check the folder") from error
     console().print(f"{len(reading)} rows written to {path}")
 
 

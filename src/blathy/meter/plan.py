@@ -135,9 +135,8 @@ def _ordered_profile(model: Model, options: MeterOptions, profile: Profile) -> P
     columns, capacity, period_s = profile.columns, profile.capacity, profile.period_s
     if options.layout:
         if options.layout not in profile.layouts:
-            msg = f"{model.name} has no load profile {options.layout!r}; it has " + ", ".join(
-                sorted(profile.layouts)
-            )
+            known = ", ".join(sorted(profile.layouts)) or "one alone: leave it out"
+            msg = f"{model.name} has no load profile {options.layout!r}; it has {known}"
             raise ModelError(msg)
         columns = profile.layouts[options.layout]
     if options.variant:
