@@ -7,6 +7,9 @@ STAMPS := $(VENV)/.stamps
 PORTAL := src/blathy/headend/api/static/index.html
 PORTAL_SOURCES := $(shell find portal -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
 RUN_ARGS ?=
+ifndef BLATHY_CRASH_SEED
+BLATHY_CRASH_SEED := $(shell date +%s)
+endif
 
 .PHONY: help setup run test lint types layers unit portal portal-check bench fuzz crash docs lock clean
 
@@ -15,7 +18,7 @@ help:
 	@echo "make test     set up and pass all checks: lint, types, layers, tests, browser"
 	@echo "make setup    set up .venv and the portal, run nothing"
 	@echo "make bench    benchmarks beside their peers, as a table"
-	@echo "make fuzz     long fuzzing     make crash   200 kill -9 tests     make docs   generated pages"
+	@echo "make fuzz     long fuzzing     make crash   kill -9 200 times     make docs   generated pages"
 
 $(STAMPS)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -68,7 +71,8 @@ fuzz: $(STAMPS)/dev
 	$(BIN)/pytest -q -n 2 -m fuzz --timeout 7200 tests
 
 crash: setup $(STAMPS)/dev
-	$(BIN)/pytest -q -n 2 -m crash --timeout 7200 tests
+	@echo "the kills follow from the seed; to repeat them: make crash BLATHY_CRASH_SEED=$(BLATHY_CRASH_SEED)"
+	BLATHY_CRASH_SEED=$(BLATHY_CRASH_SEED) $(BIN)/pytest -v -n 2 -m crash --timeout 7200 tests
 
 docs: setup $(STAMPS)/dev
 	$(BIN)/python tools/make_docs.py

@@ -8,33 +8,31 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-
-def found() -> str | None:
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
-
-
-def playwright_browser() -> bool:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        return Path(p.chromium.executable_path).exists()
+from tests.portal.chromium import choose_node, installed, of_playwright
 
 
 def main() -> None:
-    if found() or playwright_browser():
+    if installed() or of_playwright():
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
         print("no Chromium found: installing Debian's package", flush=True)
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run(["apt-get", "update"], check=False, **quiet)  # type: ignore[call-overload]
-        subprocess.run(["apt-get", "install", "-y", "chromium"], check=False, **quiet)  # type: ignore[call-overload]
-    if not found():
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for words in (("update",), ("install", "-y", "--no-install-recommends", "chromium")):
+            subprocess.run(
+                ["apt-get", *words], check=False, env=environment,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+    if not installed():
         print("no Chromium found: asking Playwright for its own", flush=True)
+        choose_node()
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
-    if not (found() or playwright_browser()):
-        print("no Chromium for the browser tests; install the package `chromium` and run again")
+    if not (installed() or of_playwright()):
+        print(
+            "no Chromium for the browser tests: install the package `chromium` (Debian, as root: "
+            "apt install chromium) and run again"
+        )
         sys.exit(1)
 
 

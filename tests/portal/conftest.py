@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -24,9 +22,11 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.free_ports import free_port
+from tests.portal.chromium import choose_node, installed
+
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "src" / "blathy" / "headend" / "api" / "static"
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -36,15 +36,9 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-START_S = 30
+START_S = 120
 DESK: ViewportSize = {"width": 1440, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def _answers(url: str) -> bool:
@@ -60,7 +54,7 @@ def portal_url() -> Iterator[str]:
     """Where the portal of a seeded site is served."""
     if not (STATIC / "index.html").is_file():
         pytest.skip("the portal is not built: run `make setup` or `python tools/build_portal.py`")
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.headend.demo_server", "--port", str(port)],
@@ -84,7 +78,8 @@ def portal_url() -> Iterator[str]:
 def browser() -> Iterator[Browser]:
     """Closed with its module: Playwright keeps an event loop running in the process, and tests of
     other modules start their own."""
-    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    found = installed()
+    choose_node()
     expect.set_options(timeout=10_000)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=found, args=list(FLAGS))

@@ -6,23 +6,30 @@ import http.cookiejar
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-READY_S = 120.0
+from tests.free_ports import free_port
+from tests.town.town_nursery import MARK
+
+READY_S: Final = 240.0
+"""A start takes four seconds; a busy machine that compiles for the first time needs minutes."""
+GONE_S: Final = 120.0
+MOMENT: Final = "%Y-%m-%dT%H:%M:%SZ"
+READY: Final = "portal ready"
 
 
-def free_port() -> int:
-    """A TCP port that is free now on every loopback address."""
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))
-        return int(probe.getsockname()[1])
+def last_hours(hours: int) -> tuple[str, str]:
+    """The last whole hours as the API takes them; all of them are in the meters' profiles."""
+    ended = datetime.now(UTC) - timedelta(minutes=10)  # the meters' clocks may be late
+    until = ended.replace(minute=0, second=0, microsecond=0)
+    return f"{until - timedelta(hours=hours):{MOMENT}}", f"{until:{MOMENT}}"
 
 
 class RunningTown:
@@ -35,8 +42,10 @@ class RunningTown:
             str(self.dlms_port), "--points", str(points), "--days", str(days), "--seed", str(seed),
         ]  # fmt: skip
         self.lines: list[str] = []
-        self.process: subprocess.Popen[str] | None = None
-        self._ready = threading.Event()
+        self._changed = threading.Condition()
+        self._pid = 0
+        self._status: int | None = None
+        self.signalled = False
         self._opener = urllib.request.build_opener(
             urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
         )
@@ -46,32 +55,87 @@ class RunningTown:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    # --- the process ------------------------------------------------------------------------------
+
     def start(self, *, wait: bool = True) -> RunningTown:
-        self.lines.clear()
-        self._ready.clear()
-        self.process = subprocess.Popen(
+        """Start it, and with `wait` log in when the portal is ready."""
+        self.lines = []
+        self._status = None
+        self.signalled = False
+        self._launch()
+        if wait:
+            assert self.says(READY), "\n".join(self.lines)
+            self.log_in()
+        return self
+
+    def _launch(self) -> None:
+        process = subprocess.Popen(
             [sys.executable, "-c", "from blathy.cli import main; main()", *self.arguments],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
-        self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
-        self._reader.start()
-        if wait:
-            assert self._ready.wait(READY_S), "\n".join(self.lines)
-            self.log_in()
-        return self
+        self._pid = process.pid
+        threading.Thread(target=self._read, args=(process,), daemon=True).start()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
+        with process.stdout:
+            for line in process.stdout:
+                self._heard(line)
+        self._ended(process.wait())
+
+    def _heard(self, line: str) -> None:
+        with self._changed:
             self.lines.append(line.rstrip())
-            if "portal ready" in line:
-                self._ready.set()
+            self._changed.notify_all()
+
+    def _ended(self, status: int) -> None:
+        with self._changed:
+            self._status = status
+            self._changed.notify_all()
 
     @property
-    def is_ready(self) -> bool:
-        """Whether this run has said that its portal is ready."""
-        return self._ready.is_set()
+    def status(self) -> int | None:
+        """The exit status, None while it runs."""
+        return self._status
+
+    def says(self, text: str, seconds: float = READY_S) -> bool:
+        """Wait until a line of its output has `text`; False where it ends or time is over first."""
+
+        def said() -> bool:
+            return any(text in line for line in self.lines)
+
+        with self._changed:
+            self._changed.wait_for(lambda: said() or self._status is not None, seconds)
+            return said()
+
+    def send(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        self.signalled = True
+        if self._status is None:
+            os.kill(self._pid, number)
+
+    def stop(self, number: int = signal.SIGINT) -> float:
+        """Stop with a signal; the seconds it took."""
+        begun = time.monotonic()
+        self.send(number)
+        self.wait(GONE_S)
+        return time.monotonic() - begun
+
+    def wait(self, seconds: float) -> int:
+        """Wait until it ends by itself; its exit status."""
+        with self._changed:
+            ended = self._changed.wait_for(lambda: self._status is not None, seconds)
+        assert ended, "it does not end:\n" + "\n".join(self.lines)
+        assert self._status is not None
+        return self._status
+
+    def kill(self) -> None:
+        """End it, if it has been started and still runs."""
+        if self._pid and self._status is None:
+            self.stop(signal.SIGKILL)
+
+    # --- what it shows ----------------------------------------------------------------------------
 
     def log_in(self) -> None:
         answer = self.api("POST", "session", {"user": "demo", "password": "demo"})
@@ -85,35 +149,8 @@ class RunningTown:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json", "X-CSRF-Token": self._csrf},
         )
-        with self._opener.open(request, timeout=30) as answer:
+        with self._opener.open(request, timeout=60) as answer:
             return json.loads(answer.read() or b"null")
-
-    def stop(self, number: int = signal.SIGINT) -> float:
-        """Stop with a signal; the seconds it took."""
-        assert self.process is not None
-        begun = time.monotonic()
-        self.process.send_signal(number)
-        self.process.wait(20)
-        seconds = time.monotonic() - begun
-        self._close()
-        return seconds
-
-    def _close(self) -> None:
-        assert self.process is not None
-        assert self.process.stdout is not None
-        self._reader.join(5)
-        self.process.stdout.close()
-
-    def wait(self, seconds: float) -> int:
-        """Wait until it ends by itself; its exit status."""
-        assert self.process is not None
-        status = self.process.wait(seconds)
-        self._close()
-        return status
-
-    def kill(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.stop(signal.SIGKILL)
 
     def meters(self) -> list[dict[str, str]]:
         """What `blathy town --json` tells of the meters."""
@@ -122,7 +159,69 @@ class RunningTown:
                 sys.executable, "-c", "from blathy.cli import main; main()", "town", "--json",
                 "--data", str(self.data), "--dlms-port", str(self.dlms_port),
             ],
-            capture_output=True, text=True, check=True, timeout=60,
+            capture_output=True, text=True, check=True, timeout=120,
         )  # fmt: skip
         found: list[dict[str, str]] = json.loads(done.stdout)
         return found
+
+
+class Nursery:
+    """A process that has imported everything and starts towns by forking (town_nursery)."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.town.town_nursery"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=Path(__file__).resolve().parents[2], env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        self._expect("ready")
+
+    def _expect(self, word: str) -> str:
+        """The rest of the nursery's own next line, which must begin with `word`."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line.startswith(MARK + word), line + self._process.stdout.read()
+        return line.removeprefix(MARK + word).strip()
+
+    def launch(self, town: NurseryTown) -> int:
+        """Start a town; its process number. One at a time."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(town.arguments) + "\n")
+        self._process.stdin.flush()
+        pid = int(self._expect("pid"))
+        threading.Thread(target=self._read, args=(town,), daemon=True).start()
+        return pid
+
+    def _read(self, town: NurseryTown) -> None:
+        assert self._process.stdout is not None
+        while line := self._process.stdout.readline():
+            said, mark, ended = line.partition(f"{MARK}ended")
+            if said:
+                town.heard(said)
+            if mark:
+                town.ended(int(ended))
+                return
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(GONE_S)
+        self._process.stdout.close()
+
+
+class NurseryTown(RunningTown):
+    """A town that starts in a second, because its process is forked from a prepared one."""
+
+    def __init__(self, nursery: Nursery, data: Path, **more: int) -> None:
+        super().__init__(data, **more)
+        self._nursery = nursery
+
+    def _launch(self) -> None:
+        self._pid = self._nursery.launch(self)
+
+    def heard(self, line: str) -> None:
+        self._heard(line)
+
+    def ended(self, status: int) -> None:
+        self._ended(status)
