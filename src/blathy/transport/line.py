@@ -7,12 +7,21 @@ mapped where they enter, so that a caller meets only the tree of `errors`.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from blathy.clock import Instant
 from blathy.transport.errors import Garbled, MeterError, TimedOut, Unreachable, from_os_error
 from blathy.transport.limits import LINE, LineLimits
+from blathy.transport.poller import READ, WRITE, poller_of
+
+RECEIVE_OCTETS: Final = 16_384
+_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
+_CONNECTED: Final = frozenset({0, errno.EISCONN})
 
 
 def monotonic_now() -> Instant:
@@ -31,6 +40,8 @@ class Line:
         self._unread_size = 0
         self._end: MeterError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._deadline_s = 0.0
         self._loop = asyncio.get_running_loop()
 
     def send(self, data: bytes) -> None:  # noqa: ARG002 - subclasses transmit it
@@ -53,14 +64,7 @@ class Line:
         if not self._unread:
             if self._end is not None:
                 raise self._end
-            assert self._waiter is None, "one reader per line"
-            self._waiter = waiter = self._loop.create_future()
-            timer = self._loop.call_later(timeout_s, self._expire, waiter)
-            try:
-                await waiter
-            finally:
-                timer.cancel()
-                self._waiter = None
+            await self._wait(timeout_s)
             if not self._unread:
                 if self._end is not None:
                     raise self._end
@@ -77,10 +81,32 @@ class Line:
         self._unread_size = 0
         return data
 
-    @staticmethod
-    def _expire(waiter: asyncio.Future[None]) -> None:
-        if not waiter.done():
+    async def _wait(self, timeout_s: float) -> None:
+        """Until something happens on the line, or the time is over."""
+        assert self._waiter is None, "one reader per line"
+        loop = self._loop
+        self._waiter = waiter = loop.create_future()
+        self._deadline_s = loop.time() + timeout_s
+        # One timer serves many waits: it stays, and goes on where it comes too early.
+        timer = self._alarm
+        if timer is None or timer.when() > self._deadline_s:
+            if timer is not None:
+                timer.cancel()
+            self._alarm = loop.call_at(self._deadline_s, self._expire)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def _expire(self) -> None:
+        self._alarm = None
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self._loop.time() >= self._deadline_s:
             waiter.set_result(None)
+        else:
+            self._alarm = self._loop.call_at(self._deadline_s, self._expire)
 
     def feed(self, data: bytes) -> None:
         """Hand in octets that have arrived."""
@@ -95,6 +121,9 @@ class Line:
         """The line has ended; what was received before is still handed out."""
         if self._end is None:
             self._end = error
+            if self._alarm is not None:
+                self._alarm.cancel()
+                self._alarm = None
         self._wake()
 
     def _wake(self) -> None:
@@ -102,12 +131,16 @@ class Line:
             self._waiter.set_result(None)
 
 
-class TcpLine(Line, asyncio.Protocol):
+class TcpLine(Line):
     """A TCP connection to a meter."""
 
     def __init__(self, name: str, limits: LineLimits = LINE) -> None:
         super().__init__(name, limits)
-        self._transport: asyncio.Transport | None = None
+        self._poller = poller_of(self._loop)
+        self._socket: socket.socket | None = None
+        self._unsent: bytearray | None = None
+        self._connecting = True
+        self._closing = False
 
     @classmethod
     async def connect(
@@ -119,56 +152,95 @@ class TcpLine(Line, asyncio.Protocol):
         limits: LineLimits = LINE,
     ) -> TcpLine:
         """Open a connection within `limits.connect_s`; `source` is our own address."""
-        name = f"{host}:{port}"
-        loop = asyncio.get_running_loop()
-        local = (source, 0) if source else None
-        line = cls(name, limits)
-        timer = None
-        task = asyncio.current_task()
-        expired = False
-
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            assert task is not None
-            task.cancel()
-
+        line = cls(f"{host}:{port}", limits)
+        until_s = line._loop.time() + limits.connect_s
+        failure: OSError | None = None
         try:
-            timer = loop.call_later(limits.connect_s, expire)
-            await loop.create_connection(lambda: line, host, port, local_addr=local)
-        except asyncio.CancelledError:
-            if expired and task is not None and not task.uncancel():
-                raise TimedOut(
-                    f"{name} does not answer", "check the address, the route and the power"
-                ) from None
-            raise
+            for family, address in await line._addresses(host, port, limits.connect_s):
+                try:
+                    await line._open(family, address, source, until_s)
+                except OSError as error:
+                    failure = error
+                    line._drop()
+                else:
+                    return line
         except OSError as error:
-            raise from_os_error(error, name) from error
+            failure = error
         except (ValueError, OverflowError, UnicodeError) as error:
-            raise Unreachable(f"{name} is no address", "write host:port") from error
-        finally:
-            if timer is not None:
-                timer.cancel()
-        return line
+            line._drop()
+            raise Unreachable(f"{line.name} is no address", "write host:port") from error
+        except BaseException:
+            line._drop()
+            raise
+        assert failure is not None
+        raise from_os_error(failure, line.name) from failure
 
-    # asyncio.Protocol
+    async def _addresses(
+        self, host: str, port: int, within_s: float
+    ) -> Sequence[tuple[int, tuple[Any, ...]]]:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                socket.inet_pton(family, host)
+            except (OSError, ValueError):
+                continue
+            return [(family, (host, port))]
+        async with asyncio.timeout(within_s):
+            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [(each[0], each[4]) for each in found]
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+    async def _open(
+        self, family: int, address: tuple[Any, ...], source: str | None, until_s: float
+    ) -> None:
+        """Connect; raise what the system says."""
+        sock = self._socket = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            sock.bind((source, 0))
+        code = sock.connect_ex(address)
+        if code == errno.EINPROGRESS:
+            code = sock.connect_ex(address)  # on the same machine it often stands by now
+        if code in _UNDER_WAY:
+            self._poller.watch(sock.fileno(), self, WRITE)
+            while code in _UNDER_WAY:
+                await self._wait(max(0.0, until_s - self._loop.time()))
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                code = code or sock.connect_ex(address)
+                if code in _UNDER_WAY and self._loop.time() >= until_s:
+                    code = errno.ETIMEDOUT
+            if code in _CONNECTED:
+                self._poller.change(sock.fileno(), READ)
+        elif code in _CONNECTED:
+            self._poller.watch(sock.fileno(), self)
+        if code not in _CONNECTED:
+            raise OSError(code, os.strerror(code))
+        self._connecting = False
 
-    def data_received(self, data: bytes) -> None:
-        self.feed(data)
-        if self._end is not None and self._transport is not None:
-            self._transport.abort()
+    # Watched
 
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if isinstance(exc, OSError):
-            self.finish(from_os_error(exc, self.name))
-        else:
+    def ready(self, *, readable: bool, writable: bool) -> None:
+        """Take what has arrived, send on what did not go."""
+        if self._connecting:
+            self._wake()
+            return
+        if writable and self._unsent:
+            self._send_on()
+        sock = self._socket
+        if not readable or sock is None:
+            return
+        try:
+            data = sock.recv(RECEIVE_OCTETS)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.finish(from_os_error(error, self.name))
+            self._drop()
+            return
+        if data and not self._closing:
+            self.feed(data)
+            if self._end is not None:
+                self._drop()
+        elif not data:
             self.finish(
                 Garbled(
                     f"{self.name} closed the connection",
@@ -176,17 +248,66 @@ class TcpLine(Line, asyncio.Protocol):
                     "(dlms:// or dlms+hdlc://)",
                 )
             )
+            self._drop()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._drop()
+        self.finish(Garbled(f"{self.name}: the connection was given up"))
+
+    def _fd(self) -> int:
+        assert self._socket is not None
+        return self._socket.fileno()
+
+    def _drop(self) -> None:
+        sock, self._socket = self._socket, None
+        self._unsent = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if sock is not None:
+            self._poller.forget(sock.fileno())
+            sock.close()
+
+    def _send_on(self) -> None:
+        waiting, self._unsent = bytes(self._unsent or b""), None
+        self._transmit(waiting)
+        if self._socket is not None and not self._unsent:
+            if self._closing:
+                self._drop()
+            else:
+                self._poller.change(self._fd(), READ)
+
+    def _transmit(self, data: bytes) -> None:
+        assert self._socket is not None
+        try:
+            sent = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self.finish(from_os_error(error, self.name))
+            self._drop()
+            return
+        if sent < len(data):
+            self._unsent = bytearray(data[sent:])
+            self._poller.change(self._fd(), WRITE if self._closing else READ | WRITE)
 
     # Line
 
     def send(self, data: bytes) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self._socket is None or self._closing:
             raise self.end_or(Unreachable(f"{self.name} is closed"))
-        self._transport.write(data)
+        if self._unsent is not None:
+            self._unsent += data
+        else:
+            self._transmit(data)
 
     async def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        self._closing = True
+        if self._unsent is None:
+            self._drop()
+        else:
+            self._poller.change(self._fd(), WRITE)
         self.finish(Unreachable(f"{self.name} is closed"))
 
 

@@ -15,20 +15,26 @@ import ipaddress
 import socket
 import struct
 import sys
-from collections import Counter
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from blathy.clock import Instant
 from blathy.transport.errors import Refused, from_os_error
 from blathy.transport.limits import LISTENER, ListenerLimits
 from blathy.transport.line import monotonic_now
+from blathy.transport.poller import READ, TICK_NS, WRITE, Deadlines, Poller, poller_of
 from blathy.transport.session import Endpoint, Session, SessionFactory, Stage
 
 ANY_LOOPBACK: Final = "127.0.0.0"
 """As the address to bind: every address of 127.0.0.0/8."""
 
+RECEIVE_OCTETS: Final = 16_384
+ACCEPTED_AT_ONCE: Final = 64
+ACCEPT_PAUSE_S: Final = 1.0
+MSG_DONTWAIT: Final = socket.MSG_DONTWAIT
 _NS: Final = 1_000_000_000
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_Key = TypeVar("_Key", str, tuple[str, str])
 
 
 @dataclass(slots=True)
@@ -44,6 +50,7 @@ class ListenerCounters:
     evicted_association: int = 0
     evicted_idle: int = 0
     evicted_unread: int = 0
+    paused: int = 0
 
 
 def _is_loopback(host: str) -> bool:
@@ -80,140 +87,178 @@ def bind_socket(kind: socket.SocketKind, host: str, port: int, *, outside: bool)
     return sock
 
 
-class _Connection(asyncio.Protocol):
-    """One accepted connection: drives its session and keeps its deadline with one timer."""
+class _Connection:
+    """One accepted connection: its socket, its session and its deadline.
+
+    Calling it transmits octets of the server's own accord.
+    """
 
     __slots__ = (
         "_accepted_at",
+        "_bucket",
+        "_closing",
         "_endpoint",
         "_frames",
         "_listener",
-        "_loop",
         "_moved_at",
         "_session",
-        "_timer",
-        "_transport",
+        "_socket",
         "_unassociated_at",
+        "_unsent",
     )
 
-    def __init__(self, listener: TcpListener) -> None:
+    def __init__(self, listener: TcpListener, sock: socket.socket, endpoint: Endpoint) -> None:
         self._listener = listener
-        self._loop = asyncio.get_running_loop()
-        self._session: Session | None = None
-        self._endpoint: Endpoint | None = None
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._accepted_at = self._moved_at = self._unassociated_at = monotonic_now()
-        self._frames = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        local = transport.get_extra_info("sockname")
-        peer = transport.get_extra_info("peername")
-        if local is None or peer is None:
-            transport.abort()
-            return
-        endpoint = Endpoint(local[0], local[1], peer[0], peer[1])
-        if not self._listener.admit(self, endpoint):
-            transport.abort()
-            return
+        self._socket: socket.socket | None = sock
         self._endpoint = endpoint
-        self._session = self._listener.factory(endpoint, self._transmit)
-        if self._session is None:
-            self._listener.counters.refused_unknown += 1
-            transport.abort()
+        self._session: Session | None = None
+        self._unsent: bytearray | None = None
+        self._closing = False
+        self._bucket = 0
+        self._frames = 0
+        self._accepted_at = self._moved_at = self._unassociated_at = monotonic_now()
+
+    def begin(self, session: Session) -> None:
+        """Serve from now on."""
+        assert self._socket is not None
+        self._session = session
+        self._listener.poller.watch(self._socket.fileno(), self)
+        self._set_deadline()
+
+    def ready(self, *, readable: bool, writable: bool) -> None:
+        """Watched: take what has arrived, send on what did not go."""
+        if writable and self._unsent:
+            waiting, self._unsent = bytes(self._unsent), None
+            self._write(waiting)
+            if self._closing and self._unsent is None:
+                self.abort()
+            self._watch()
+        sock, session = self._socket, self._session
+        if not readable or sock is None or session is None:
             return
-        transport.set_write_buffer_limits(high=self._listener.limits.unsent_octets_max)
-        self._arm(self._accepted_at)
-
-    def data_received(self, data: bytes) -> None:
-        if self._session is None:
+        try:
+            data = sock.recv(RECEIVE_OCTETS, MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
             return
-        now = monotonic_now()
-        self._session.receive(data, now)
-        self._flush(now)
-
-    def pause_writing(self) -> None:
-        self._listener.counters.evicted_unread += 1
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's form
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._endpoint is not None:
-            self._listener.forget(self, self._endpoint)
-            self._endpoint = None
-        if self._session is not None:
-            session, self._session = self._session, None
-            session.lost()
+        except OSError:
+            self.abort()
+            return
+        if not data:
+            self.abort() if self._closing else self.stop()
+        elif not self._closing:
+            now = monotonic_now()
+            session.receive(data, now)
+            self._flush(now)
 
     def stop(self) -> None:
         """Close after what is left to be sent."""
-        if self._transport is not None:
-            self._transport.close()
+        self._closing = True
+        if self._unsent is None:
+            self.abort()
+        self._watch()
 
-    def _transmit(self, data: bytes) -> None:
-        if data and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+    def _watch(self) -> None:
+        sock = self._socket
+        if sock is not None:
+            events = (0 if self._closing else READ) | (WRITE if self._unsent else 0)
+            self._listener.poller.change(sock.fileno(), events)
+
+    def abort(self) -> None:
+        """Close now; every association on the connection ends."""
+        sock, self._socket = self._socket, None
+        session, self._session = self._session, None
+        self._unsent = None
+        self._closing = True
+        if sock is not None:
+            listener = self._listener
+            listener.poller.forget(sock.fileno())
+            sock.close()
+            listener.deadlines.forget(self, self._bucket)
+            listener.forget(self, self._endpoint)
+        if session is not None:
+            session.lost()
+
+    def __call__(self, data: bytes) -> None:
+        if data and not self._closing:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        sock = self._socket
+        if sock is None:
+            return
+        if self._unsent is not None:
+            self._unsent += data
+        else:
+            try:
+                sent = sock.send(data, MSG_DONTWAIT)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self.abort()
+                return
+            if sent == len(data):
+                return
+            self._unsent = bytearray(data[sent:])
+            self._watch()
+        if len(self._unsent) > self._listener.limits.unsent_octets_max:
+            self._listener.counters.evicted_unread += 1
+            self.abort()
 
     def _flush(self, now: Instant) -> None:
-        session, transport = self._session, self._transport
-        assert transport is not None
-        if session is None or transport.is_closing():
+        session = self._session
+        if session is None:
             return
-        data = session.data_to_send()
-        if data:
-            transport.write(data)
+        if data := session.data_to_send():
+            self._write(data)
+            if self._session is None:
+                return
         if session.closing:
-            transport.close()
+            self.stop()
             return
         if session.frames != self._frames:
             self._frames = session.frames
             self._moved_at = now
             if session.stage is Stage.ASSOCIATED:
                 self._unassociated_at = now
-        if self._timer is None or self._due_ns(session) < self._timer.when() * _NS - 1e6:
-            self._arm(now)
+        self._set_deadline()
 
     def _limit_ns(self, session: Session) -> int:
         limits = self._listener.limits
-        if session.stage is Stage.CONNECTED:
+        stage = session.stage
+        if stage is Stage.CONNECTED:
             return self._accepted_at + int(limits.first_frame_s * _NS)
-        if session.stage is Stage.FRAMED:
+        if stage is Stage.FRAMED:
             return self._unassociated_at + int(limits.association_s * _NS)
         return self._moved_at + int(limits.idle_s * _NS)
 
-    def _due_ns(self, session: Session) -> int:
-        own, limit = session.deadline(), self._limit_ns(session)
-        return limit if own is None else min(limit, own)
-
-    def _arm(self, now: Instant) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._session is not None:
-            delay_s = max(0.0, (self._due_ns(self._session) - now) / _NS)
-            self._timer = self._loop.call_later(delay_s + 0.001, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = None
-        session, transport = self._session, self._transport
-        if session is None or transport is None or transport.is_closing():
+    def _set_deadline(self) -> None:
+        """One that is too early is moved when it comes; one that is too late at once."""
+        session, deadlines = self._session, self._listener.deadlines
+        assert session is not None
+        due, limit = session.deadline(), self._limit_ns(session)
+        if due is None or due > limit:
+            due = Instant(limit)
+        if self._bucket and self._bucket * TICK_NS <= due + TICK_NS:
             return
-        now = monotonic_now()
+        deadlines.forget(self, self._bucket)
+        self._bucket = deadlines.set(self, due)
+
+    def due(self, now: Instant) -> None:
+        """Deadlines: tick the session, or let it go where it does not get on."""
+        self._bucket = 0
+        session = self._session
+        if session is None:
+            return
         own = session.deadline()
         if own is not None and now >= own:
             session.tick(now)
             self._flush(now)
-            if transport.is_closing():
+            if self._session is None:
                 return
         if now >= self._limit_ns(session):
             self._evict(session.stage)
-            return
-        self._arm(now)
+        elif not self._bucket:
+            self._set_deadline()
 
     def _evict(self, stage: Stage) -> None:
         counters = self._listener.counters
@@ -223,8 +268,7 @@ class _Connection(asyncio.Protocol):
             counters.evicted_association += 1
         else:
             counters.evicted_idle += 1
-        if self._transport is not None:
-            self._transport.abort()
+        self.abort()
 
 
 class TcpListener:
@@ -234,11 +278,15 @@ class TcpListener:
         self.factory = factory
         self.limits = limits
         self.counters = ListenerCounters()
-        self._server: asyncio.Server | None = None
+        self.poller: Poller
+        self.deadlines: Deadlines
+        self._socket: socket.socket | None = None
+        self._pause: asyncio.TimerHandle | None = None
         self._connections: set[_Connection] = set()
-        self._sources: Counter[str] = Counter()
-        self._pairs: Counter[tuple[str, str]] = Counter()
+        self._sources: dict[str, int] = {}
+        self._pairs: dict[tuple[str, str], int] = {}
         self._loopback_only = True
+        self._port = 0
 
     async def start(
         self, host: str = ANY_LOOPBACK, port: int = 4059, *, outside: bool = False
@@ -246,48 +294,110 @@ class TcpListener:
         """Bind and listen; the port that was bound (port 0 chooses a free one)."""
         self._loopback_only = not outside
         sock = bind_socket(socket.SOCK_STREAM, host, port, outside=outside)
+        # Accepted sockets inherit it; an answer in several frames must not wait for the peer.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.listen(self.limits.backlog)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Connection(self), sock=sock, backlog=self.limits.backlog
-        )
-        return int(sock.getsockname()[1])
+        self.poller, self.deadlines = poller_of(loop), Deadlines(loop)
+        self._socket, self._port = sock, int(sock.getsockname()[1])
+        self.poller.watch(sock.fileno(), self)
+        return self._port
 
     async def stop(self) -> None:
         """Take no more connections and close the open ones."""
-        if self._server is not None:
-            self._server.close()
+        if self._socket is None and not self._connections:
+            return
+        self.abort()
         for connection in list(self._connections):
             connection.stop()
-        if self._server is not None:
-            if sys.version_info >= (3, 12):
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._server.wait_closed(), 1.0)
-            self._server = None
+        # What a peer does not take now is not waited for.
+        for connection in list(self._connections):
+            connection.abort()
+        self.deadlines.stop()
+
+    def abort(self) -> None:
+        """Take no more connections."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if self._socket is not None:
+            self.poller.forget(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
 
     @property
     def connections(self) -> int:
         return len(self._connections)
 
+    def ready(self, *, readable: bool, writable: bool) -> None:  # noqa: ARG002 - Watched
+        """Watched: accept what is waiting."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            listening = self._socket
+            if listening is None:
+                return
+            try:
+                sock, peer = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._pause_accepting(error)
+                return
+            self._accepted(sock, peer)
+
+    def _pause_accepting(self, error: OSError) -> None:
+        """No file handle or memory is left: the peers wait in the backlog for a second."""
+        if error.errno not in _EXHAUSTED:
+            return
+        self.counters.paused += 1
+        assert self._socket is not None
+        self.poller.forget(self._socket.fileno())
+        self._pause = asyncio.get_running_loop().call_later(ACCEPT_PAUSE_S, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        if self._socket is not None:
+            self.poller.watch(self._socket.fileno(), self)
+
+    def _accepted(self, sock: socket.socket, peer: tuple[Any, ...]) -> None:
+        try:
+            local = sock.getsockname()
+        except OSError:
+            sock.close()
+            return
+        endpoint = Endpoint(local[0], self._port, sys.intern(peer[0]), peer[1])
+        connection = _Connection(self, sock, endpoint)
+        if not self.admit(connection, endpoint):
+            sock.close()
+            return
+        session = self.factory(endpoint, connection)
+        if session is None:
+            self.counters.refused_unknown += 1
+            connection.abort()
+            return
+        connection.begin(session)
+
     def admit(self, connection: _Connection, endpoint: Endpoint) -> bool:
         """Count a new connection in, or say no."""
         limits, counters = self.limits, self.counters
-        if self._loopback_only and not _is_loopback(endpoint.local_ip):
+        local_ip = endpoint.local_ip  # from the kernel, no name: 127. is the loopback device
+        if self._loopback_only and not (local_ip[:4] == "127." or _is_loopback(local_ip)):
             counters.refused_outside += 1
             return False
         if len(self._connections) >= limits.connections_max:
             counters.refused_full += 1
             return False
         pair = (endpoint.peer_ip, endpoint.local_ip)
+        of_source, of_pair = self._sources.get(pair[0], 0), self._pairs.get(pair, 0)
         if (
-            self._sources[endpoint.peer_ip] >= limits.connections_per_source_max
-            or self._pairs[pair] >= limits.connections_per_source_and_meter_max
+            of_source >= limits.connections_per_source_max
+            or of_pair >= limits.connections_per_source_and_meter_max
         ):
             counters.refused_source += 1
             return False
         counters.accepted += 1
         self._connections.add(connection)
-        self._sources[endpoint.peer_ip] += 1
-        self._pairs[pair] += 1
+        self._sources[pair[0]] = of_source + 1
+        self._pairs[pair] = of_pair + 1
         return True
 
     def forget(self, connection: _Connection, endpoint: Endpoint) -> None:
@@ -295,13 +405,16 @@ class TcpListener:
         if connection not in self._connections:
             return
         self._connections.discard(connection)
-        pair = (endpoint.peer_ip, endpoint.local_ip)
-        self._sources[endpoint.peer_ip] -= 1
-        self._pairs[pair] -= 1
-        if not self._sources[endpoint.peer_ip]:
-            del self._sources[endpoint.peer_ip]
-        if not self._pairs[pair]:
-            del self._pairs[pair]
+        _count_out(self._sources, endpoint.peer_ip)
+        _count_out(self._pairs, (endpoint.peer_ip, endpoint.local_ip))
+
+
+def _count_out(counts: dict[_Key, int], key: _Key) -> None:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
+        del counts[key]
 
 
 _PKTINFO = struct.Struct("@I4s4s")
