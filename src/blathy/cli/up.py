@@ -5,32 +5,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import ipaddress
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
 import typer
 import uvicorn
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 from sqlalchemy.exc import DatabaseError
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.quiet_log import configure_log
+from blathy.cli.status_screen import status_screen
 from blathy.headend.api.app import STATIC, create_app
 from blathy.headend.collection.pushes import PUSH_PORT
 from blathy.headend.head_end import HeadEnd
 from blathy.headend.inventory.description import DescriptionError, SiteDescription, read_site
+from blathy.registers.state import StateError
 from blathy.store.store import StoreDamagedError
 from blathy.town.compilation import Compilation
 from blathy.town.director import Director, load_outages
@@ -41,6 +43,9 @@ HTTP_PORT: Final = 8000
 STATUS_EVERY_S: Final = 2.0
 STOP_S: Final = 3.0
 STOPPED_BY_S: Final = 4.5
+POINTS_MIN: Final = 12
+POINTS_MAX: Final = 1000
+LOCK_FILE: Final = "blathy.lock"
 
 
 @app.command("up")
@@ -61,7 +66,9 @@ def command(
     ] = 0,
     seed: Annotated[int, typer.Option(help="Which town.")] = 1,
     days: Annotated[int, typer.Option(min=1, max=370, help="Days of history.")] = 30,
-    points: Annotated[int, typer.Option(help="Metering points, about.")] = 40,
+    points: Annotated[
+        int, typer.Option(min=POINTS_MIN, max=POINTS_MAX, help="Metering points, about.")
+    ] = 40,
     separate_ports: Annotated[
         bool,
         typer.Option(
@@ -71,12 +78,27 @@ def command(
     headless: Annotated[bool, typer.Option("--headless", help="Plain lines, no screen.")] = False,
 ) -> None:
     """Start the town (or a site) with its meters, control centre and portal. Ctrl-C stops it."""
+    headless = headless or not sys.stdout.isatty()
     settings = Settings(
         config, data, port, dlms_port, push_port, seed, days, points, separate_ports, headless
     )
+    if config is not None and not config.is_file():
+        msg = f"there is no file {config}; leave --config out to start the town"
+        raise CommandError(msg)
     try:
-        configure_log(data / "blathy.log")
-        asyncio.run(_run(settings))
+        data.mkdir(parents=True, exist_ok=True)
+        with _alone_in(data):
+            configure_log(data / "blathy.log")
+            asyncio.run(_run(settings))
+    except StateError as error:
+        msg = (
+            f"the meters in {data} were kept by another version of blathy ({error}); "
+            "start it with that version, or new meters with another --data"
+        )
+        raise CommandError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{config} holds no text; a site is described in .toml, .json or .csv"
+        raise CommandError(msg) from error
     except (TownError, DescriptionError, StoreDamagedError, ValueError) as error:
         raise CommandError(str(error)) from error
     except DatabaseError as error:
@@ -90,6 +112,25 @@ def command(
             f"cannot use {error.filename or data}: {error.strerror}; try another place with --data"
         )
         raise CommandError(msg) from error
+
+
+@contextlib.contextmanager
+def _alone_in(data: Path) -> Iterator[None]:
+    """Keep the directory for this process; the lock goes with it, however it ends."""
+    with (data / LOCK_FILE).open("a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            msg = (
+                f"{data} is in use by another `blathy up` (process {lock.read().strip()}); "
+                "stop that one, or choose another place with --data"
+            )
+            raise CommandError(msg) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
 
 
 class _StoppedEarlyError(Exception):
@@ -340,50 +381,11 @@ async def _watch(console: Console, head: HeadEnd, settings: Settings, stop: asyn
         console.print(f"portal ready at {address}{login}", highlight=False)
         await stop.wait()
         return
+    zone = head.inventory.zone
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while not stop.is_set():
-            live.update(_screen(await head.situation.overview(), address, login), refresh=True)
+            now = await head.situation.overview()
+            screen = status_screen(now, address, login, zone, *console.size)
+            live.update(screen, refresh=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), STATUS_EVERY_S)
-
-
-def _kilowatts(value_w: float | None) -> str:
-    return "–" if value_w is None else f"{value_w / 1000:.1f} kW"
-
-
-def _screen(now: dict[str, Any], address: str, login: str) -> Table:
-    """The one-screen status."""
-    outer = Table.grid(padding=(0, 0))
-    title = Text.assemble(
-        ("blathy  ", "bold"), (address, "bold blue"), login, f"  pid {os.getpid()}"
-    )
-    outer.add_row(title)
-    meters, complete = now["meters"], now["completeness"]
-    outer.add_row(
-        f"{now['now']}   load {_kilowatts(now['load_w'])}   export {_kilowatts(now['export_w'])}   "
-        f"meters {meters['reachable']}/{meters['total']} reachable   "
-        f"readings {complete['ratio']:.2%} complete"
-    )
-    feeders = Table(box=None, padding=(0, 2), title_justify="left")
-    for name, justify in (
-        ("station", "left"), ("feeder", "left"), ("points", "right"), ("load", "right"),
-        ("export", "right"), ("alarms", "right"),
-    ):  # fmt: skip
-        feeders.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for station in now["stations"]:
-        for feeder in station["feeders"]:
-            feeders.add_row(
-                station["name"],
-                feeder["name"],
-                str(feeder["points"]),
-                _kilowatts(feeder["load_w"]),
-                _kilowatts(feeder["export_w"]),
-                str(feeder["alarms"]),
-            )
-    outer.add_row(feeders)
-    outer.add_row("")
-    for event in now["events"][:6]:
-        outer.add_row(Text(f"{event['at']}  {event['point']['name']:<28.28} {event['text']}"))
-    outer.add_row("")
-    outer.add_row(Text("Ctrl-C stops; everything is kept.", "dim"))
-    return outer
