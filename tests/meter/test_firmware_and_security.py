@@ -167,7 +167,7 @@ def test_a_key_wrapped_under_another_key_changes_nothing() -> None:
 
 
 def test_a_policy_is_only_ever_strengthened() -> None:
-    meter = made("omnipower")
+    meter = made("omnipower", options=MeterOptions(encryption=False))
     both = int(SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED)
     call(meter, 64, SECURITY, 1, axdr.enum(int(SecurityPolicy.AUTHENTICATED)))
     call(meter, 64, SECURITY, 1, axdr.enum(both))

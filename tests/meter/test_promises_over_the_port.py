@@ -423,17 +423,3 @@ def test_firmware_is_transferred_verified_and_activated(key: str, version_at: st
         assert number(port.read(("0-0:44.0.0", 6))) == 6
         version = port.read(version_at)
     assert version in {"V9.9", b"V9.9"}
-
-
-@pytest.mark.requirement("K-12")
-def test_once_raised_the_policy_refuses_what_is_not_protected() -> None:
-    meter = made("omnipower")
-    with client(meter) as port:
-        port.action("0-0:43.0.0", "security_activate", axdr.enum(0x6C))
-    with client(meter) as port:
-        assert number(port.read(("0-0:43.0.0", 2))) == 0x6C
-    with served(meter) as number_of_port:
-        url = url_of(meter, number_of_port, Level.MANAGEMENT) + "&protect=none"
-        talk = Client.connect(url, counters=VolatileCounterStore(), cache=ObjectCache())
-        with pytest.raises(Exception), SyncMeter(talk) as port:  # noqa: B017 - any refusal
-            port.read("1-1:1.8.0")

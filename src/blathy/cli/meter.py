@@ -7,7 +7,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -28,7 +28,7 @@ from blathy.meter.keeping import Keeper, StoreKeeper, VolatileKeeper
 from blathy.meter.meter import Meter, new_meter
 from blathy.meter.plan import MeterOptions
 from blathy.meter.power_file import LoadFileError, read_power_file
-from blathy.meter.readout import sign_on_server
+from blathy.meter.readout import mode_of, sign_on_server
 from blathy.models.model import Association, Ciphering, Level, Mechanism, Model, ModelError
 from blathy.registers.state import StateError
 from blathy.sources.source import IntervalSource
@@ -132,7 +132,6 @@ def _options(
     suite: int,
     *,
     sn: bool,
-    encryption: bool,
 ) -> MeterOptions:
     mechanisms: tuple[tuple[Level, Mechanism], ...] = ()
     if auth:
@@ -143,7 +142,7 @@ def _options(
         mechanisms = tuple((a.level, chosen) for a in found.associations)
     return MeterOptions(
         zone=zone, mechanisms=mechanisms, period_s=period_s, layout=layout, suite=suite,
-        short_names=sn, encryption=encryption,
+        short_names=sn,
     )  # fmt: skip
 
 
@@ -235,6 +234,9 @@ def run_meter(
     encryption: Annotated[
         bool, typer.Option(help="Whether it was ordered with its model's interface encryption.")
     ] = True,
+    iec: Annotated[
+        str, typer.Option("--iec62056-21", help="A, C or none, where the model leaves the choice.")
+    ] = "",
     zone: Annotated[str, typer.Option(help="Time zone of the meter.")] = "Europe/Budapest",
     days: Annotated[int, typer.Option(min=0, max=4000, help="Days of history to begin with.")] = 1,
     period: Annotated[int, typer.Option(help="Load profile period in seconds.")] = 0,
@@ -250,7 +252,11 @@ def run_meter(
     if not 0 < serial < 10**8:
         raise CommandError(f"serial number {serial} does not fit; use 1 to 99999999")
     try:
-        options = _options(found, zone, auth, period, layout, suite, sn=sn, encryption=encryption)
+        options = replace(
+            _options(found, zone, auth, period, layout, suite, sn=sn),
+            encryption=encryption, iec62056_21=iec,
+        )  # fmt: skip
+        mode_of(found, options)
         source = load_of(load or "h0", found, seed, zone)
         keeper, store = _keeper(data, f"{found.key}-{serial}")
         start = int(time.time()) // 60 * 60 - days * 86_400

@@ -76,6 +76,7 @@ class MeterOptions:
     `period_s` its period. `mechanisms` chooses how a level proves itself where it has to at all,
     also by a way that the data sheet does not name; `suite` is the security suite of its keys,
     `encryption` False orders it without the interface encryption that its model is delivered with,
+    `iec62056_21` names a mode of that language where the model leaves the choice,
     `short_names` makes it answer to short names instead of logical ones. `demand_sub_periods` > 1
     makes the demand sliding. `contracted_w` > 0 records excess power. `power_limit_w` > 0 watches
     the import power. `overvoltage_mv`, `undervoltage_mv` and `voltage_delay_s` (from 0 on) stand in
@@ -92,6 +93,7 @@ class MeterOptions:
     mechanisms: tuple[tuple[Level, Mechanism], ...] = ()
     suite: int = 0
     encryption: bool = True
+    iec62056_21: str = ""
     short_names: bool = False
     demand_sub_periods: int = 0
     contracted_w: int = 0

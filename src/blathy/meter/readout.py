@@ -8,13 +8,15 @@ carries its time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
 from blathy.meter.objects import setting_of
+from blathy.meter.plan import MeterOptions
 from blathy.meter.values import row_value
-from blathy.models.model import Level, ReadoutItem, Row
+from blathy.models.model import Level, Model, ModelError, ReadoutItem, Row
 from blathy.quantity import SYMBOL, Kind, Source, base_of
 from blathy.terminals.display import ENERGY_UNITS, POWER_UNITS, format_number
 from blathy.wire.iec62056_21 import (
@@ -169,17 +171,30 @@ def _within(moment: str, first: str, last: str) -> bool:
 
 def identification_of(meter: Meter) -> Identification:
     """What the meter answers to a sign-on request; ValueError where the model has no such port."""
+    ordered = mode_of(meter.model, meter.options)
     found = Identification.parse(meter.model.identity.identification)
     if found is None:
         msg = f"{meter.model.name} does not speak IEC 62056-21"
         raise ValueError(msg)
-    return found
+    return replace(found, baud_character=" ", hdlc=False) if ordered == "A" else found
+
+
+def mode_of(model: Model, options: MeterOptions) -> str:
+    """The mode that was ordered or is delivered: A, C, none, or "" for what the identification
+    says; ModelError where it cannot be ordered."""
+    if not options.iec62056_21:
+        return model.iec62056_21[0] if model.iec62056_21 else ""
+    if options.iec62056_21 not in model.iec62056_21:
+        choice = ", ".join(model.iec62056_21) or "none: its identification fixes the mode"
+        msg = f"{model.name} leaves the choice of {choice}, not of {options.iec62056_21!r}"
+        raise ModelError(msg)
+    return options.iec62056_21
 
 
 def sign_on_server(meter: Meter) -> Iec21Server | None:
     """The IEC 62056-21 side of a connection; None where the model has no such port."""
     speaks = any("iec62056-21" in port.protocols for port in meter.model.ports)
-    if not speaks:
+    if not speaks or mode_of(meter.model, meter.options) == "none":
         return None
     serial = meter.identity.serial_text
     settings = ServerSettings(identification_of(meter), address=serial, seed=serial)

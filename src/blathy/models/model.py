@@ -656,6 +656,9 @@ class Model:
     security_policy: int = 0
     """What every association but the public one asks of requests and responses when the meter is
     delivered (security_policy of the Security setup, version 1); it can only be strengthened."""
+    iec62056_21: tuple[str, ...] = ()
+    """Modes of IEC 62056-21 that can be ordered (A, C, none); the first is delivered. Empty: as
+    the identification says."""
     event_code: Obis | None = None
     """The row whose value, the code of the event, goes to every open association that may read it
     as soon as an event is logged (EventNotification). None: only alarms do."""

@@ -341,6 +341,7 @@ OMNIPOWER: Final = Model(
     ),
     alarms=line.ALARMS,
     security_policy=line.SECURITY_POLICY,
+    iec62056_21=("none", "A", "C"),
     errors={"nv_access": 1, "program_checksum": 4, "magnetic_field": 2, "cover_open": 6},
     quirks=(
         "Value group B is 1 in every electricity code (captures of its consumer port).",

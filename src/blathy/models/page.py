@@ -137,6 +137,16 @@ def _access(model: Model) -> Iterator[str]:
             for a in model.associations
         ),
     )
+    if model.security_policy:
+        yield (
+            f"Security policy when delivered: 0x{model.security_policy:02X}; all clients but the"
+            " public one are served only what they ask for authenticated and encrypted, and it can"
+            " be strengthened but not loosened."
+        )
+        yield ""
+    if model.iec62056_21:
+        yield f"IEC 62056-21 by choice: {', '.join(model.iec62056_21)}; the first is delivered."
+        yield ""
     levels = [a.level for a in model.associations]
     groups = sorted({g for level in levels for g in model.access[level]}, key=lambda g: g.value)
     yield from _table(
