@@ -90,16 +90,21 @@ def options_as_set(
 # --- constants ----------------------------------------------------------------------------------
 
 
+def number_set(meter: Meter, name: str) -> int:
+    """What a parameter says now: as written, or as delivered; 0 where there is none."""
+    value = _set_number(meter.model, meter.settings, name)
+    parameter = parameter_named(meter.model, name)
+    if value is None and parameter is not None:
+        value = int(parameter.default) if isinstance(parameter.default, int) else 0
+    return value or 0
+
+
 def constants_of(meter: Meter) -> Constants:
     """What the meter's source measures with."""
     model = meter.model
 
     def number(name: str) -> int:
-        value = _set_number(model, meter.settings, name)
-        parameter = parameter_named(model, name)
-        if value is None and parameter is not None:
-            value = int(parameter.default) if isinstance(parameter.default, int) else 0
-        return value or 0
+        return number_set(meter, name)
 
     ratios = Ratios(max(number("ct_ratio"), 1), 1, max(number("vt_ratio"), 1), 1)
     losses = None

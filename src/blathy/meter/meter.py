@@ -156,6 +156,8 @@ class Meter:
         self.keeper: Keeper = keeper or VolatileKeeper()
         self.settings: dict[bytes, bytes] = {}
         self.faults: set[str] = set()
+        self.neighbours: dict[int, bytes] = {}
+        """Logical device names of further loads of the same device, by server address."""
         self.harmonics: NDArray[np.int64] | None = None
         """Of the newest interval, as `Block.harmonics`; None where they are not measured."""
         self._constants: Constants | None = None

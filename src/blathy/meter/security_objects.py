@@ -142,11 +142,12 @@ def change_secret_of(meter: Meter, association: Association, secret: bytes) -> N
 
 
 def sap_object(facility: Facility) -> CosemObject:
-    """Class 17: one logical device."""
+    """Class 17: the logical device, and those of further loads beside it."""
 
     def saps(meter: Meter) -> bytes:
-        device = axdr.structure(axdr.u16(SERVER_SAP), axdr.octets(meter.identity.ldn))
-        return axdr.encode(axdr.array(device))
+        devices = {SERVER_SAP: meter.identity.ldn, **meter.neighbours}
+        rows = (axdr.structure(axdr.u16(n), axdr.octets(ldn)) for n, ldn in devices.items())
+        return axdr.encode(axdr.array(*rows))
 
     return CosemObject(
         17, 0, facility.obis, facility.group, facility.title, (Attribute(saps),), (None,)

@@ -105,8 +105,9 @@ class LossCounter:
     def add(self, seconds: Seconds) -> NDArray[np.int64]:
         """(n, 6) whole micro-units of each second; their sum is `total_u` exactly."""
         out = np.zeros((len(seconds), 6), np.int64)
-        u2h = seconds.per_phase[:, :, S_U2].sum(axis=1) * MICRO_HOURS_PER_S
-        i2h = seconds.per_phase[:, :, S_I2].sum(axis=1) * MICRO_HOURS_PER_S
+        # Where a signal stops, the corrected sum of what is left may fall just below zero.
+        u2h = np.maximum(seconds.per_phase[:, :, S_U2].sum(axis=1), 0.0) * MICRO_HOURS_PER_S
+        i2h = np.maximum(seconds.per_phase[:, :, S_I2].sum(axis=1), 0.0) * MICRO_HOURS_PER_S
         p = self.parameters
         amounts = np.stack(
             [

@@ -26,6 +26,7 @@ from blathy.models.model import (
     LoadRelay,
     ModbusItem,
     Model,
+    Parameter,
     Port,
     Profile,
     Ratings,
@@ -270,6 +271,38 @@ def _terminals(ct: int, ntc: int, ma: int, volt: int, relays: int) -> tuple[Term
     )
 
 
+def _inputs(inputs: int, used: int) -> tuple[Parameter, ...]:
+    """What is set for each current input: primary current of its transformer at full scale, the
+    load and phase that it belongs to, the transformer's serial number and its measured errors."""
+    channels = range(1, inputs + 1)
+    return (
+        *(
+            parameter(
+                f"1-0:0.4.{128 + n}", f"ct_{n}_nominal", 100, f"primary current of CT {n}",
+                DataType.U16, unit=Unit.A, class_id=3,
+            )
+            for n in channels
+        ),
+        *(
+            parameter(
+                f"1-0:0.4.{136 + n}", f"ct_{n}_load", 10 + n if n <= used else 0,
+                f"load and phase of CT {n} (10 x load + phase, 0: not used)", DataType.U8,
+            )
+            for n in channels
+        ),
+        *(
+            Parameter(
+                o(f"1-0:0.4.{base + n}"), f"ct_{n}_{name}", b"", DataType.OCTETS, title=title,
+            )
+            for n in channels
+            for base, name, title in (
+                (144, "serial", f"serial number of CT {n}"),
+                (152, "constants", f"measured errors of CT {n}: 12 octets a point"),
+            )
+        ),
+    )  # fmt: skip
+
+
 MPTA_3: Final = Model(
     key="mpta-3",
     name="Connet MPTA Trifase",
@@ -333,7 +366,7 @@ MPTA_3: Final = Model(
         Led("alarm", "alarm", "red", "alarm"),
         *(Led(f"relay{n}", f"relay {n}", "green", "relay") for n in (1, 2, 3)),
     ),
-    terminals=_terminals(3, 2, 2, 1, 3),
+    terminals=_terminals(6, 2, 2, 1, 3),
     ports=(
         Port("lan", "lan", ("modbus-tcp", "http", "mqtt", "dlms-tcp"), note="or Wi-Fi or GPRS"),
         Port("rs485", "rs485", ("modbus-rtu", "mbus-master"), 9600, 115_200, "M-Bus on request"),
@@ -349,18 +382,7 @@ MPTA_3: Final = Model(
         INVOCATION_COUNTER,
     ),
     parameters=(
-        *(
-            parameter(
-                f"1-0:0.4.{128 + n}",
-                f"ct_{n}_nominal",
-                100,
-                f"nominal current of CT {n}",
-                DataType.U16,
-                unit=Unit.A,
-                class_id=3,
-            )
-            for n in (1, 2, 3)
-        ),
+        *_inputs(6, 3),
         parameter("1-0:1.35.0", "power_limit", 0, "power alarm threshold", unit=Unit.W, class_id=3),
     ),
     relays=tuple(
@@ -371,6 +393,8 @@ MPTA_3: Final = Model(
     quirks=("The device has no display: its own page on the LAN shows what it measures.",),
     assumptions=(
         "No maker's code is registered: CNT stands for Connet.",
+        "Each current input has parameters: full-scale current, load, serial number, errors.",
+        "Loads beside the first are logical devices at the server address of their number.",
         "Record layout of the 5-minute ring; the sheet gives only 8 MB and 5 minutes.",
         "Ten-second samples: three hours in RAM.",
         "Modbus map: the SDM630 layout, known to common readers.",
@@ -420,9 +444,9 @@ MPTA_1: Final = replace(
         ),
     ),
     leds=tuple(led for led in MPTA_3.leds if led.key not in {"relay2", "relay3"}),
-    terminals=_terminals(1, 1, 1, 0, 1),
+    terminals=_terminals(2, 1, 1, 0, 1),
     parameters=(
-        MPTA_3.parameters[0],
+        *_inputs(2, 1),
         MPTA_3.parameters[-1],
     ),
     relays=MPTA_3.relays[:1],

@@ -161,7 +161,7 @@ def _secondary() -> tuple[Row, ...]:
 def _means() -> tuple[Row, ...]:
     mean = Kind.MEAN
     return (
-        *per_phase(Measure.U, THREE_PHASES, DataType.U16, -2, kind=mean, assumed=True),
+        *per_phase(Measure.U, THREE_PHASES, DataType.U32, -2, kind=mean, assumed=True),
         *per_phase(Measure.I, THREE_PHASES, DataType.U32, -3, kind=mean, assumed=True),
         *per_phase(Measure.THD_U, THREE_PHASES, DataType.U16, -2, kind=mean, assumed=True),
         *per_phase(Measure.THD_I, THREE_PHASES, DataType.U16, -2, kind=mean, assumed=True),
@@ -199,7 +199,7 @@ ROWS: Final = (
     *losses(DataType.U64, -2),
     *powers((*DEMANDS, Measure.E_IMPORT, Measure.E_EXPORT), DataType.U32, -1),
     *powers((Measure.A_NET,), DataType.I32, -1, phases=(Phase.TOTAL, *THREE_PHASES)),
-    *per_phase(Measure.U, THREE_PHASES, DataType.U16, -2),
+    *per_phase(Measure.U, THREE_PHASES, DataType.U32, -2),
     *per_phase(Measure.I, THREE_PHASES, DataType.U32, -3),
     *per_phase(Measure.I_N, (Phase.TOTAL,), DataType.U32, -3),
     *per_phase(Measure.PF, (Phase.TOTAL, *THREE_PHASES), DataType.I16, -3),

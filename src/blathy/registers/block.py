@@ -122,4 +122,5 @@ class Block:
 
     def with_incidents(self, more: Iterable[Incident]) -> Block:
         """The same block with further incidents, in order of time."""
-        return replace(self, incidents=tuple(sorted((*self.incidents, *more))))
+        joined = sorted((*self.incidents, *more), key=lambda incident: incident.at_utc_s)
+        return replace(self, incidents=tuple(joined))

@@ -193,7 +193,7 @@ class SampledSource:
                     measured.instants[row : row + 1],
                     measured.supply[row : row + 1],
                     measured.loss_u[row : row + 1] if measured.loss_u is not None else None,
-                    incidents=tuple(sorted(late)),
+                    incidents=tuple(sorted(late, key=lambda i: i.at_utc_s)),
                     harmonics=self._harmonics,
                 )
             )
