@@ -45,6 +45,9 @@ Positions = npt.NDArray[np.int32]
 WINDOW_OCTETS: Final = 1 << 16
 """Mixed layouts are worked through in windows of this size, so that the maps stay in the cache."""
 
+SMALL_OCTETS: Final = 1 << 14
+"""Up to here one gathered comparison is faster than one for each stretch."""
+
 _NULLS: Final = frozenset({DataType.NULL_DATA, DataType.DONT_CARE})
 _TAGS: Final = frozenset(DataType)
 _FAR: Final = 1 << 30
@@ -144,20 +147,21 @@ def _one_layout(
     if count * length != len(buf) - start:
         return None
     matrix = np.frombuffer(buf, np.uint8, count * length, start).reshape(count, length)
-    content = np.zeros(length, np.bool_)
-    for slot in slots:
-        content[slot.offset - start : slot.offset - start + slot.width] = True
-    for first, stop in _runs(~content):
-        run = matrix[:, first:stop]
-        if not (run == matrix[0, first:stop]).all():
-            return None
+    if not _alike(matrix, start, slots):
+        return None
     return [_view(buf, slot, count, length) for slot in slots]
 
 
-def _runs(flags: Mask) -> list[tuple[int, int]]:
-    """Bounds of the stretches where `flags` is set."""
-    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+def _alike(matrix: Octets, start: int, slots: Sequence[_Slot]) -> bool:
+    """Whether tags and lengths, what stands between the contents, are those of the first row."""
+    bounds, at = [], 0
+    for slot in slots:
+        bounds.append((at, slot.offset - start))
+        at = slot.offset - start + slot.width
+    if matrix.size < SMALL_OCTETS:
+        fixed = [place for first, stop in bounds for place in range(first, stop)]
+        return bool((matrix[:, fixed] == matrix[0, fixed]).all())
+    return all((matrix[:, a:b] == matrix[0, a:b]).all() for a, b in bounds)
 
 
 def _row_layout(buf: bytes, offset: int, columns: int) -> list[_Slot] | None:

@@ -6,6 +6,8 @@ moment (wildcards, a day that is not in the calendar) is not an error here: its 
 
 from __future__ import annotations
 
+from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from blathy.cosem.cosem_time import (
     DEVIATION_RANGE_MIN,
     NO_DEVIATION,
     ClockStatus,
+    CosemDate,
     CosemDateTime,
     TimeQuirk,
 )
@@ -46,6 +49,9 @@ _DAYS_BEFORE_MONTH: npt.NDArray[np.int64] = np.array(
 )
 _MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 _EPOCH_DAYS = 719_468  # from 0000-03-01 to 1970-01-01
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+_TABLE_DAYS_MAX = 400  # up to here a look-up per day is faster than arithmetic on every row
+_HOURS_AND_MINUTES = np.array([divmod(minute, 60) for minute in range(1440)], np.uint8)
 _LAST_SECOND = 253_339_228_800  # a year before the end of Python's calendar
 
 
@@ -153,27 +159,80 @@ def encode_times(
     as not specified. Raise ValueError for seconds before year 1 or after year 9998.
     """
     utc = np.atleast_1d(np.asarray(utc_s, np.int64))
-    if len(utc) and (utc.max() > _LAST_SECOND or utc.min() < -_EPOCH_DAYS * SECONDS_PER_DAY):
+    octets = np.zeros((len(utc), 12), np.uint8)
+    if not len(utc):
+        return octets
+    first, last = int(utc.min()), int(utc.max())
+    if last > _LAST_SECOND or first < -_EPOCH_DAYS * SECONDS_PER_DAY:
         raise ValueError("a time is outside the years 1 to 9998")
-    offsets = offsets_s(utc, zone)
-    fields = np.empty(len(utc), _RAW)
+    offsets, summer = _regular(first, last, zone) or _irregular(utc, zone)
     local = utc + offsets
-    days, rest = np.divmod(local, SECONDS_PER_DAY)
+    days = local // SECONDS_PER_DAY
+    rest = local - days * SECONDS_PER_DAY
+    minutes = rest // 60
+    octets[:, :5] = _dates(days)
+    octets[:, 5:7] = _HOURS_AND_MINUTES[minutes]
+    octets[:, 7] = rest - 60 * minutes
+    west = -offsets // 60 if deviation else _UNSET_DEVIATION
+    octets[:, 9] = west >> 8 & 0xFF
+    octets[:, 10] = west & 0xFF
+    kept = np.asarray(status, np.uint8) & np.uint8(~ClockStatus.DAYLIGHT_SAVING & 0xFF)
+    octets[:, 11] = kept | summer
+    return octets
+
+
+def _regular(first_s: int, last_s: int, zone: Zone) -> tuple[int, int] | None:
+    """Offset and daylight bit where both are the same all the time, as they nearly always are."""
+    first, last = first_s // SECONDS_PER_DAY, last_s // SECONDS_PER_DAY
+    if last - first > _TABLE_DAYS_MAX:
+        return None
+    of_day = _of_day(zone, first)
+    for day in range(first + 1, last + 1):
+        if _of_day(zone, day) != of_day:
+            return None
+    return of_day
+
+
+@lru_cache(maxsize=4096)
+def _of_day(zone: Zone, day: int) -> tuple[int, int] | None:
+    """Offset and daylight bit of a UTC day, None where they change in it."""
+    begin, end = day * SECONDS_PER_DAY, (day + 1) * SECONDS_PER_DAY
+    offset, summer = zone.offset_s(begin), zone.is_dst(begin)
+    if (offset, summer) != (zone.offset_s(end), zone.is_dst(end)):
+        return None
+    return offset, int(ClockStatus.DAYLIGHT_SAVING) if summer else 0
+
+
+def _irregular(utc: Seconds, zone: Zone) -> tuple[Seconds, Octets]:
+    """Offset and daylight bit of every row."""
+    offsets = offsets_s(utc, zone)
+    summer = np.where(_is_summer(utc, offsets, zone), int(ClockStatus.DAYLIGHT_SAVING), 0)
+    return offsets, summer.astype(np.uint8)
+
+
+def _dates(days: Seconds) -> Octets:
+    """Year, month, day and weekday of days since 1970, as the five octets of a date."""
+    first, last = int(days.min()), int(days.max())
+    if last - first <= _TABLE_DAYS_MAX:
+        table = b"".join([_date(day) for day in range(first, last + 1)])
+        rows: Octets = np.frombuffer(table, np.uint8).reshape(-1, 5)[days - first]
+        return rows
     civil = days.astype("datetime64[D]")
     months = civil.astype("datetime64[M]")
-    fields["year"] = civil.astype("datetime64[Y]").astype(np.int64) + 1970
-    fields["month"] = months.astype(np.int64) % 12 + 1
-    fields["day"] = (civil - months).astype(np.int64) + 1
-    fields["weekday"] = (days + 3) % 7 + 1
-    fields["hour"] = rest // 3600
-    fields["minute"] = rest // 60 % 60
-    fields["second"] = rest % 60
-    fields["hundredths"] = 0
-    fields["deviation"] = -offsets // 60 if deviation else _UNSET_DEVIATION
-    summer = np.where(_is_summer(utc, offsets, zone), int(ClockStatus.DAYLIGHT_SAVING), 0)
-    kept = np.asarray(status, np.uint8) & np.uint8(~ClockStatus.DAYLIGHT_SAVING & 0xFF)
-    fields["status"] = kept | summer.astype(np.uint8)
-    return fields.view(np.uint8).reshape(-1, 12)
+    year = civil.astype("datetime64[Y]").astype(np.int64) + 1970
+    fields = (
+        year >> 8,
+        year & 0xFF,
+        months.astype(np.int64) % 12 + 1,
+        (civil - months).astype(np.int64) + 1,
+        (days + 3) % 7 + 1,
+    )
+    return np.stack(fields, axis=1).astype(np.uint8)
+
+
+@lru_cache(maxsize=4096)
+def _date(day: int) -> bytes:
+    return CosemDate.of_date(date.fromordinal(_EPOCH_ORDINAL + day)).raw()
 
 
 def _is_summer(utc: Seconds, offsets: Seconds, zone: Zone) -> Mask:
