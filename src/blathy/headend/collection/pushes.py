@@ -32,6 +32,7 @@ from blathy.client.push import (
 from blathy.clock import Instant, iso_utc
 from blathy.cosem.selective import CaptureObject
 from blathy.headend.collection.alarm_state import new_bits
+from blathy.headend.collection.conversation import LoggedEvent
 from blathy.headend.collection.push_meaning import (
     Meaning,
     alarms_of,
@@ -86,9 +87,10 @@ MESSAGES_KEPT: Final = 100
 """Of each meter."""
 WINDOW: Final = 62
 """Counters below the highest that are known one by one."""
+TOLD_TWICE_S: Final = 15
+"""An event code and an alarm bit this near in time are one event, told in two ways."""
 WARN_EVERY: Final = 100
 REPLAY_EVENT_S: Final = 600
-CONFIRM_WITHIN_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -321,15 +323,16 @@ class PushListener:
         if meter.ciphered:
             await self._refused(arrival, meter, "it came in clear, and this meter must encrypt")
             return
-        if not device_name_of(push):  # known by its address: name the values by its list
+        if not device_name_of(push):
             push = read_push(arrival.whole, (), lambda _title: self._list_of(meter))
             assert isinstance(push, Push)
         await self._keep(arrival, meter, push, None)
 
     def _sender_of(self, push: Push, endpoint: Endpoint) -> Meter | None:
-        named = self._inventory.by_name.get(device_name_of(push))
-        if named is not None:
-            return named
+        for value in push.values:  # by its logical device name, also where no list names the values
+            name = value.value.encode() if isinstance(value.value, str) else value.value
+            if isinstance(name, bytes) and name in self._inventory.by_name:
+                return self._inventory.by_name[name]
         here = [
             m
             for m in self._inventory.meters.values()
@@ -377,8 +380,10 @@ class PushListener:
         meaning, now = meaning_of_push(push, point.meter), int(self._now())
         row = _message(point.meter, now, f"{point.meter.host}:{point.meter.port}", "open", -1)
         taken = await self._database.write(lambda c: self._commit(c, point, push, meaning, -1, row))
-        self.counters["accepted"] += 1
+        self.counters["told"] += 1
         self._events.tell(taken.events)
+        if meaning.alarm_registers or meaning.codes:
+            self._follow(point)
 
     def _floor(self, push: Push) -> int | None:
         """A first push of a meter is not older than what its associations have shown. None: there
@@ -402,11 +407,13 @@ class PushListener:
             _note(connection, row | {"outcome": "replayed", "detail": "counter used before"})
             return _Taken("replayed")
         at = meaning.at if meaning.at is not None else now
-        logged = list(meaning.codes)
+        logged: list[LoggedEvent] = []
         for register, bits in meaning.alarm_registers.items():
             fresh = new_bits(connection, meter, register, bits, now)
             logged += alarms_of(meter, register, fresh, at)
         rows = insert_pushed(connection, self._events.pushed_rows(point, logged, now))
+        codes = self._events.pushed_rows(point, meaning.codes, now)
+        rows += insert_pushed(connection, codes, TOLD_TWICE_S)
         readings = [
             {"meter_id": meter.id, "obis": r.obis, "at": at, "mantissa": r.mantissa,
              "scaler": r.scaler, "unit": r.unit}
@@ -490,8 +497,8 @@ class PushListener:
         if meter is not None:
             return {"items": items, "total": len(items)}
         names = (
-            "accepted", "replayed", "refused", "unknown", "unreadable", "throttled", "confirmed",
-            "lost",
+            "accepted", "told", "replayed", "refused", "unknown", "unreadable", "throttled",
+            "confirmed", "lost",
         )  # fmt: skip
         place = {"host": self.host, "port": self.port, "tcp": True, "udp": True}
         return {

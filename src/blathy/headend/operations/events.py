@@ -258,17 +258,20 @@ def _nearest(
     ).scalar()
 
 
-def insert_pushed(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def insert_pushed(
+    connection: Connection, rows: Sequence[dict[str, Any]], apart_s: int = 0
+) -> list[dict[str, Any]]:
     """Keep what a push told, within the caller's transaction; return the rows that are new.
 
-    The same push again adds nothing, and an event that is in a log already is only marked.
+    The same push again adds nothing, and an event that is in a log already is only marked. What was
+    pushed with a time not more than `apart_s` off is the same, told in another way.
     """
     fresh = []
     for row in rows:
         again = sa.select(event.c.id).where(
             event.c.point_id == row["point_id"],
             event.c.name == row["name"],
-            event.c.push_clock == row["push_clock"],
+            event.c.push_clock.between(row["push_clock"] - apart_s, row["push_clock"] + apart_s),
         )
         if connection.execute(again.limit(1)).first() is not None:
             continue
