@@ -24,6 +24,11 @@ from numpy.typing import NDArray
 SAMPLE_RATE_HZ_MIN: Final = 4_000.0
 SAMPLE_RATE_HZ_MAX: Final = 32_768.0  # 32 kS/s and the binary rate above it
 
+FULL_SCALE: Final = {
+    np.dtype(np.int16).char: 32_767.0,
+    np.dtype(np.int32).char: 8_388_607.0,  # 24 bits
+}
+
 
 class Wiring(Enum):
     """(channels of voltage in a frame, channels of current, phases measured)."""
@@ -110,7 +115,7 @@ class Connection:
         """The count from which a sample of this type is saturated."""
         if self.full_scale_counts is not None:
             return self.full_scale_counts
-        return {"int16": 32_767.0, "int32": 8_388_607.0}.get(dtype.name, float("inf"))
+        return FULL_SCALE.get(dtype.char, float("inf"))
 
 
 def _spread(scale: float | tuple[float, ...], channels: int, name: str) -> NDArray[np.float64]:

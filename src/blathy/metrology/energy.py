@@ -30,14 +30,10 @@ from blathy.metrology.half_cycle import (
     C_START,
     CROSS_COLUMNS,
     I2,
-    IC,
-    IS,
     PHASE_COLUMNS,
-    UC,
-    US,
     HalfCycles,
-    P,
 )
+from blathy.metrology.kernels import KERNEL, PART
 
 MEASURES: Final = 8
 A_IMPORT, A_EXPORT, R1, R2, R3, R4, E_IMPORT, E_EXPORT = range(MEASURES)
@@ -136,10 +132,13 @@ class EnergyCounter:
         self._counted = np.zeros((4, MEASURES), np.int64)
         columns = SECOND_PHASE_COLUMNS * phases + SECOND_TOTAL_COLUMNS
         self._second = np.zeros(columns)
-        _clear_second(self._second, phases)
+        self._second[S_UMIN : SECOND_PHASE_COLUMNS * phases : SECOND_PHASE_COLUMNS] = np.inf
         table = C_PHASES + PHASE_COLUMNS * phases + CROSS_COLUMNS
         self._pending = np.zeros((0, table))
         self._q_last = np.zeros(phases)
+        self._quiet = np.zeros(phases, np.bool_)
+        part, extra = np.zeros((phases, SECOND_PHASE_COLUMNS)), np.zeros(SECOND_TOTAL_COLUMNS)
+        self._work = (part, extra, np.zeros((4, MEASURES)))
         self._second_utc_s = start_utc_ns // 1_000_000_000
         self._place = np.array([start_utc_ns % 1_000_000_000 * 1e-9, 1.0])
         self._block = 2 * _block_cycles(connection, self.rules)
@@ -165,7 +164,7 @@ class EnergyCounter:
             rows, self.connection.phases, rate, self._block, 2 * rules.netting_cycles,
             rules.creep_p_w, rules.creep_q_var, int(rules.netting), int(rules.apparent),
             self.total_u, self._remainder, self._counted, self._q_last, self._second, self._place,
-            energy, sums, final,
+            energy, sums, self._quiet, self._work, final,
         )  # fmt: skip
         self._pending = rows[used:].copy()
         start = self._second_utc_s
@@ -237,7 +236,7 @@ def _block_cycles(connection: Connection, rules: EnergyRules) -> int:
     return -(-cycles // window) * window
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _clear_second(second: Any, phases: Any) -> Any:
     for j in range(len(second)):
         second[j] = 0.0
@@ -245,7 +244,7 @@ def _clear_second(second: Any, phases: Any) -> Any:
         second[SECOND_PHASE_COLUMNS * p + S_UMIN] = np.inf
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _count_rows(
     rows: Any,
     phases: Any,
@@ -264,15 +263,15 @@ def _count_rows(
     place: Any,
     energy: Any,
     sums: Any,
+    quiet: Any,
+    work: Any,
     final: Any,
 ) -> Any:
     """Whole blocks first; at the end of a record what remains. Returns (rows used, seconds)."""
     at = np.int64(0)  # a bare 0 has a type of its own, and all below would be compiled twice
     done = np.int64(0)
-    quiet = np.zeros(phases, np.bool_)
-    part = np.zeros((phases, SECOND_PHASE_COLUMNS))
-    work = (part, np.zeros(SECOND_TOTAL_COLUMNS), np.zeros((4, MEASURES)))
     count = len(rows)
+    part, extra, joules = work
     while at < count:
         # A block begins at an upward crossing; rows before it (the partial one) belong to it.
         lead = at
@@ -284,7 +283,7 @@ def _count_rows(
                 break
             stop = count
         if creep_p > 0.0 and creep_q > 0.0:
-            _judge_creep(rows, at, stop, phases, rate, creep_p, creep_q, quiet)
+            _judge_creep(rows, at, stop, phases, rate, creep_p, creep_q, part, quiet)
         while at < stop:
             first_whole = at
             while first_whole < stop and not _begins_cycle(rows, first_whole):
@@ -294,8 +293,8 @@ def _count_rows(
             if final and stop == count and stop - last < window and stop - last > 0:
                 last = stop
             done = _count_window(
-                rows, at, first_whole, last, phases, rate, quiet, netting, apparent, work,
-                total, remainder, counted, q_last, second, place, energy, sums, done,
+                rows, at, first_whole, last, phases, rate, quiet, netting, apparent, part,
+                extra, joules, total, remainder, counted, q_last, second, place, energy, sums, done,
             )  # fmt: skip
             at = last
     if final and second[SECOND_PHASE_COLUMNS * phases + T_TIME] > 0.0:
@@ -303,31 +302,53 @@ def _count_rows(
     return at, done
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _begins_cycle(rows: Any, n: Any) -> Any:
     flags = int(rows[n, C_FLAGS])
     return flags & sync.UPWARD != 0 and flags & sync.PARTIAL == 0
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
+def _gather(rows: Any, first: Any, last: Any, phases: Any, part: Any) -> Any:
+    """Sums of the half cycles [first, last), per phase."""
+    for p in range(phases):
+        for j in range(S_Q):
+            part[p, j] = 0.0
+    for n in range(first, last):
+        for p in range(phases):
+            at = C_PHASES + PHASE_COLUMNS * p
+            part[p, S_U2] += rows[n, at] + rows[n, at + 1] + rows[n, at + 2]
+            for j in range(8):
+                part[p, S_I2 + j] += rows[n, at + I2 + j]
+
+
+@njit(**PART)
+def _reactive(part: Any, p: Any, time_s: Any) -> Any:
+    """Q1 of a phase, in var, from its sums over whole cycles."""
+    product = part[p, S_UC] * part[p, S_IS] - part[p, S_US] * part[p, S_IC]
+    return 2.0 * product / (time_s * time_s)
+
+
+@njit(**PART)
 def _judge_creep(
-    rows: Any, first: Any, last: Any, phases: Any, rate: Any, creep_p: Any, creep_q: Any, quiet: Any
+    rows: Any,
+    first: Any,
+    last: Any,
+    phases: Any,
+    rate: Any,
+    creep_p: Any,
+    creep_q: Any,
+    part: Any,
+    quiet: Any,
 ) -> Any:
     time_s = (rows[last - 1, C_END] - rows[first, C_START]) / rate
+    _gather(rows, first, last, phases, part)
     for p in range(phases):
-        at = C_PHASES + PHASE_COLUMNS * p
-        energy = us = uc = is_ = ic = 0.0
-        for n in range(first, last):
-            energy += rows[n, at + P]
-            us += rows[n, at + US]
-            uc += rows[n, at + UC]
-            is_ += rows[n, at + IS]
-            ic += rows[n, at + IC]
-        q = 2.0 * (uc * is_ - us * ic) / (time_s * time_s)
-        quiet[p] = abs(energy / time_s) < creep_p and abs(q) < creep_q
+        low = abs(part[p, S_P] / time_s) < creep_p
+        quiet[p] = low and abs(_reactive(part, p, time_s)) < creep_q
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _count_window(
     rows: Any,
     first: Any,
@@ -338,7 +359,9 @@ def _count_window(
     quiet: Any,
     netting: Any,
     apparent: Any,
-    work: Any,
+    part: Any,
+    extra: Any,
+    joules: Any,
     total: Any,
     remainder: Any,
     counted: Any,
@@ -352,24 +375,31 @@ def _count_window(
     """P, Q1 and S of one window, into the registers and the running second."""
     begin, end = rows[first, C_START], rows[last - 1, C_END]
     time_s = (end - begin) / rate
-    part, extra, joules = work
-    for p in range(phases):
-        for j in range(SECOND_PHASE_COLUMNS):
-            part[p, j] = 0.0
+    # Q1 comes from the whole cycles of the window; where there is none, the last Q1 goes on.
+    n_last = first_whole + (last - first_whole) // 2 * 2
+    complete = n_last > first_whole
     for j in range(SECOND_TOTAL_COLUMNS):
         extra[j] = 0.0
     flags = 0
+    whole = 0
+    span = 0.0
     for n in range(first, last):
         flags |= int(rows[n, C_FLAGS])
+        if int(rows[n, C_FLAGS]) & sync.PARTIAL == 0:
+            whole += 1
+            span += rows[n, C_END] - rows[n, C_START]
+        elif first_whole <= n < n_last:
+            complete = False
         for j in range(CROSS_COLUMNS):
             extra[T_CROSS + j] += rows[n, C_PHASES + PHASE_COLUMNS * phases + j]
+    if complete:
+        _gather(rows, first_whole, n_last, phases, part)
+        whole_s = (rows[n_last - 1, C_END] - rows[first_whole, C_START]) / rate
         for p in range(phases):
-            at = C_PHASES + PHASE_COLUMNS * p
-            part[p, S_U2] += rows[n, at] + rows[n, at + 1] + rows[n, at + 2]
-            for j in range(8):
-                part[p, S_I2 + j] += rows[n, at + I2 + j]
-    _reactive(rows, first_whole, last, phases, rate, q_last, part, time_s)
+            q_last[p] = _reactive(part, p, whole_s)
+    _gather(rows, first, last, phases, part)
     for p in range(phases):
+        part[p, S_Q] = q_last[p] * time_s
         part[p, S_UMIN] = np.sqrt(max(part[p, S_U2] / time_s, 0.0))
         if quiet[p]:
             for column in (S_I2, S_P, S_IS, S_IC, S_I0, S_Q):
@@ -380,7 +410,8 @@ def _count_window(
         extra[T_Q] += part[p, S_Q]
     extra[T_S] = _total_apparent(part, extra, phases, apparent)
     extra[T_TIME] = time_s
-    extra[T_CYCLES] = _cycles(rows, first_whole, last, end - begin)
+    # A partial half cycle is given the frequency of its neighbours.
+    extra[T_CYCLES] = 0.5 * whole * (end - begin) / span if span > 0.0 else 0.0
     extra[T_FLAGS] = flags & ~sync.UPWARD
     _spread_measures(part, extra, phases, netting, joules)
     return _divide(
@@ -389,50 +420,7 @@ def _count_window(
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
-def _cycles(rows: Any, first: Any, last: Any, duration: Any) -> Any:
-    """Cycles of a window; a partial half cycle is given the frequency of its neighbours."""
-    whole = 0
-    span = 0.0
-    for n in range(first, last):
-        if int(rows[n, C_FLAGS]) & sync.PARTIAL == 0:
-            whole += 1
-            span += rows[n, C_END] - rows[n, C_START]
-    return 0.5 * whole * duration / span if span > 0.0 else 0.0
-
-
-@njit(cache=True, nogil=True)
-def _reactive(
-    rows: Any,
-    first_whole: Any,
-    last: Any,
-    phases: Any,
-    rate: Any,
-    q_last: Any,
-    part: Any,
-    time_s: Any,
-) -> Any:
-    """Q1 x time of each phase from the whole cycles of the window; without one, the last Q1."""
-    whole = (last - first_whole) // 2 * 2
-    n_last = first_whole + whole
-    complete = whole > 0
-    for n in range(first_whole, n_last):
-        complete = complete and int(rows[n, C_FLAGS]) & sync.PARTIAL == 0
-    for p in range(phases):
-        if complete:
-            at = C_PHASES + PHASE_COLUMNS * p
-            us = uc = is_ = ic = 0.0
-            for n in range(first_whole, n_last):
-                us += rows[n, at + US]
-                uc += rows[n, at + UC]
-                is_ += rows[n, at + IS]
-                ic += rows[n, at + IC]
-            span = (rows[n_last - 1, C_END] - rows[first_whole, C_START]) / rate
-            q_last[p] = 2.0 * (uc * is_ - us * ic) / (span * span)
-        part[p, S_Q] = q_last[p] * time_s
-
-
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _total_apparent(part: Any, extra: Any, phases: Any, apparent: Any) -> Any:
     """Apparent energy of the system over the window, in VAs."""
     arithmetic = 0.0
@@ -458,7 +446,7 @@ def _total_apparent(part: Any, extra: Any, phases: Any, apparent: Any) -> Any:
     return 3.0 * np.sqrt(max(u_e * i_e, 0.0))
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _quadrants(p: Any, q: Any, s: Any, out: Any) -> Any:
     for j in range(MEASURES):
         out[j] = 0.0
@@ -472,7 +460,7 @@ def _quadrants(p: Any, q: Any, s: Any, out: Any) -> Any:
     out[E_IMPORT if importing else E_EXPORT] = s
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _spread_measures(part: Any, extra: Any, phases: Any, netting: Any, joules: Any) -> Any:
     for p in range(phases):
         _quadrants(part[p, S_P], part[p, S_Q], part[p, S_S], joules[1 + p])
@@ -485,7 +473,7 @@ def _spread_measures(part: Any, extra: Any, phases: Any, netting: Any, joules: A
             joules[0, j] += joules[1 + p, j]
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _divide(
     begin_s: Any,
     time_s: Any,
@@ -528,7 +516,7 @@ def _divide(
         at = turn
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _into_second(part: Any, extra: Any, phases: Any, share: Any, second: Any) -> Any:
     for p in range(phases):
         at = SECOND_PHASE_COLUMNS * p
@@ -545,7 +533,7 @@ def _into_second(part: Any, extra: Any, phases: Any, share: Any, second: Any) ->
         second[at + T_FLAGS] = float(int(second[at + T_FLAGS]) | int(extra[T_FLAGS]))
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _close_second(
     phases: Any, counted: Any, second: Any, place: Any, energy: Any, sums: Any, done: Any
 ) -> Any:

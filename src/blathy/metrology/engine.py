@@ -58,7 +58,7 @@ from blathy.metrology.interval_values import (
     values_of,
 )
 from blathy.metrology.quantities import Quantities
-from blathy.metrology.spectrum import Spectra, measure_spectra, order_limit
+from blathy.metrology.spectrum import Spectra, measure_spectra
 from blathy.metrology.transformer import LossCounter, LossParameters
 from blathy.metrology.voltage_events import (
     FLAGGED,
@@ -174,6 +174,9 @@ class Engine:
         self._blocks_wanted = (
             measuring.spectrum or measuring.aggregates or measuring.conditions is not None
         )
+        self._energy_only = not (
+            self._blocks_wanted or measuring.flicker or self._detector is not None
+        )
         self._schedule = BaseIntervalSchedule(connection, start_utc_ns)
         channels = 2 * connection.phases + int(connection.neutral_measured)
         self._aggregator = Aggregator(
@@ -189,14 +192,17 @@ class Engine:
         columns = ValueColumns(connection.phases)
         self._tens = ExtremesCollector(10, 1, columns)
         self._fives = ExtremesCollector(300, 10, columns)
-        # From the nominal frequency: one number for the whole record, whatever the window.
-        self._order_max = order_limit(connection.sample_rate_hz, 1.02 * connection.nominal_hz)
         self._thd = _ThdQueue(connection.phases)
 
     def push(self, frames: NDArray[Any]) -> Measured:
         """Measure these frames (n, channels): int16, int32 (24 bits), float32 or float64."""
-        frames = self.meter.checked(frames)
         run = _Run()
+        if self._energy_only:
+            half = self.meter.push(frames)
+            run.tables.append(half.table)
+            run.half_cycles.append(half.table)
+            return self._result(run, final=False)
+        frames = self.meter.checked(frames)
         for part in self.meter.slices(frames):
             self._take(self.meter.push_slice(part), run, final=False)
         return self._result(run, final=False)
@@ -211,7 +217,7 @@ class Engine:
         run.tables.append(half.table.copy())
         if self._flicker is not None:
             self._flicker.take(self.meter, run.flicker)
-        if not self._blocks_wanted and self._detector is None:
+        if not self._blocks_wanted and self._detector is None:  # the end, or flicker alone
             if self.measuring.keep_half_cycles:
                 run.half_cycles.append(half.table.copy())
             return
@@ -266,7 +272,7 @@ class Engine:
             windows.end,
             self.connection.cycles_per_block,
             self.connection.phases,
-            self._order_max,
+            self.connection.sample_rate_hz,
             self.meter.base,
         )
 

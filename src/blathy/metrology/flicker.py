@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from blathy.metrology.kernels import KERNEL, PART
+
 FloatArray = NDArray[np.float64]
 
 FLICKER_RATE_HZ: Final = 1_200.0  # the squared voltage is averaged down to about this rate
@@ -177,7 +179,7 @@ def _response(sections: FloatArray, z: complex) -> NDArray[np.complex128]:
     return np.asarray((b0 + b1 / z + b2 / z**2) / (1 + a1 / z + a2 / z**2))
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+@njit(**KERNEL, fastmath={"contract", "nsz"})
 def _flicker(
     samples: Any,
     first: Any,
@@ -236,7 +238,7 @@ def _flicker(
             place[1] = values
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _class_of(level: Any) -> Any:
     if not level > 2.0**OCTAVE_MIN:
         return 0

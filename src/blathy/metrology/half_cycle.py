@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 
 from blathy.metrology import synchronisation as sync
 from blathy.metrology.connection import Connection, Wiring
+from blathy.metrology.kernels import FAST, KERNEL, PART
 from blathy.metrology.synchronisation import (
     COASTING,
     EDGE_GUARD,
-    FAST,
     I_BASE,
-    I_DECIMATED,
     I_EDGES,
     I_FILLED,
     I_FIRST6,
@@ -54,6 +53,7 @@ SLICE: Final = 8_192  # samples worked on at a time: channels of one slice fit t
 INGEST_BLOCK: Final = 256
 KEEP_S: Final = 0.75  # samples kept for the spectrum of the longest window, and the look-ahead
 
+SAMPLE_TYPES: Final = tuple(np.dtype(name) for name in ("int16", "int32", "float32", "float64"))
 C_START, C_END, C_FLAGS, C_PHASES = 0, 1, 2, 3
 PHASE_COLUMNS: Final = 11
 U2, I2, P, US, UC, IS, IC, U0, I0 = 0, 3, 4, 5, 6, 7, 8, 9, 10
@@ -158,8 +158,7 @@ class HalfCycleMeter:
         self.keep = TICK * int(np.ceil(KEEP_S * rate / TICK))
         self.capacity = self.keep + 8 * SLICE
         self.samples = np.zeros((phases + currents, self.capacity), np.float32)
-        shape = (2 if phases > 1 else 1, self.capacity // self._decimation)
-        self._reference = np.zeros(shape, np.float32)
+        self._reference = np.zeros((2, self.capacity // self._decimation), np.float32)
         self._oscillator = np.zeros((2, self.capacity))
         self._quality = np.zeros(self.capacity // TICK + 1, np.uint8)
         self.ints = np.zeros(sync.INTEGERS, np.int64)
@@ -169,11 +168,16 @@ class HalfCycleMeter:
         edges = 8 * (self.capacity // self.step + sync.RING)
         self._edges = np.zeros((2, edges))
         columns = C_PHASES + PHASE_COLUMNS * phases + CROSS_COLUMNS
-        self._edge_sums = np.zeros((2, 9 * phases + CROSS_COLUMNS))
+        self._sums = np.zeros((3, columns - C_PHASES))
         self._rows = np.zeros((edges // 2, columns))
-        self._scale = connection.scale_per_channel()
+        self._work_arrays = (np.zeros(4), np.zeros(4, np.int64), np.zeros((3, TAPS)))
+        self._scale = connection.scale_per_channel().astype(np.float32)
         self._weights = edge_weights()
-        self._mode = {Wiring.THREE_PHASE_3_WIRE: 1, Wiring.SPLIT_PHASE: 2}.get(connection.wiring, 0)
+        self._reference_weights = sync.reference_weights(connection)
+        # Two elements leave room for the second phase: u12 u32 i1 i3 [in].
+        elements = connection.wiring is Wiring.THREE_PHASE_3_WIRE
+        self._lines = np.array([0, 2, 3, 5, 6] if elements else range(phases + currents), np.int64)
+        self._float32 = np.zeros((SLICE, connection.channels), np.float32)
 
     @property
     def samples_seen(self) -> int:
@@ -188,8 +192,15 @@ class HalfCycleMeter:
     def push(self, frames: NDArray[Any]) -> HalfCycles:
         """The half cycles that are complete after these frames (n, channels), any n."""
         frames = self.checked(frames)
-        parts = [self.push_slice(part).table.copy() for part in self.slices(frames)]
-        return self.half_cycles(np.concatenate(parts))
+        seconds = len(frames) / self.connection.sample_rate_hz
+        # Room for all, however fast the phase may turn and however much has been waiting.
+        rows_max = int(4 * self.connection.nominal_hz * (seconds + 2 * KEEP_S))
+        rows = np.empty((rows_max, self._rows.shape[1]))
+        count = 0
+        for part in self.slices(frames):
+            self._take(part)
+            count = self._work(rows, count, final=False)
+        return self.half_cycles(rows[:count])
 
     def checked(self, frames: NDArray[Any]) -> NDArray[Any]:
         """The frames in C order; raise ValueError when their shape or type cannot be measured."""
@@ -199,7 +210,7 @@ class HalfCycleMeter:
                 f"frames of shape {frames.shape} do not fit; "
                 f"pass (n, {self.connection.channels}) in the order of the wiring"
             )
-        if frames.dtype.name not in {"int16", "int32", "float32", "float64"}:
+        if frames.dtype not in SAMPLE_TYPES:
             raise ValueError(f"samples of type {frames.dtype} cannot be read; convert to float32")
         return np.ascontiguousarray(frames)
 
@@ -210,35 +221,41 @@ class HalfCycleMeter:
 
     def push_slice(self, frames: NDArray[Any]) -> HalfCycles:
         """As `push` for at most `SLICE` frames; the table is overwritten by the next call."""
-        if self.ints[I_TOTAL] - self.ints[I_BASE] + len(frames) > self.capacity:
-            self._compact()
-        limit = self.connection.saturation_counts(frames.dtype)
-        _ingest(
-            frames, self._scale, limit, self._mode, self.connection.phases, self._decimation,
-            self.samples, self._reference, self._quality, self.ints,
-        )  # fmt: skip
-        return self._work(final=False)
+        self._take(frames)
+        return self.half_cycles(self._rows[: self._work(self._rows, 0, final=False)])
 
     def finish(self) -> HalfCycles:
         """The half cycles that were still waiting, and the partial one at the end of the record."""
-        return self._work(final=True)
+        return self.half_cycles(self._rows[: self._work(self._rows, 0, final=True)])
 
-    def _work(self, *, final: bool) -> HalfCycles:
-        sync.measure_steps(
-            self._reference, self._kernel_c, self._kernel_s, self.step, self._decimation,
-            self._omega, self._floor_v, self._advance_max, self.ints, self._ring,
+    def _take(self, frames: NDArray[Any]) -> None:
+        if self.ints[I_TOTAL] - self.ints[I_BASE] + len(frames) > self.capacity:
+            self._compact()
+        limit = np.float32(self.connection.saturation_counts(frames.dtype))
+        if frames.dtype != np.float32:  # the kernel is compiled for one type alone
+            with np.errstate(over="ignore"):  # too large for float32: reported like infinity
+                self._float32[: len(frames)] = frames
+            frames = self._float32[: len(frames)]
+        _ingest(
+            frames, self._lines, self._scale, limit, self.samples, self._quality, self.ints
         )  # fmt: skip
-        sync.track(
-            self.ints, self._floats, self._ring, self.step,
+
+    def _work(self, rows: FloatArray, at: int, *, final: bool) -> int:
+        """Write what is complete to `rows`, from row `at` on; the number of rows then."""
+        sync.follow(
+            self.samples, self.connection.phases, self._reference_weights, self._decimation,
+            self._reference, self._kernel_c, self._kernel_s, self.step,
             len(self._kernel_c) // 2 * self._decimation, 0.5 * (self._decimation - 1), self._omega,
-            self._floor_v, self._advance_max, self._oscillator, self._edges, final,
+            self._floor_v, self._advance_max, self.ints, self._floats, self._ring,
+            self._oscillator, self._edges, final,
         )  # fmt: skip
-        count = _sum_half_cycles(
-            self.samples, self._oscillator, self._quality, self._edges, self._edge_sums,
-            self._weights, self.connection.phases, 1.0 / self.connection.sample_rate_hz,
-            self.ints, self._floats, self._rows, final,
+        return int(
+            _sum_half_cycles(
+                self.samples, self._oscillator, self._quality, self._edges, self._sums,
+                self._weights, self.connection.phases, 1.0 / self.connection.sample_rate_hz,
+                self.ints, self._floats, *self._work_arrays, rows, at, final,
+            )
         )  # fmt: skip
-        return self.half_cycles(self._rows[:count])
 
     def half_cycles(self, table: FloatArray) -> HalfCycles:
         return HalfCycles(table, self.connection.phases, self.connection.sample_rate_hz)
@@ -282,20 +299,11 @@ def edge_weights() -> FloatArray:
     return np.ascontiguousarray(np.linalg.lstsq(rows, goal, rcond=None)[0].T)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**KERNEL, fastmath=FAST)
 def _ingest(
-    frames: Any,
-    scale: Any,
-    limit: Any,
-    mode: Any,
-    phases: Any,
-    decimation: Any,
-    samples: Any,
-    reference: Any,
-    quality: Any,
-    ints: Any,
+    frames: Any, lines: Any, scale: Any, limit: Any, samples: Any, quality: Any, ints: Any
 ) -> Any:
-    """Scale, untangle and check a slice; write the reference of the synchronisation."""
+    """Scale, untangle and check a slice of frames."""
     count = frames.shape[0]
     at = ints[I_TOTAL] - ints[I_BASE]
     channels = frames.shape[1]
@@ -303,38 +311,28 @@ def _ingest(
     for begin in range(0, count, INGEST_BLOCK):  # so few frames that they stay in the cache
         size = min(INGEST_BLOCK, count - begin)
         for channel in range(channels):
-            row = channel
-            if mode == 1:  # u12 u32 i1 i3 [in]: leave room for the second phase
-                row = (0, 2, 3, 5, 6)[channel]
-            factor = np.float32(scale[channel])
-            level = np.float32(limit) * abs(factor)
+            factor = scale[channel]
+            level = limit * abs(factor)
             # Views, here and below: an index that starts at 0 is what the compiler can vectorise.
-            line = samples[row, at + begin : at + begin + size]
+            line = samples[lines[channel], at + begin : at + begin + size]
             column = flat[begin * channels + channel : (begin + size) * channels]
             if channels == 6:  # the common case, with a stride that the compiler knows
                 for n in range(size):
-                    line[n] = np.float32(column[n * 6]) * factor
+                    line[n] = column[n * 6] * factor
             else:
                 for n in range(size):
-                    line[n] = np.float32(column[n * channels]) * factor
-            bad = 0
+                    line[n] = column[n * channels] * factor
+            good = np.float32(0.0)  # a float: as wide as the samples, so both fit one register
             for n in range(size):
-                bad += 0 if abs(line[n]) < level else 1
-            if bad:
+                good += np.float32(1.0) if abs(line[n]) < level else np.float32(0.0)
+            if good < size:
                 _mark_bad(level, line, quality, at + begin)
-    if mode == 1:
+    if channels < samples.shape[0]:  # u12 u32 i1 i3
         _star_point(samples, at, count)
     ints[I_TOTAL] += count
-    short_base = ints[I_BASE] // decimation
-    last = ints[I_TOTAL] // decimation
-    first = ints[I_DECIMATED]
-    _write_reference(
-        samples, reference, first - short_base, last - short_base, phases, mode, decimation
-    )
-    ints[I_DECIMATED] = last
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _mark_bad(level: Any, line: Any, quality: Any, at: Any) -> Any:
     for n in range(len(line)):
         if not np.isfinite(line[n]):
@@ -344,7 +342,7 @@ def _mark_bad(level: Any, line: Any, quality: Any, at: Any) -> Any:
             quality[(at + n) // TICK] |= SATURATED
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**PART, fastmath=FAST)
 def _star_point(samples: Any, at: Any, count: Any) -> Any:
     for n in range(at, at + count):
         u12, u32 = samples[0, n], samples[2, n]
@@ -355,66 +353,19 @@ def _star_point(samples: Any, at: Any, count: Any) -> Any:
         samples[4, n] = -(samples[3, n] + samples[5, n])
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _write_reference(
-    samples: Any, reference: Any, first: Any, last: Any, phases: Any, mode: Any, decimation: Any
-) -> Any:
-    """alpha and beta of the voltages, the mean of `decimation` samples each, into [first, last)."""
-    # One row at a time: of a part of several rows the compiler would not know that it has no gaps.
-    a = samples[0, first * decimation : last * decimation]
-    b = samples[1 if phases > 1 else 0, first * decimation : last * decimation]
-    c = samples[2 if phases > 2 else 0, first * decimation : last * decimation]
-    # Factors of the three voltages in alpha and in beta.
-    part = 1.0 / decimation
-    if phases == 1:
-        a1, b1, c1, b2, c2 = part, 0.0, 0.0, 0.0, 0.0
-    elif mode == 2:
-        a1, b1, c1, b2, c2 = 0.5 * part, -0.5 * part, 0.0, 0.0, 0.0
-    elif phases == 2:
-        a1, b1, c1, b2, c2 = part * 2.0 / 3.0, -part / 3.0, 0.0, part / np.sqrt(3.0), 0.0
-    else:
-        root = part / np.sqrt(3.0)
-        a1, b1, c1, b2, c2 = part * 2.0 / 3.0, -part / 3.0, -part / 3.0, root, -root
-    alpha = reference[0, first:last]
-    beta = reference[1 if phases > 1 else 0, first:last]
-    count = np.uint64(last - first)
-    if decimation == 1:  # the usual factors are spelt out, so that the compiler vectorises
-        for m in range(count):
-            y, z = np.float64(b[m]), np.float64(c[m])
-            beta[m] = np.float32(b2 * y + c2 * z)
-            alpha[m] = np.float32(a1 * np.float64(a[m]) + b1 * y + c1 * z)
-    elif decimation == 2:
-        for m in range(count):
-            n = m * np.uint64(2)
-            y = np.float64(b[n]) + np.float64(b[n + np.uint64(1)])
-            z = np.float64(c[n]) + np.float64(c[n + np.uint64(1)])
-            x = np.float64(a[n]) + np.float64(a[n + np.uint64(1)])
-            beta[m] = np.float32(b2 * y + c2 * z)
-            alpha[m] = np.float32(a1 * x + b1 * y + c1 * z)
-    else:
-        for m in range(last - first):
-            sum_a = sum_b = sum_c = 0.0
-            for k in range(m * decimation, (m + 1) * decimation):
-                sum_a += a[k]
-                sum_b += b[k]
-                sum_c += c[k]
-            beta[m] = np.float32(b2 * sum_b + c2 * sum_c)
-            alpha[m] = np.float32(a1 * sum_a + b1 * sum_b + c1 * sum_c)
-
-
 # Below, indices are unsigned: they cannot be negative, so the compiler vectorises; and arrays are
 # passed whole, because a view costs more than the sixteen products it would be made for.
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**PART, fastmath=FAST)
 def _sum_pair(
-    samples: Any, oscillator: Any, phase: Any, phases: Any, first: Any, last: Any, out: Any
+    samples: Any, oscillator: Any, phase: Any, phases: Any, m: Any, out: Any, at: Any
 ) -> Any:
-    """Σ of u², i², ui, u·s, u·c, i·s, i·c, u, i over [first, last) into out[:9]."""
+    """Sums of one phase between the samples m[0] and m[3], u² by sixths, into out[at : at + 11]."""
     u2 = i2 = p = us = uc = is_ = ic = u0 = i0 = 0.0
     a = np.uint64(phase)
     b = np.uint64(phases + phase)
-    for n in range(np.uint64(first), np.uint64(last)):
+    for n in range(np.uint64(m[0]), np.uint64(m[3])):
         x = np.float64(samples[a, n])
         y = np.float64(samples[b, n])
         s = oscillator[0, n]
@@ -428,28 +379,19 @@ def _sum_pair(
         ic += y * c
         u0 += x
         i0 += y
-    out[0] = u2
-    out[1] = i2
-    out[2] = p
-    out[3] = us
-    out[4] = uc
-    out[5] = is_
-    out[6] = ic
-    out[7] = u0
-    out[8] = i0
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _sum_squares(samples: Any, phase: Any, first: Any, last: Any) -> Any:
-    u2 = 0.0
-    a = np.uint64(phase)
-    for n in range(np.uint64(first), np.uint64(last)):
+    first = second = 0.0
+    for n in range(np.uint64(m[0]), np.uint64(m[1])):
         x = np.float64(samples[a, n])
-        u2 += x * x
-    return u2
+        first += x * x
+    for n in range(np.uint64(m[1]), np.uint64(m[2])):
+        x = np.float64(samples[a, n])
+        second += x * x
+    out[at], out[at + 1], out[at + 2] = first, second, u2 - first - second
+    out[at + 3], out[at + 4], out[at + 5], out[at + 6] = i2, p, us, uc
+    out[at + 7], out[at + 8], out[at + 9], out[at + 10] = is_, ic, u0, i0
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**PART, fastmath=FAST)
 def _sum_cross(samples: Any, phases: Any, first: Any, last: Any, out: Any, at: Any) -> Any:
     x12 = x23 = x31 = n2 = m2 = r2 = 0.0
     begin = np.uint64(first)
@@ -485,7 +427,7 @@ def _sum_cross(samples: Any, phases: Any, first: Any, last: Any, out: Any, at: A
     out[at + 5] = r2
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**PART, fastmath=FAST)
 def _lerp_weights(weights: Any, fraction: Any, work: Any, line: Any) -> Any:
     place = fraction * FRACTIONS
     row = np.uint64(min(int(place), FRACTIONS - 1))
@@ -495,7 +437,7 @@ def _lerp_weights(weights: Any, fraction: Any, work: Any, line: Any) -> Any:
         work[line, k] = lower + part * (weights[row + np.uint64(1), k] - lower)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**PART, fastmath=FAST)
 def _edge_squares(samples: Any, phase: Any, m: Any, work: Any, line: Any) -> Any:
     total = 0.0
     a = np.uint64(phase)
@@ -506,62 +448,42 @@ def _edge_squares(samples: Any, phase: Any, m: Any, work: Any, line: Any) -> Any
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _edge_all(
-    samples: Any, oscillator: Any, phases: Any, m: Any, work: Any, line: Any, out: Any
+@njit(**PART, fastmath=FAST)
+def _edge_pair(
+    samples: Any, oscillator: Any, phase: Any, phases: Any, m: Any, work: Any, out: Any, at: Any
 ) -> Any:
-    """The correction of every product at one boundary, into the second row of `out`."""
+    """The correction of every product of one phase at the end of a half cycle."""
     base = np.uint64(m - TAPS // 2)
-    for p in range(phases):
-        u2 = i2 = pw = us = uc = is_ = ic = u0 = i0 = 0.0
-        a = np.uint64(p)
-        b = np.uint64(phases + p)
-        for k in range(np.uint64(TAPS)):
-            x = np.float64(samples[a, base + k])
-            y = np.float64(samples[b, base + k])
-            wx = work[line, k] * x
-            wy = work[line, k] * y
-            s = oscillator[0, base + k]
-            c = oscillator[1, base + k]
-            u2 += wx * x
-            i2 += wy * y
-            pw += wx * y
-            us += wx * s
-            uc += wx * c
-            is_ += wy * s
-            ic += wy * c
-            u0 += wx
-            i0 += wy
-        at = 9 * p
-        out[1, at] = u2
-        out[1, at + 1] = i2
-        out[1, at + 2] = pw
-        out[1, at + 3] = us
-        out[1, at + 4] = uc
-        out[1, at + 5] = is_
-        out[1, at + 6] = ic
-        out[1, at + 7] = u0
-        out[1, at + 8] = i0
-    at = 9 * phases
-    for j in range(CROSS_COLUMNS):
-        out[1, at + j] = 0.0
-    if phases >= 2:
-        _edge_cross(samples, phases, base, work, line, out, at)
-    if samples.shape[0] > 2 * phases:
-        for k in range(np.uint64(TAPS)):
-            y = np.float64(samples[2 * phases, base + k])
-            i = y
-            for p in range(phases):
-                i += np.float64(samples[phases + p, base + k])
-            out[1, at + 4] += work[line, k] * y * y
-            out[1, at + 5] += work[line, k] * i * i
+    line = np.uint64(2)
+    u2 = i2 = p = us = uc = is_ = ic = u0 = i0 = 0.0
+    a = np.uint64(phase)
+    b = np.uint64(phases + phase)
+    for k in range(np.uint64(TAPS)):
+        x = np.float64(samples[a, base + k])
+        y = np.float64(samples[b, base + k])
+        wx = work[line, k] * x
+        wy = work[line, k] * y
+        s = oscillator[0, base + k]
+        c = oscillator[1, base + k]
+        u2 += wx * x
+        i2 += wy * y
+        p += wx * y
+        us += wx * s
+        uc += wx * c
+        is_ += wy * s
+        ic += wy * c
+        u0 += wx
+        i0 += wy
+    out[at + 2], out[at + 3], out[at + 4], out[at + 5], out[at + 6] = u2, i2, p, us, uc
+    out[at + 7], out[at + 8], out[at + 9], out[at + 10] = is_, ic, u0, i0
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _edge_cross(
-    samples: Any, phases: Any, base: Any, work: Any, line: Any, out: Any, at: Any
-) -> Any:
-    x12 = x23 = x31 = n2 = 0.0
+@njit(**PART, fastmath=FAST)
+def _edge_cross(samples: Any, phases: Any, m: Any, work: Any, out: Any, at: Any) -> Any:
+    """The correction of the cross products at the end of a half cycle."""
+    base = np.uint64(m - TAPS // 2)
+    line = np.uint64(2)
+    x12 = x23 = x31 = n2 = m2 = r2 = 0.0
     if phases == 3:
         for k in range(np.uint64(TAPS)):
             w = work[line, k]
@@ -574,27 +496,26 @@ def _edge_cross(
             x23 += w * b * c
             x31 += w * c * a
             n2 += w * i * i
-    else:
+    elif phases == 2:
         for k in range(np.uint64(TAPS)):
             w = work[line, k]
             n = base + k
             i = np.float64(samples[2, n]) + np.float64(samples[3, n])
             x12 += w * np.float64(samples[0, n]) * np.float64(samples[1, n])
             n2 += w * i * i
-    out[1, at] = x12
-    out[1, at + 1] = x23
-    out[1, at + 2] = x31
-    out[1, at + 3] = n2
+    if samples.shape[0] > 2 * phases:
+        for k in range(np.uint64(TAPS)):
+            y = np.float64(samples[2 * phases, base + k])
+            i = y
+            for p in range(phases):
+                i += np.float64(samples[phases + p, base + k])
+            m2 += work[line, k] * y * y
+            r2 += work[line, k] * i * i
+    out[at], out[at + 1], out[at + 2] = x12, x23, x31
+    out[at + 3], out[at + 4], out[at + 5] = n2, m2, r2
 
 
-@njit(cache=True, nogil=True)
-def _clear(row: Any) -> Any:
-    # Loops instead of slice assignment: numba compiles those in a tenth of the time.
-    for j in range(len(row)):
-        row[j] = 0.0
-
-
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _flags_between(quality: Any, first: Any, last: Any) -> Any:
     flags = 0
     for tick in range(first // TICK, (last + TICK - 1) // TICK):
@@ -602,7 +523,7 @@ def _flags_between(quality: Any, first: Any, last: Any) -> Any:
     return flags
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**PART, fastmath=FAST)
 def _sum_row(
     samples: Any,
     oscillator: Any,
@@ -612,60 +533,60 @@ def _sum_row(
     dt: Any,
     base: Any,
     times: Any,
+    m: Any,
     sums: Any,
     work: Any,
     row: Any,
-    partial_start: Any,
+    partial: Any,
     final: Any,
 ) -> Any:
-    """One half cycle between times[0] and times[3]; sums[0] holds the correction at its start."""
-    # Rows of the workspace: weights at the inner sixths and at the end, sums of a pair.
-    m0 = int(np.floor(times[0] + 0.5)) - base
-    m1 = int(np.floor(times[1] + 0.5)) - base
-    m2 = int(np.floor(times[2] + 0.5)) - base
-    m3 = int(np.floor(times[3] + 0.5)) - base
-    whole = partial_start or final
+    """One half cycle between times[0] and times[3].
+
+    `sums` has the columns of a half cycle: what a boundary at its start corrects, what one at its
+    end corrects, and the sums between. Both boundaries of an inner sixth are written here.
+    """
+    begin, end, span = sums[0], sums[1], sums[2]
+    for k in range(4):
+        m[k] = int(np.floor(times[k] + 0.5)) - base
+    if not final:
+        for k in range(0 if not partial else 2, 3):
+            fraction = times[k + 1] + 0.5 - (m[k + 1] + base)
+            _lerp_weights(weights, fraction, work, np.uint64(k))
+    for p in range(phases):
+        at = PHASE_COLUMNS * p
+        if final:
+            for j in range(2, PHASE_COLUMNS):
+                end[at + j] = 0.0
+        else:
+            _edge_pair(samples, oscillator, p, phases, m[3], work, end, at)
+        # A partial half cycle has no sixths: all of it counts to the last one.
+        first = second = begin[at]
+        if not partial:
+            first = _edge_squares(samples, p, m[1], work, np.uint64(0))
+            second = _edge_squares(samples, p, m[2], work, np.uint64(1))
+        end[at], begin[at + 1], end[at + 1], begin[at + 2] = first, first, second, second
+        _sum_pair(samples, oscillator, p, phases, m, span, at)
+    at = PHASE_COLUMNS * phases
+    _sum_cross(samples, phases, m[0], m[3], span, at)
     if final:
-        for j in range(sums.shape[1]):
-            sums[1, j] = 0.0
+        for j in range(CROSS_COLUMNS):
+            end[at + j] = 0.0
     else:
-        _lerp_weights(weights, times[3] + 0.5 - (m3 + base), work, np.uint64(2))
-        _edge_all(samples, oscillator, phases, m3, work, np.uint64(2), sums)
-    if not whole:
-        _lerp_weights(weights, times[1] + 0.5 - (m1 + base), work, np.uint64(0))
-        _lerp_weights(weights, times[2] + 0.5 - (m2 + base), work, np.uint64(1))
+        _edge_cross(samples, phases, m[3], work, end, at)
     row[C_START] = times[0]
     row[C_END] = times[3]
-    spans = work[3]
+    values = row[C_PHASES:]
+    for j in range(len(begin)):
+        values[j] = dt * (span[j] + end[j] - begin[j])
+        begin[j] = end[j]
+    if phases == 1:  # the neutral carries the current of the one phase
+        values[at + 3] = values[I2]
     for p in range(phases):
-        at = C_PHASES + PHASE_COLUMNS * p
-        _sum_pair(samples, oscillator, p, phases, m0, m3, spans)
-        for j in range(1, 9):
-            row[at + 2 + j] = dt * (spans[j] + sums[1, 9 * p + j] - sums[0, 9 * p + j])
-        before, after = sums[0, 9 * p], sums[1, 9 * p]
-        total = dt * (spans[0] + after - before)
-        if whole:
-            row[at] = total
-            row[at + 1] = 0.0
-            row[at + 2] = 0.0
-            continue
-        first = _edge_squares(samples, p, m1, work, np.uint64(0))
-        second = _edge_squares(samples, p, m2, work, np.uint64(1))
-        row[at] = dt * (_sum_squares(samples, p, m0, m1) + first - before)
-        row[at + 1] = dt * (_sum_squares(samples, p, m1, m2) + second - first)
-        row[at + 2] = total - row[at] - row[at + 1]
-    _sum_cross(samples, phases, m0, m3, spans, 0)
-    at = C_PHASES + PHASE_COLUMNS * phases
-    for j in range(CROSS_COLUMNS):
-        row[at + j] = dt * (spans[j] + sums[1, 9 * phases + j] - sums[0, 9 * phases + j])
-    if phases == 1:
-        row[at + 3] = row[C_PHASES + I2]
-    for j in range(sums.shape[1]):
-        sums[0, j] = sums[1, j]
-    return _flags_between(quality, m0, m3) | (PARTIAL if whole else 0)
+        begin[PHASE_COLUMNS * p] = end[PHASE_COLUMNS * p + 2]
+    return _flags_between(quality, m[0], m[3]) | (PARTIAL if partial else 0)
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _sum_half_cycles(
     samples: Any,
     oscillator: Any,
@@ -677,72 +598,53 @@ def _sum_half_cycles(
     dt: Any,
     ints: Any,
     floats: Any,
+    times: Any,
+    marks: Any,
+    work: Any,
     rows: Any,
+    at: Any,
     final: Any,
 ) -> Any:
-    """All half cycles whose end has been passed by the phase; the used edges are dropped."""
+    """All half cycles whose end has been passed by the phase, into rows[at:]; the new `at`.
+
+    The used edges are dropped.
+    """
     if ints[I_STARTED] == 0:
-        return 0
-    base = ints[I_BASE]
+        return at
     count = ints[I_EDGES]
-    times = np.empty(4)
-    work = np.empty((4, TAPS))
-    done = 0
-    n_rows = 0
     ready = ints[I_FILLED] - EDGE_GUARD
-    # Variables where constants would do: a constant has a type of its own, and the row with all it
-    # calls would be compiled once for each.
-    opening = ints[I_OPENED] == 0
-    ended = ints[I_STARTED] == 0
-    if opening:
-        first = (3 - ints[I_FIRST6] % 3) % 3
-        if first < count and edges[0, first] < ready:
-            times[0] = times[1] = times[2] = floats[sync.F_START]
-            times[3] = edges[0, first]
-            _clear(sums[0])
-            flags = _sum_row(
-                samples, oscillator, quality, weights, phases, dt, base, times, sums, work,
-                rows[0], opening, ended,
-            )  # fmt: skip
-            rows[0, C_FLAGS] = flags | int(edges[1, first])
-            n_rows = 1
-            ints[I_OPENED] = 1
-            opening = ints[I_OPENED] == 0
-            floats[sync.F_START] = edges[0, first]
-            done = first
-    if not opening:
-        while done + 3 < count and edges[0, done + 3] < ready:
-            for j in range(4):
-                times[j] = edges[0, done + j]
-            flags = _sum_row(
-                samples, oscillator, quality, weights, phases, dt, base, times, sums, work,
-                rows[n_rows], opening, ended,
-            )  # fmt: skip
-            flags |= int(edges[1, done + 3]) | int(edges[1, done + 1])
-            rows[n_rows, C_FLAGS] = flags | (0 if (ints[I_FIRST6] + done) % 6 else UPWARD)
-            n_rows += 1
-            done += 3
-            floats[sync.F_START] = times[3]
-    if final and floats[sync.F_START] < ints[I_TOTAL] - 0.5:
+    done = count - count  # a bare 0 has a type of its own, and the loop would be compiled twice
+    while at < len(rows):
+        opening = ints[I_OPENED] == 0
+        last = done + ((3 - ints[I_FIRST6] % 3) % 3 if opening else 3)
+        complete = last < count and edges[0, last] < ready
+        if not complete and not (final and floats[sync.F_START] < ints[I_TOTAL] - 0.5):
+            break
+        partial = opening or not complete
         times[0] = times[1] = times[2] = floats[sync.F_START]
-        times[3] = ints[I_TOTAL] - 0.5
-        ended = ints[I_STARTED] != 0
-        if opening:
-            _clear(sums[0])
+        times[3] = edges[0, last] if complete else ints[I_TOTAL] - 0.5
+        if not partial:
+            times[1], times[2] = edges[0, done + 1], edges[0, done + 2]
         flags = _sum_row(
-            samples, oscillator, quality, weights, phases, dt, base, times, sums, work,
-            rows[n_rows], opening, ended,
+            samples, oscillator, quality, weights, phases, dt, ints[I_BASE], times, marks,
+            sums, work, rows[at], partial, not complete,
         )  # fmt: skip
-        rows[n_rows, C_FLAGS] = flags
+        if complete:
+            flags |= int(edges[1, last])
+        if not partial:
+            flags |= int(edges[1, done + 1]) | (0 if (ints[I_FIRST6] + done) % 6 else UPWARD)
+        rows[at, C_FLAGS] = flags
+        ints[I_OPENED] = 1
         floats[sync.F_START] = times[3]
-        n_rows += 1
-    if done:
-        for j in range(count - done):
-            edges[0, j] = edges[0, done + j]
-            edges[1, j] = edges[1, done + j]
-        ints[I_EDGES] -= done
-        ints[I_FIRST6] += done
-    return n_rows
+        at += 1
+        if complete:
+            done = last
+    for j in range(count - done):
+        edges[0, j] = edges[0, done + j]
+        edges[1, j] = edges[1, done + j]
+    ints[I_EDGES] -= done
+    ints[I_FIRST6] += done
+    return at
 
 
 __all__ = [

@@ -1,9 +1,10 @@
 """Harmonics and interharmonics of U and I after IEC 61000-4-7.
 
-A window of 10 (12) cycles between two zero crossings of the synchronised grid is resampled to 2^n
-or 3 2^n points by a Kaiser-windowed sinc, so the rectangular window is exact and its lines stand
-5 Hz apart (f / 10). Harmonic subgroup h: lines -1, 0, +1 around h f. Interharmonic centred
-subgroup h: what lies between the harmonic subgroups h and h + 1.
+A window of 10 (12) cycles between two zero crossings of the synchronised grid is resampled to a
+number of points that suits a fast Fourier transform, by the least-squares interpolation of grid
+signals: the rectangular window is exact and its lines stand 5 Hz apart (f / 10). Harmonic subgroup
+h: lines -1, 0, +1 around h f. Interharmonic centred subgroup h: what lies between the harmonic
+subgroups h and h + 1.
 """
 
 from __future__ import annotations
@@ -16,18 +17,25 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from blathy.metrology.synchronisation import FAST
+from blathy.metrology.kernels import FAST, KERNEL
 
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 
 ORDER_MAX: Final = 50
-SINC_TAPS: Final = 24
-SINC_PHASES: Final = 1024
-KAISER_BETA: Final = 9.0
+FRACTIONS: Final = 512  # of a sample, for which weights are tabulated
 LANES: Final = 8  # channels resampled together
-PASSBAND: Final = 0.76
-"""Part of half the sample rate in which the resampling is flat within 1e-5."""
+FAST_FREQUENCY: Final = 1.15
+"""The highest frequency of the grid against the nominal one: 57.5 or 69 Hz."""
+
+# (part of half the sample rate that is measured, samples that each point is made of)
+DESIGNS: Final = ((0.76, 24), (0.865, 32), (0.9, 44))
+PASSBAND: Final = DESIGNS[-1][0]
+LINES_MARGIN: Final = 20
+SIZES: Final[tuple[int, ...]] = tuple(
+    sorted(int(2**a * 3**b * 5**c) for a in range(4, 14) for b in range(4) for c in range(3))
+)
+"""Points per window that a Fourier transform is fast with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,13 +171,31 @@ class Spectra:
         return np.asarray(np.sqrt(square.sum(axis=2)))
 
 
-def points_of_window(samples_max: float, cycles: int) -> int:
-    """Points per window: 2^n or 3 2^n, so many that nothing folds onto the measured orders."""
-    top = cycles * ORDER_MAX + 20
-    points = 1024
-    while points < max(samples_max / 2 + top, 2 * top):
-        points = points * 3 // 2 if points & (points - 1) == 0 else points * 4 // 3
-    return points
+@dataclass(frozen=True, slots=True, eq=False)
+class Resampling:
+    """How a window becomes equidistant points: `weights` (FRACTIONS + 1, taps), for `band`.
+
+    Row r makes the point r / FRACTIONS after the sample `taps` / 2 - 1 of those it is made of.
+    """
+
+    band: float
+    weights: FloatArray
+
+    @property
+    def reach(self) -> int:
+        """Samples needed on either side of a window."""
+        return int(self.weights.shape[1]) // 2
+
+
+def points_of_window(samples: float, cycles: int, band: float) -> int:
+    """Points per window: a product of 2, 3 and 5 so large that nothing folds onto the orders.
+
+    A line L of the samples has an image at `samples` - L. Beyond `band` the resampling does not
+    suppress it: it must lie where the coarser grid of points does not fold it onto the spectrum.
+    """
+    top = cycles * ORDER_MAX + LINES_MARGIN
+    least = max(samples * (1.0 - band / 2) + top, 2 * top)
+    return next(size for size in SIZES if size >= least)
 
 
 def measure_spectra(
@@ -178,26 +204,32 @@ def measure_spectra(
     last: NDArray[Any],
     cycles: int,
     phases: int,
-    order_max: int,
+    sample_rate_hz: float,
     base: int = 0,
 ) -> Spectra:
     """Spectra of the windows between the instants `first` and `last`, counted in samples.
 
-    Column 0 of `samples` is sample `base`; SINC_TAPS / 2 columns are needed on either side of every
-    window. Each window is worked out alone, so its result does not depend on its neighbours.
-    `order_max`: see `order_limit`.
+    Column 0 of `samples` is sample `base`; `EDGE_GUARD` columns are needed beside every window.
+    Each window is worked out alone, so its result does not depend on its neighbours. Orders that
+    the sample rate does not carry (`order_limit`) are NaN.
     """
+    nominal_hz = 50 if cycles == 10 else 60
+    order_max = order_limit(sample_rate_hz, nominal_hz)
+    resampling = resampling_of(sample_rate_hz, nominal_hz)
     channels = len(samples)
     lines = np.empty((len(first), channels, cycles * (ORDER_MAX + 1)), np.complex128)
     peak = np.empty((len(first), channels))
     flat = np.zeros(0)
+    work = np.zeros((2, max(resampling.weights.shape[1], LANES)))
     for k in range(len(first)):
         length = float(last[k] - first[k])
-        points = np.empty((channels, points_of_window(length, cycles)))
-        needed = LANES * (int(length) + SINC_TAPS + 4)
+        points = np.empty((channels, points_of_window(length, cycles, resampling.band)))
+        needed = LANES * (int(length) + 2 * resampling.reach + 4)
         if len(flat) < needed:
             flat = np.zeros(needed)
-        _resample(samples, base, float(first[k]), float(last[k]), sinc_table(), flat, points)
+        _resample(
+            samples, base, float(first[k]), float(last[k]), resampling.weights, work, flat, points
+        )  # fmt: skip
         lines[k] = _lines(points, cycles)
         peak[k] = np.maximum(points.max(axis=1), -points.min(axis=1))
     return Spectra(lines, cycles, phases, order_max, peak)
@@ -219,31 +251,64 @@ def _lines(points: FloatArray, cycles: int) -> ComplexArray:
     return np.asarray(lines)
 
 
-def order_limit(sample_rate_hz: float, frequency_hz: float) -> int:
-    """Highest order that this sample rate carries exactly at this frequency."""
-    return int(min(ORDER_MAX, (PASSBAND * sample_rate_hz / 2) // frequency_hz))
+def order_limit(sample_rate_hz: float, nominal_hz: int) -> int:
+    """Highest order that this sample rate carries at every frequency up to 57.5 (69) Hz.
+
+    One number for the whole record, whatever the frequency of a window.
+    """
+    top_hz = PASSBAND * sample_rate_hz / 2
+    return min(ORDER_MAX, int(top_hz // (FAST_FREQUENCY * nominal_hz)))
 
 
-@lru_cache(maxsize=1)
-def sinc_table() -> FloatArray:
-    """(1025, 24) interpolation weights; row r is for a point r / 1024 after a sample."""
-    half = SINC_TAPS // 2
-    fraction = np.arange(SINC_PHASES + 1)[:, None] / SINC_PHASES
-    distance = np.arange(-half + 1, half + 1)[None, :] - fraction
-    inside = np.sqrt(np.maximum(1.0 - (distance / half) ** 2, 0.0))
-    table = np.sinc(distance) * np.i0(KAISER_BETA * inside) / np.i0(KAISER_BETA)
-    return np.ascontiguousarray(table / table.sum(axis=1, keepdims=True))
+@lru_cache(maxsize=8)
+def resampling_of(sample_rate_hz: float, nominal_hz: int) -> Resampling:
+    """The shortest resampling that keeps the fiftieth order at the highest frequency."""
+    needed = ORDER_MAX * FAST_FREQUENCY * nominal_hz / (sample_rate_hz / 2)
+    fitting = [design for design in DESIGNS if design[0] >= needed]
+    band, taps = fitting[0] if fitting else DESIGNS[-1]
+    return Resampling(band, resampling_weights(sample_rate_hz, band, taps))
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+def resampling_weights(sample_rate_hz: float, band: float, taps: int) -> FloatArray:
+    """Least-squares weights of band-limited interpolation, one row per fraction of a sample.
+
+    Weighted by what the spectrum of a grid looks like: errors of the fundamental, whose images
+    would bury small harmonics, stay near 1e-8; those of harmonics fall with their usual size, to
+    1e-4 (1e-3 at the end of the widest band) of themselves.
+    """
+    half_rate = sample_rate_hz / 2
+    omega = np.pi * np.concatenate(
+        [np.linspace(0, 75 / half_rate, 120), np.linspace(75 / half_rate, band, 500),
+         np.linspace(band, 0.97, 60)]
+    )  # fmt: skip
+    usual = np.clip((75 * np.pi / half_rate / np.maximum(omega, 1e-9)) ** 2, 1e-3, 1.0)
+    usual[-60:] = 1e-6
+    matrix = np.exp(1j * np.outer(omega, np.arange(-taps // 2 + 1, taps // 2 + 1)))
+    target = np.exp(1j * np.outer(omega, np.arange(FRACTIONS + 1) / FRACTIONS))
+    matrix *= usual[:, None]
+    target *= usual[:, None]
+    rows = np.concatenate([matrix.real, matrix.imag, 1e-9 * np.eye(taps)])
+    goal = np.concatenate([target.real, target.imag, np.zeros((taps, FRACTIONS + 1))])
+    return np.ascontiguousarray(np.linalg.lstsq(rows, goal, rcond=None)[0].T)
+
+
+@njit(**KERNEL, fastmath=FAST)
 def _resample(
-    samples: Any, base: Any, first: Any, last: Any, table: Any, flat: Any, out: Any
+    samples: Any,
+    base: Any,
+    first: Any,
+    last: Any,
+    table: Any,
+    work: Any,
+    flat: Any,
+    out: Any,
 ) -> Any:
     """All channels of a window at the same instants, eight at a time side by side."""
     channels, points = out.shape
-    half = SINC_TAPS // 2
-    weight = np.empty(SINC_TAPS)
-    result = np.empty(LANES)
+    taps = table.shape[1]
+    half = taps // 2
+    weight = work[0]
+    result = work[1]
     stride = (last - first) / points
     low = int(first) - half
     size = int(last) + half + 1 - low
@@ -254,16 +319,16 @@ def _resample(
     for k in range(points):
         at = first + k * stride
         whole = int(at)
-        place = (at - whole) * SINC_PHASES
+        place = (at - whole) * FRACTIONS
         row = int(place)
         part = place - row
         lower = table[row]
         upper = table[row + 1]
-        for j in range(SINC_TAPS):
+        for j in range(taps):
             weight[j] = lower[j] + part * (upper[j] - lower[j])
         near = flat[LANES * (whole - half + 1 - low) :]
         a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = 0.0
-        for j in range(SINC_TAPS):
+        for j in range(taps):
             w = weight[j]
             a0 += w * near[8 * j]
             a1 += w * near[8 * j + 1]

@@ -25,10 +25,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from blathy.metrology.connection import Connection
-
-FAST: Final = {"reassoc", "contract", "arcp", "nsz"}
-"""Float freedom that the compiler may use: sums in any (but always the same) order. NaN stays."""
+from blathy.metrology.connection import Connection, Wiring
+from blathy.metrology.kernels import FAST, KERNEL, PART
 
 WINDOW_CYCLES: Final = 5.72
 REFERENCE_RATE_HZ_MIN: Final = 5_000.0
@@ -42,7 +40,8 @@ FREQUENCY_STEP_MAX_RAD: Final = 0.06  # change of phase advance per step: 24 Hz/
 DEVIATION_MAX_HZ: Final = 9.6
 SIXTH: Final = np.pi / 3.0
 
-EDGE_GUARD: Final = 9.0  # samples beside the ends of the record without a regular boundary
+EDGE_GUARD: Final = 23.0
+"""Samples beside the ends of the record without a regular boundary: the spectrum reaches so far."""
 
 # Quality of a half cycle; flags are added up over everything that is made of half cycles.
 PARTIAL, COASTING, INVALID, SATURATED, REVERSED = 1, 2, 4, 8, 16
@@ -84,6 +83,23 @@ def step_samples(connection: Connection) -> int:
     return decimation * round(connection.sample_rate_hz / decimation / connection.nominal_hz)
 
 
+def reference_weights(connection: Connection) -> NDArray[np.float32]:
+    """Weights of the (up to three) voltages in alpha, then in beta.
+
+    One voltage alone is doubled: half of it turns forward, half backward.
+    """
+    root = 1.0 / np.sqrt(3.0)
+    rows = {
+        Wiring.ONE_PHASE: [2.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        Wiring.SPLIT_PHASE: [1.0, -1.0, 0.0, 0.0, 0.0, 0.0],
+        Wiring.TWO_PHASE: [2 / 3, -1 / 3, 0.0, 0.0, root, 0.0],
+    }
+    three = [2 / 3, -1 / 3, -1 / 3, 0.0, root, -root]
+    return np.asarray(rows.get(connection.wiring, three), np.float32) / np.float32(
+        decimation_of(connection)
+    )
+
+
 def design_window(connection: Connection) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cosine and sine kernel of the demodulation; its gain gives the peak of a sine wave."""
     rate_hz = connection.sample_rate_hz / decimation_of(connection)
@@ -96,7 +112,87 @@ def design_window(connection: Connection) -> tuple[NDArray[np.float64], NDArray[
     return window * np.cos(angle), -window * np.sin(angle)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**KERNEL, fastmath=FAST)
+def follow(
+    samples: Any,
+    voltages: Any,
+    weights: Any,
+    decimation: Any,
+    reference: Any,
+    kernel_c: Any,
+    kernel_s: Any,
+    step: Any,
+    half: Any,
+    lag: Any,
+    omega_nominal: Any,
+    floor_v: Any,
+    advance_max: Any,
+    ints: Any,
+    floats: Any,
+    ring: Any,
+    oscillator: Any,
+    edges: Any,
+    final: Any,
+) -> Any:
+    """From samples to the phase: reference, steps, decisions, oscillator and crossings."""
+    last = ints[I_TOTAL] // decimation
+    base = ints[I_BASE] // decimation
+    _write_reference(
+        samples, voltages, weights, decimation, reference, ints[I_DECIMATED] - base, last - base
+    )
+    ints[I_DECIMATED] = last
+    _measure_steps(
+        reference, kernel_c, kernel_s, step, decimation, omega_nominal, floor_v, advance_max,
+        ints, ring,
+    )  # fmt: skip
+    _track(
+        ints, floats, ring, step, half, lag, omega_nominal, floor_v, advance_max, oscillator,
+        edges, final,
+    )  # fmt: skip
+
+
+@njit(**PART, fastmath=FAST)
+def _write_reference(
+    samples: Any,
+    voltages: Any,
+    weights: Any,
+    decimation: Any,
+    reference: Any,
+    first: Any,
+    last: Any,
+) -> Any:
+    """alpha and beta, the mean of `decimation` samples each, into [first, last)."""
+    # One row at a time: of a part of several rows the compiler would not know that it has no gaps.
+    a = samples[0, first * decimation : last * decimation]
+    b = samples[min(1, voltages - 1), first * decimation : last * decimation]
+    c = samples[voltages - 1, first * decimation : last * decimation]
+    a1, b1, c1, b2, c2 = weights[0], weights[1], weights[2], weights[4], weights[5]
+    alpha = reference[0, first:last]
+    beta = reference[1, first:last]
+    count = np.uint64(last - first)
+    if decimation == 1:  # the usual factors are spelt out, so that the compiler vectorises
+        for m in range(count):
+            alpha[m] = a1 * a[m] + b1 * b[m] + c1 * c[m]
+            beta[m] = b2 * b[m] + c2 * c[m]
+    elif decimation == 2:
+        for m in range(count):
+            n = m * np.uint64(2)
+            y = b[n] + b[n + np.uint64(1)]
+            z = c[n] + c[n + np.uint64(1)]
+            alpha[m] = a1 * (a[n] + a[n + np.uint64(1)]) + b1 * y + c1 * z
+            beta[m] = b2 * y + c2 * z
+    else:
+        for m in range(last - first):
+            x = y = z = np.float32(0.0)
+            for k in range(m * decimation, (m + 1) * decimation):
+                x += a[k]
+                y += b[k]
+                z += c[k]
+            alpha[m] = a1 * x + b1 * y + c1 * z
+            beta[m] = b2 * y + c2 * z
+
+
+@njit(**PART, fastmath=FAST)
 def _four_sums(a: Any, b: Any, kernel_c: Any, kernel_s: Any, start: Any) -> Any:
     ac = as_ = bc = bs = 0.0
     a = a[start : start + len(kernel_c)]
@@ -111,24 +207,13 @@ def _four_sums(a: Any, b: Any, kernel_c: Any, kernel_s: Any, start: Any) -> Any:
     return ac, as_, bc, bs
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _two_sums(a: Any, kernel_c: Any, kernel_s: Any, start: Any) -> Any:
-    ac = as_ = 0.0
-    a = a[start : start + len(kernel_c)]
-    for n in range(len(kernel_c)):
-        x = np.float64(a[n])
-        ac += x * kernel_c[n]
-        as_ += x * kernel_s[n]
-    return ac, as_
-
-
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _wrap(angle: Any) -> Any:
     return angle - 2.0 * np.pi * np.floor(angle / (2.0 * np.pi) + 0.5)
 
 
-@njit(cache=True, nogil=True)
-def measure_steps(
+@njit(**PART)
+def _measure_steps(
     reference: Any,
     kernel_c: Any,
     kernel_s: Any,
@@ -149,18 +234,12 @@ def measure_steps(
     while ints[I_STEPS] * short_step + length <= ints[I_DECIMATED]:
         k = ints[I_STEPS]
         start = k * short_step - ints[I_BASE] // decimation
-        if reference.shape[0] == 1:
-            ac, as_ = _two_sums(reference[0], kernel_c, kernel_s, start)
-            re, im = 2.0 * ac, 2.0 * as_
-        else:
-            ac, as_, bc, bs = _four_sums(reference[0], reference[1], kernel_c, kernel_s, start)
-            forward = (ac - bs) ** 2 + (as_ + bc) ** 2
-            backward = (ac + bs) ** 2 + (as_ - bc) ** 2
-            _follow_rotation(ints, forward, backward)
-            if ints[I_ROTATION] > 0:
-                re, im = ac - bs, as_ + bc
-            else:
-                re, im = ac + bs, as_ - bc
+        ac, as_, bc, bs = _four_sums(reference[0], reference[1], kernel_c, kernel_s, start)
+        forward = (ac - bs) ** 2 + (as_ + bc) ** 2
+        backward = (ac + bs) ** 2 + (as_ - bc) ** 2
+        _follow_rotation(ints, forward, backward)
+        turn = float(ints[I_ROTATION])
+        re, im = ac - turn * bs, as_ + turn * bc
         slot = k % RING
         before = (k - 1) % RING
         ring[0, slot] = np.hypot(re, im)
@@ -179,7 +258,7 @@ def measure_steps(
         ints[I_STEPS] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _follow_rotation(ints: Any, forward: Any, backward: Any) -> Any:
     """Change the sequence that is followed only when the other is clearly stronger for a while."""
     mine, other = (forward, backward) if ints[I_ROTATION] > 0 else (backward, forward)
@@ -194,7 +273,7 @@ def _follow_rotation(ints: Any, forward: Any, backward: Any) -> Any:
         ints[I_AGAINST] = 0
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _is_good(ring: Any, k: Any, steps: Any) -> Any:
     for j in range(max(0, k - LOOK_BEHIND), min(k + LOOK_AHEAD + 1, steps)):
         if ring[3, j % RING] == 0.0:
@@ -202,7 +281,7 @@ def _is_good(ring: Any, k: Any, steps: Any) -> Any:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _start(
     ints: Any,
     floats: Any,
@@ -238,7 +317,7 @@ def _start(
     return True
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@njit(**PART, fastmath=FAST)
 def _fill_oscillator(oscillator: Any, first: Any, count: Any, theta: Any, omega: Any) -> Any:
     """sin and cos of theta + omega n, eight lanes turning together."""
     sine = oscillator[0, first : first + count]
@@ -255,7 +334,7 @@ def _fill_oscillator(oscillator: Any, first: Any, count: Any, theta: Any, omega:
         cosine[n + 8] = cosine[n] * d8c - sine[n] * d8s
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _advance_to(
     ints: Any, floats: Any, oscillator: Any, edges: Any, at: Any, advance: Any, coasting: Any
 ) -> Any:
@@ -282,8 +361,8 @@ def _advance_to(
     ints[I_FILLED] = int(at)
 
 
-@njit(cache=True, nogil=True)
-def track(
+@njit(**PART)
+def _track(
     ints: Any,
     floats: Any,
     ring: Any,

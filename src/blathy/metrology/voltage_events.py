@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from blathy.metrology.connection import Connection, Wiring
 from blathy.metrology.half_cycle import C_FLAGS, REVERSED, HalfCycles
+from blathy.metrology.kernels import KERNEL, PART
 from blathy.metrology.quantities import u_half_cycle_v
 
 FloatArray = NDArray[np.float64]
@@ -122,7 +123,7 @@ class VoltageEventDetector:
         self.declared_v = connection.nominal_u_v * (np.sqrt(3.0) if self.lines else 1.0)
         channels = connection.phases
         self._window = 100 if connection.nominal_hz == 50 else 120
-        self._open = np.full((3, 8), np.nan)
+        self._open = np.full((4, 8), np.nan)  # dip, swell, interruption; the last row is scratch
         self._ring = np.zeros((channels + 1, self._window))  # last row: the instants
         self._ring_sum = np.zeros(channels)
         self._change = np.zeros(V_CHANNELS + 2 * channels)
@@ -207,7 +208,7 @@ class VoltageEventDetector:
         ]  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _watch(
     values: Any,
     middle: Any,
@@ -222,42 +223,37 @@ def _watch(
     reports: Any,
     flagged: Any,
 ) -> Any:
-    dip, swell, interruption, hysteresis = (
-        thresholds[0], thresholds[1], thresholds[2], thresholds[3],
-    )  # fmt: skip
-    declared = thresholds[6]
     channels = values.shape[1]
+    none = place[3] * 0  # a bare 0 has a type of its own, and `_step` would be compiled for both
     for k in range(len(values)):
         if (int(row_flags[k]) | int(row_flags[k + 2])) & 1:
             continue  # the partial half cycles at the ends of a record are no cycle
-        low_open = opened[0, R_START] == opened[0, R_START]
-        high_open = opened[1, R_START] == opened[1, R_START]
-        dead_open = opened[2, R_START] == opened[2, R_START]
-        low = high = dead = 0
-        for c in range(channels):
-            u = values[k, c]
-            if u < (dip + (hysteresis if low_open else 0.0)) * reference:
-                low |= 1 << c
-            if u > (swell - (hysteresis if high_open else 0.0)) * reference:
-                high |= 1 << c
-            if u < (interruption + (hysteresis if dead_open else 0.0)) * declared:
-                dead |= 1 << c
-        every = (1 << channels) - 1
-        _step(opened[0], 0, low != 0, low, values[k], middle[k], reference, place, reports)
-        _step(opened[1], 1, high != 0, high, values[k], middle[k], reference, place, reports)
-        _step(opened[2], 2, dead == every, dead, values[k], middle[k], declared, place, reports)
-        active = low != 0 or high != 0 or dead == every
+        active = False
+        for kind in range(3):
+            base = thresholds[6] if kind == 2 else reference
+            sign = -1.0 if kind == 1 else 1.0  # a swell is high, the others are low
+            ease = thresholds[3] if opened[kind, R_START] == opened[kind, R_START] else 0.0
+            limit = (sign * thresholds[kind] + ease) * base
+            phases = none
+            count = 0
+            for c in range(channels):
+                if sign * values[k, c] < limit:
+                    phases |= 1 << c
+                    count += 1
+            lasts = count == channels if kind == 2 else count > 0
+            active = active or lasts
+            _step(opened[kind], kind, lasts, phases, values[k], middle[k], base, place, reports)
         # Window k covers half cycles k to k + 2: half cycle k is touched by k - 2, k - 1, k.
         place[2] = (place[2] << 1 | (1 if active else 0)) & 7
         flagged[k] = place[2] != 0
         if thresholds[4] > 0.0:
             _rapid(
                 values[k], middle[k], thresholds, reference, active, ring, ring_sum, change,
-                place, reports,
+                place, reports, opened[3],
             )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _step(
     event: Any,
     kind: Any,
@@ -296,7 +292,7 @@ def _step(
         event[R_START] = np.nan
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _report(event: Any, place: Any, reports: Any) -> Any:
     # Bounded: beyond this many reports in one call the last place is overwritten.
     slot = min(place[3], len(reports) - 1)
@@ -305,7 +301,7 @@ def _report(event: Any, place: Any, reports: Any) -> Any:
     place[3] = slot + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _rapid(
     values: Any,
     at: Any,
@@ -317,6 +313,7 @@ def _rapid(
     change: Any,
     place: Any,
     reports: Any,
+    event: Any,
 ) -> Any:
     """Rapid voltage changes: leave a steady state, reach another."""
     channels = len(values)
@@ -348,11 +345,12 @@ def _rapid(
     change[V_STEADY] = 1.0
     if change[V_SEEN] != 0.0 and change[V_SPOILT] == 0.0:
         oldest = ring[channels, place[0]]
-        _close_rapid(oldest, reference, ring_sum, change, length, channels, place, reports)
+        _describe_rapid(oldest, reference, ring_sum, change, length, channels, event)
+        _report(event, place, reports)
     change[V_SEEN] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _leave_steady(values: Any, at: Any, limit: Any, ring_sum: Any, change: Any, length: Any) -> Any:
     channels = len(values)
     leaves = False
@@ -369,7 +367,7 @@ def _leave_steady(values: Any, at: Any, limit: Any, ring_sum: Any, change: Any, 
         change[V_CHANNELS + channels + c] = 0.0  # the largest departure
 
 
-@njit(cache=True, nogil=True)
+@njit(**PART)
 def _is_steady(ring: Any, ring_sum: Any, limit: Any) -> Any:
     length = ring.shape[1]
     for c in range(len(ring_sum)):
@@ -380,18 +378,17 @@ def _is_steady(ring: Any, ring_sum: Any, limit: Any) -> Any:
     return True
 
 
-@njit(cache=True, nogil=True)
-def _close_rapid(
+@njit(**PART)
+def _describe_rapid(
     oldest: Any,
     reference: Any,
     ring_sum: Any,
     change: Any,
     length: Any,
     channels: Any,
-    place: Any,
-    reports: Any,
+    event: Any,
 ) -> Any:
-    event = np.zeros(8)
+    event[R_EXTREME] = event[R_WORST] = event[R_STEADY] = 0.0
     event[R_KIND] = 3.0
     event[R_START] = change[V_START]
     # The new steady state began with the oldest value of the ring.
@@ -408,4 +405,3 @@ def _close_rapid(
             event[R_WORST] = c + 1
         event[R_STEADY] = max(event[R_STEADY], steady)
     event[R_PHASES] = phases
-    _report(event, place, reports)
