@@ -56,6 +56,8 @@ export interface MeterEvent {
   id: string | number;
   at: string;
   received_at: string | null;
+  /** When the meter sent it by itself; null where it was found in the meter's log. */
+  pushed_at?: string | null;
   point: Named;
   feeder?: Named | null;
   name: string;
@@ -244,12 +246,74 @@ export interface Job {
   message: string | null;
   result: unknown;
 }
-export type Command = 'disconnect' | 'release' | 'connect' | 'set-clock' | 'relay';
+export type Command = 'disconnect' | 'release' | 'connect' | 'set-clock' | 'relay' | 'limit' | 'credit';
 export interface Confirmation {
   confirm: string;
   place: string;
   consequence: string;
   expires_at: string;
+  /** How many points a group's action reaches. */
+  points?: number;
+}
+export interface Supply {
+  at: string;
+  output_state: boolean | null;
+  control_state: string | null;
+  limit_w: number | null;
+  active_limit_w: number | null;
+  prepaid: boolean | null;
+  balance_wh: number | null;
+  available_wh: number | null;
+  sales: { id: number; at: string; user: string | null; energy_wh: number; state: string }[];
+}
+export interface ClockRule {
+  leave_s: number;
+  shift_s: number;
+  set_s: number;
+}
+export interface MeterClock {
+  /** Seconds that the meter is ahead. */
+  offset_s: number | null;
+  checked_at: string | null;
+  drift_s_per_day: number | null;
+  drift_ppm: number | null;
+  rule: ClockRule;
+  proposed: string;
+  history: { at: string; action: string; before_s: number | null; after_s: number | null; user: string | null }[];
+}
+export interface Clocks {
+  items: { point: Named; offset_s: number | null; checked_at: string | null; drift_s_per_day: number | null; proposed: string }[];
+  rule: ClockRule;
+}
+export interface MeterKeys {
+  items: {
+    purpose: string;
+    held: boolean;
+    changed_at: string | null;
+    fingerprint: string | null;
+    can_change: boolean;
+    why_not: string;
+  }[];
+  pending: { id: string | number; purposes: string[]; state: string; started_at: string; user: string | null } | null;
+  history: { at: string; user: string | null; purposes: string[]; outcome: string; detail: string }[];
+}
+export interface Push {
+  id: string | number;
+  at: string;
+  point: Named | null;
+  from: string | null;
+  transport: string;
+  counter: number | null;
+  outcome: string;
+  detail: string;
+  events: number;
+  values: number;
+}
+export interface PushPort {
+  listening: { host: string; port: number; tcp: boolean; udp: boolean } | null;
+  counters: Record<string, number>;
+  unknown: { at: string; from: string; meter: string | null; reason: string; count: number }[];
+  items: Push[];
 }
 export interface BalanceSlot {
   start: string;

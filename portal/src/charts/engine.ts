@@ -17,7 +17,7 @@ import { css, hatch, shade, type Palette } from './theme';
 use([CustomChart, GridComponent, CanvasRenderer]);
 
 export type Chart = EChartsType;
-export const MARGIN = { left: 56, right: 12, top: 12, bottom: 28 } as const;
+export const MARGIN = { left: 56, right: 12, top: 28, bottom: 28 } as const;
 
 export function create(host: HTMLElement): Chart {
   return init(host, null, { renderer: 'canvas' });

@@ -82,6 +82,12 @@ export function ago(at: string | null | undefined): string {
   const { key, n } = time.age(Date.parse(at), now.ms);
   return t(key, { n });
 }
+/** How far a clock is off, in words. */
+export function offsetText(seconds: number | null | undefined): string {
+  if (seconds == null) return DASH;
+  if (!seconds) return t('clock.right');
+  return t(seconds > 0 ? 'clock.ahead' : 'clock.behind', { n: num(Math.abs(seconds)) });
+}
 export const at = {
   clock: (ms: number, zone: string) => time.clock(ms, zone, settings.locale),
   clockSeconds: (ms: number, zone: string) => time.clockSeconds(ms, zone, settings.locale),
