@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,16 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.free_ports import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLATHY = [sys.executable, "-c", "from blathy.cli import main; main()"]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def console_steps() -> list[tuple[str, list[str]]]:
@@ -62,7 +57,7 @@ def test_the_console_blocks_run_and_print_what_they_say(tmp_path: Path) -> None:
                 output = _read_until_quiet(background[-1])
             else:
                 done = subprocess.run(
-                    [*BLATHY, *words[1:]], capture_output=True, text=True, timeout=60, check=False,
+                    [*BLATHY, *words[1:]], capture_output=True, text=True, timeout=240, check=False,
                     cwd=tmp_path, env=_environment(),
                 )  # fmt: skip
                 assert done.returncode == 0, done.stderr
@@ -71,7 +66,7 @@ def test_the_console_blocks_run_and_print_what_they_say(tmp_path: Path) -> None:
     finally:
         for process in background:
             process.send_signal(signal.SIGINT)
-            process.wait(20)
+            process.wait(120)
             assert process.stdout is not None
             process.stdout.close()
 
@@ -89,7 +84,7 @@ def _start(words: list[str], folder: Path) -> subprocess.Popen[str]:
 def _read_until_quiet(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     lines: list[str] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         line = process.stdout.readline()
         assert line, f"it ended: {lines}"

@@ -58,7 +58,7 @@ def running(file: Path, *options: str) -> Iterator[str]:
         yield url
     finally:
         ran.send_signal(signal.SIGTERM)
-        ran.communicate(timeout=20)
+        ran.communicate(timeout=120)
         assert ran.returncode == 0
 
 

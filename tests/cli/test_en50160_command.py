@@ -19,6 +19,7 @@ import pytest
 
 from tests.cli.in_process import blathy
 from tests.cli.made_recordings import RATE, three_phase
+from tests.free_ports import free_port
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 INTERVALS = 2 * 144
@@ -208,9 +209,7 @@ def test_a_bad_table_is_one_sentence(
 
 
 def test_a_control_centre_that_is_not_there_is_one_sentence() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     done = blathy("en50160", "p-001", "--api", address, "--user", "u", "--password", "secret")
     assert done.status == 2
@@ -220,27 +219,29 @@ def test_a_control_centre_that_is_not_there_is_one_sentence() -> None:
     assert "no address" in blathy("en50160", "p-001", "--api", "file:///etc", "--user", "u").err
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module")
 def centre() -> Iterator[str]:
     """A control centre in a process of its own, over meters that are not real."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.headend.demo_server", "--port", str(port)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        deadline = time.monotonic() + 240
+        while not _listens(port):
             assert process.poll() is None
-            time.sleep(0.2)
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 @pytest.mark.requirement("OMNI-09")

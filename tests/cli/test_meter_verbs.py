@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from blathy.cli import main
 from blathy.client.cache import PROCESS_CACHE
 from blathy.transport.dlms_session import serve_dlms
 from tests.client.small_meter import AK, EK, SmallMeter, device, lookup
+from tests.free_ports import free_port
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -40,10 +40,10 @@ def port() -> Iterator[int]:
     stops: list[Callable[[], object]] = []
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(120)
     yield ready[0]
     stops[0]()
-    thread.join(10)
+    thread.join(120)
     loop.close()
 
 
@@ -216,12 +216,12 @@ def test_the_installed_command_ends_with_status_2_and_no_traceback() -> None:
     command = [sys.executable, "-c", "from blathy.cli import main; main()"]
     ended = subprocess.run(
         [*command, "read", "dlms://127.0.0.1:1", "1-0:1.8.0"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     version = subprocess.run(
-        [*command, "--version"], capture_output=True, text=True, timeout=60, check=False
+        [*command, "--version"], capture_output=True, text=True, timeout=240, check=False
     )
     assert version.returncode == 0
     assert version.stdout.startswith("blathy ")
@@ -231,7 +231,7 @@ def test_a_conversation_is_recorded_explained_and_given_back(
     run: Run, port: int, tmp_path: Path
 ) -> None:
     file = tmp_path / "talk.txt"
-    free = _free_port()
+    free = free_port()
     command = [sys.executable, "-c", "from blathy.cli import main; main()"]
     recorder = subprocess.Popen(
         [*command, "record", f"127.0.0.1:{port}", str(file), "--listen", f"127.0.0.1:{free}",
@@ -241,7 +241,7 @@ def test_a_conversation_is_recorded_explained_and_given_back(
     assert recorder.stdout is not None
     assert "recording" in recorder.stdout.readline()
     assert run("read", f"dlms://127.0.0.1:{free}?client=16", "1-0:1.8.0")[0] == 0
-    recorder.communicate(timeout=20)
+    recorder.communicate(timeout=120)
     assert recorder.returncode == 0
     _, out, _ = run("explain", str(file))
     assert "AARQ" in out
@@ -255,12 +255,6 @@ def test_a_conversation_is_recorded_explained_and_given_back(
     status, out, _ = run("read", f"dlms://127.0.0.1:{free}?client=16", "1-0:1.8.0")
     assert status == 0
     assert "1 234.567 kWh" in out
-    player.communicate(timeout=20)
+    player.communicate(timeout=120)
     status, out, _ = run("replay", str(file), "--against", f"127.0.0.1:{port}")
     assert status == 0, out
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

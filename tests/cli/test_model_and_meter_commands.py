@@ -19,7 +19,7 @@ from blathy.models import MODELS
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", "from blathy.cli import main; main()", *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def test_what_is_wrong_is_one_sentence(arguments: tuple[str, ...], sentence: str
     assert done.stderr.count("\n") == 1
 
 
-def _until(stream: IO[str], word: str, limit_s: float = 60) -> str:
+def _until(stream: IO[str], word: str, limit_s: float = 240) -> str:
     text, end = "", time.monotonic() + limit_s
     while word not in text and time.monotonic() < end:
         text += stream.readline()
@@ -89,7 +89,7 @@ def reading_of(tmp_path: Path) -> float:
             done = run("read", match[1], "1-1:1.8.0", "--json")
         finally:
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
     assert done.returncode == 0, done.stderr
     return float(json.loads(done.stdout)[0]["value"])

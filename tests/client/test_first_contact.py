@@ -22,7 +22,7 @@ COUNTER = Obis.parse("0-0:43.1.0")
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 @dataclass

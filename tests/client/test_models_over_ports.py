@@ -30,7 +30,7 @@ ENDPOINT = Endpoint("127.0.0.1", 4059, "127.0.0.1", 50_000)
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def management(served: Served) -> Association:
@@ -46,7 +46,7 @@ def address(served: Served, scheme: str = "dlms", place: str = "meter") -> Meter
     association = management(served)
     mechanism = served.mechanism_of(association)
     auth = {Mechanism.NONE: "none", Mechanism.LLS: "lls", Mechanism.HLS_GMAC: "hls5"}[mechanism]
-    query = f"client={association.client_sap}&auth={auth}&timeout=5"
+    query = f"client={association.client_sap}&auth={auth}&timeout=30"
     secrets = {"password": served.secret_of(association).decode("latin-1")}
     if mechanism is Mechanism.HLS_GMAC or association.ciphering is Ciphering.REQUIRED:
         secrets |= {"ek": served.key("unicast").hex(), "ak": served.key("authentication").hex()}

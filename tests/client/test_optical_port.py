@@ -50,13 +50,13 @@ def test_mode_e_sign_on_then_dlms_and_again() -> None:
         session = optical(device(SmallMeter()))
         for _ in range(2):
             line = KeepOpen(session)
-            where = address("client=16&mode=e&timeout=2", "dlms+hdlc")
+            where = address("client=16&mode=e&timeout=30", "dlms+hdlc")
             async with Meter.connect(where, line=line, cache=ObjectCache()) as meter:
                 assert session.speed == (9600, False)
                 assert await meter.read("1-0:1.8.0") == ENERGY
             assert session.speed == (300, True)
 
-    asyncio.run(asyncio.wait_for(test(), 20))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 class KeepOpen(SessionLine):
@@ -76,7 +76,7 @@ def test_a_meter_without_mode_e_says_so() -> None:
         with pytest.raises(Refused, match="mode=e"):
             await Meter.connect(where, line=SessionLine(session)).open()
 
-    asyncio.run(asyncio.wait_for(test(), 20))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def test_dlms_over_a_serial_port() -> None:
@@ -89,7 +89,7 @@ def test_dlms_over_a_serial_port() -> None:
         session = optical(device(SmallMeter()))
         port = PseudoTerminal(master)
         served = asyncio.create_task(serve_line(port, session))
-        url = f"serial://{os.ttyname(slave)}?client=16&timeout=3"
+        url = f"serial://{os.ttyname(slave)}?client=16&timeout=30"
         async with Meter.connect(url, cache=ObjectCache()) as meter:
             assert await meter.read("1-0:1.8.0") == ENERGY
             assert len(await meter.profile("1-0:99.1.0")) == 96
@@ -101,7 +101,7 @@ def test_dlms_over_a_serial_port() -> None:
         os.close(master)
         os.close(slave)
 
-    asyncio.run(asyncio.wait_for(test(), 30))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 class PseudoTerminal(Line):
@@ -140,7 +140,7 @@ def test_32_meters_on_one_loop_each_answer_under_their_own_address() -> None:
             async with Meter.connect(where, line=KeepOpen(session), cache=ObjectCache()) as meter:
                 assert await meter.read("0-0:96.1.0") == b"%08d" % number
 
-    asyncio.run(asyncio.wait_for(test(), 20))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def test_serial_ports_that_are_not_there() -> None:

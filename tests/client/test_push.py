@@ -211,7 +211,7 @@ def test_meters_push_to_a_listener() -> None:
         port = await listener.start("127.0.0.1", 0)
         line = await TcpLine.connect("127.0.0.1", port)
         line.send(encode(1, 1, sealed()[0]))
-        await asyncio.wait_for(arrived.wait(), 5)
+        await asyncio.wait_for(arrived.wait(), 60)
         assert isinstance(got[0], Push)
         assert got[0].authenticated
         await line.close()

@@ -64,12 +64,12 @@ class Head(SessionLine):
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
-def meter(query: str = "", **faults: Any) -> TextMeter:
+def meter(query: str = "", timeout_s: int = 30, **faults: Any) -> TextMeter:
     line = Head(session(), Faults(**faults), Faults(**faults))
-    return TextMeter.connect(f"iec62056-21://meter:1?timeout=1{query}", line=line)
+    return TextMeter.connect(f"iec62056-21://meter:1?timeout={timeout_s}{query}", line=line)
 
 
 def test_readout_rows_with_units_over_a_cut_line() -> None:
@@ -109,10 +109,10 @@ def test_programming_mode_reads_profiles_and_writes_under_a_password() -> None:
 
 def test_nobody_and_noise() -> None:
     async def test() -> None:
-        async with meter("&address=99") as one:
+        async with meter("&address=99", timeout_s=1) as one:
             with pytest.raises(TimedOut, match="address="):
                 await one.readout()
-        async with meter(corruption=1.0, seed=4) as one:
+        async with meter(timeout_s=1, corruption=1.0, seed=4) as one:
             with pytest.raises((TimedOut, Garbled)):
                 await one.readout()
 

@@ -28,7 +28,7 @@ def decoded_by(peer: str, raw: bytes, directory: Path) -> list[list[Any]]:
     file = directory / "profile.bin"
     file.write_bytes(raw)
     command = [sys.executable, str(SCRIPT), peer, "rows", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     rows: list[list[Any]] = json.loads(done.stdout.splitlines()[-1])
     return rows

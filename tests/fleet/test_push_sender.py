@@ -38,7 +38,7 @@ Received = list[Push | Unreadable]
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def pushing(port: int, service: int = TCP, model: str = "omnipower", **changes: int) -> Meter:
@@ -69,11 +69,11 @@ async def listening(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
+    for _ in range(6000):
         if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within five seconds")
+    raise AssertionError("it did not happen within a minute")
 
 
 @pytest.mark.parametrize("service", [TCP, UDP])
@@ -162,14 +162,14 @@ def test_randomised_pushes_do_not_all_come_at_once() -> None:
         received: Received = []
         meter = fed("omnipower", 1)
         listener, port = await listening(meter, received)
-        meter = pushing(port, random=1)
-        draws = iter((900, 0, 400, 0))
+        meter = pushing(port, random=5)
+        draws = iter((4000, 0, 400, 0))
         meter.entropy = lambda count: next(draws, 0).to_bytes(count, "big")
         sender = PushSender()
         meter.push(Obis.parse(SETUP))
         meter.push(Obis.parse(SETUP))
         sender.collect(meter)
-        await asyncio.sleep(0.2)
+        await until(lambda: bool(received))
         assert len(received) == 1
         await until(lambda: len(received) == 2)
         await listener.stop()
@@ -294,7 +294,6 @@ def line_with(process: subprocess.Popen[str], wanted: str) -> str:
     raise AssertionError(f"no line with {wanted}")
 
 
-@pytest.mark.timeout(60)
 def test_a_meter_of_the_command_line_pushes_to_a_listener_of_the_command_line() -> None:
     meter = started("meter", "run", "omnipower", "--port", "dlms-tcp:127.0.0.1:0", "--days", "0")
     try:
@@ -320,11 +319,11 @@ def test_a_meter_of_the_command_line_pushes_to_a_listener_of_the_command_line() 
         push = json.loads(line_with(heard, "{"))
         assert push["authenticated"]
         assert push["values"]
-        assert heard.wait(10) == 0
+        assert heard.wait(120) == 0
         assert heard.stdout is not None
         heard.stdout.close()
     finally:
         meter.terminate()
-        meter.wait(20)
+        meter.wait(120)
         assert meter.stdout is not None
         meter.stdout.close()

@@ -126,7 +126,7 @@ def test_meter_pages(centre: Callable[..., Centre]) -> None:
             assert answer.status_code == 502
             assert answer.json()["outcome"] == "refused"
             job = (await client.post("/api/v1/points/p-001/read", json={"what": "all"})).json()
-            for _ in range(200):
+            for _ in range(6000):
                 job = (await client.get(f"/api/v1/jobs/{job['id']}")).json()
                 if job["state"] != "running":
                     break

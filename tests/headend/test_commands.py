@@ -18,11 +18,11 @@ MANAGER = ("mira", "manager-password")
 
 
 async def finished(client: Any, job: dict[str, Any]) -> dict[str, Any]:
-    for _ in range(200):
+    for _ in range(6000):
         found: dict[str, Any] = (await client.get(f"/api/v1/jobs/{job['id']}")).json()
         if found["state"] != "running":
             return found
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.01)
     raise AssertionError("the job does not end")
 
 

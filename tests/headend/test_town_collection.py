@@ -140,7 +140,7 @@ async def first_visit(head: HeadEnd, town: Running) -> None:
         if "disconnect" in facts.commands and not point.protected:
             await switched(head, point, facts.commands)
         await head.clocks.correct(point, "set", user="test", large=True)
-        assert abs(await head.collector.check_clock(point)) <= 1
+        assert abs(await head.collector.check_clock(point)) <= 5  # it is asked and compared late
     await check_balance(head, town)
 
 

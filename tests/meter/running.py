@@ -75,13 +75,13 @@ def served(meter: Meter) -> Iterator[int]:
             on_event=lambda _endpoint, _device, event: meter.associations_event(event),
         )  # fmt: skip
 
-    listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
+    listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(120)
     try:
         yield port
     finally:
-        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(120)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(120)
         loop.close()
 
 
@@ -90,7 +90,7 @@ def gurux(job: dict[str, Any]) -> dict[str, Any]:
     script = Path(__file__).with_name("gurux_peer.py")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(script)],
-        input=json.dumps(job), capture_output=True, text=True, timeout=120, check=False,
+        input=json.dumps(job), capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -61,7 +61,7 @@ EVERY = tuple(Level)
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def meter_of(mechanism: Mechanism = Mechanism.LLS, suite: int = 0, **named: Any) -> Meter:
@@ -271,7 +271,7 @@ def test_truncated_data_is_refused_at_once(octets: str) -> None:
     begun = time.perf_counter()
     with pytest.raises(AxdrError):
         axdr.decode(bytes.fromhex(octets))
-    assert time.perf_counter() - begun < 0.5
+    assert time.perf_counter() - begun < 5
 
 
 def test_null_data_keeps_its_place_in_a_row() -> None:

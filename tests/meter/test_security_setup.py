@@ -57,7 +57,7 @@ def url_of(meter: Meter, port: int, level: str = "management") -> str:
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def connected(url: str) -> Client:

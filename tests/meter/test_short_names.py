@@ -64,7 +64,7 @@ def test_our_client_reads_writes_and_acts_by_short_names(scheme: str, mechanism:
                     logical, counters=VolatileCounterStore(), cache=ObjectCache()
                 ).open()
 
-    asyncio.run(asyncio.wait_for(test(), 60))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def test_no_two_objects_overlap_and_every_attribute_resolves_to_itself() -> None:

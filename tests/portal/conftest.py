@@ -80,7 +80,7 @@ def browser() -> Iterator[Browser]:
     other modules start their own."""
     found = installed()
     choose_node()
-    expect.set_options(timeout=10_000)
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
         yield opened

@@ -196,7 +196,7 @@ def test_a_command_is_asked_twice_and_shows_the_read_back(open_portal: Opener) -
     expect(dialog).to_contain_text("Kovács household")
     expect(dialog).to_contain_text("switched off")
     dialog.get_by_role("button", name="Yes: Disconnect supply").click()
-    expect(dialog).to_contain_text("Read back from the meter", timeout=15_000)
+    expect(dialog).to_contain_text("Read back from the meter", timeout=60_000)
     expect(dialog).to_contain_text("Off")
 
 

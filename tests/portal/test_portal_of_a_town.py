@@ -66,7 +66,7 @@ def test_the_town_is_seen_and_a_meter_is_read_and_pressed(page: Page, town: Runn
 
     live = page.locator("#live").locator("table")
     before = live.inner_text()
-    expect(live).not_to_have_text(before, use_inner_text=True, timeout=15_000)
+    expect(live).not_to_have_text(before, use_inner_text=True, timeout=60_000)
 
     press = page.locator("#display").get_by_role("button", name="scroll")
     listed = page.locator("#display").get_by_text(re.compile(r"list \d+/\d+"))

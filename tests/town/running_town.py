@@ -159,7 +159,7 @@ class RunningTown:
                 sys.executable, "-c", "from blathy.cli import main; main()", "town", "--json",
                 "--data", str(self.data), "--dlms-port", str(self.dlms_port),
             ],
-            capture_output=True, text=True, check=True, timeout=120,
+            capture_output=True, text=True, check=True, timeout=240,
         )  # fmt: skip
         found: list[dict[str, str]] = json.loads(done.stdout)
         return found

