@@ -14,7 +14,9 @@ from typing import Annotated, Final
 import typer
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.measure import parse_channels, parse_scale
 from blathy.cli.model import model_of
+from blathy.cli.pulses import PulseLine
 from blathy.cli.recorded_meter import (
     RecordedDevice,
     load_recording,
@@ -25,12 +27,21 @@ from blathy.clock import Zone
 from blathy.fleet.push_sender import PushSender
 from blathy.meter.identity import head_end_keys
 from blathy.meter.keeping import Keeper, StoreKeeper, VolatileKeeper
+from blathy.meter.loads import LoadDevices, places_of
+from blathy.meter.measuring import adapt, ct_inputs
 from blathy.meter.meter import Meter, new_meter
 from blathy.meter.plan import MeterOptions
 from blathy.meter.power_file import LoadFileError, read_power_file
 from blathy.meter.readout import mode_of, sign_on_server
+from blathy.models import MODELS
 from blathy.models.model import Association, Ciphering, Level, Mechanism, Model, ModelError
 from blathy.registers.state import StateError
+from blathy.sources.feed import DrawnInputs
+from blathy.sources.measured import SampledSource
+from blathy.sources.recorded_feed import recorded_source
+from blathy.sources.recorded_point import Declared, point_of
+from blathy.sources.recording_stream import open_recording
+from blathy.sources.recordings import SUFFIXES, Layout, RecordingError
 from blathy.sources.source import IntervalSource
 from blathy.sources.synthetic import LoadSpec, SyntheticSource
 from blathy.store.store import StorageError, Store, StoreDamagedError
@@ -94,15 +105,21 @@ def port_wish(text: str) -> PortWish:
     return PortWish(parts[0], parts[1], number)
 
 
-def load_of(text: str, found: Model, seed: int, zone: str) -> IntervalSource:
-    """The load behind the meter: a shape (`h0`, `h0:3500`), a constant power or a file."""
-    return load_for(text, len(found.phases), seed, zone)
+def load_of(
+    text: str, found: Model, seed: int, zone: str, layout: Layout | None = None
+) -> IntervalSource:
+    """The load behind the meter: a shape (`h0`, `h0:3500`), a file of powers or a recording."""
+    return load_for(text, len(found.phases), seed, zone, layout)
 
 
-def load_for(text: str, phases: int, seed: int, zone: str) -> IntervalSource:
+def load_for(
+    text: str, phases: int, seed: int, zone: str, layout: Layout | None = None
+) -> IntervalSource:
     """The same for so many phases."""
     name, _, number = text.partition(":")
     if (path := Path(text)).exists():
+        if is_recording(path):
+            return _played(path, phases, layout)
         try:
             return read_power_file(path, phases)
         except LoadFileError as error:
@@ -121,6 +138,28 @@ def load_for(text: str, phases: int, seed: int, zone: str) -> IntervalSource:
             f"{text!r} is no load: {error}; write a shape as h0:3500 (kWh a year) or a CSV file"
         ) from error
     return source
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a file of a load holds a waveform, not powers over time."""
+    if path.suffix.lower() not in SUFFIXES:
+        return False
+    if path.suffix.lower() != ".csv":
+        return True
+    with path.open("rb") as file:
+        return b"power_w" not in file.readline(4096)
+
+
+def _played(path: Path, phases: int, layout: Layout | None) -> IntervalSource:
+    try:
+        point = point_of(open_recording(path, layout), Declared())
+        if point.connection.phases > phases:
+            raise CommandError(
+                f"{path.name} holds {point.connection.phases} phases, the meter has {phases}"
+            )
+        return recorded_source(point)
+    except RecordingError as error:
+        raise CommandError(str(error)) from error
 
 
 def _options(
@@ -221,7 +260,21 @@ def run_meter(
         list[str], typer.Option(help="PROTOCOL:HOST:PORT; dlms-tcp or dlms-hdlc. May be repeated.")
     ] = ["dlms-tcp:127.0.0.1:4059"],  # noqa: B006 - typer copies it
     load: Annotated[
-        str, typer.Option(help="A load shape such as h0:3500 (a model's is h0), or a CSV file.")
+        str,
+        typer.Option(
+            help="A load shape such as h0:3500 (a model's is h0), a CSV file of time_s,power_w, or "
+            "a recording (.cfg, .cff, .wav, .csv, .npy), which is measured and played on."
+        ),
+    ] = "",
+    further_load: Annotated[
+        list[str],
+        typer.Option(help="Loads 2, 3 … of a device with several current inputs. May be repeated."),
+    ] = [],  # noqa: B006 - typer copies it
+    channels: Annotated[str, typer.Option(help="Of a recording, as for `measure`.")] = "",
+    scale: Annotated[str, typer.Option(help="Of a recording, as for `measure`.")] = "",
+    sample_rate: Annotated[float, typer.Option(help="Of a recording, as for `measure`.")] = 0.0,
+    pulses: Annotated[
+        str, typer.Option(help="HOST:PORT that tells the edges of light and S0, one a line.")
     ] = "",
     data: Annotated[Path | None, typer.Option(help="Directory that keeps the meter.")] = None,
     seed: Annotated[int, typer.Option(help="Decides load, keys and clock drift.")] = 1,
@@ -257,7 +310,11 @@ def run_meter(
             encryption=encryption, iec62056_21=iec,
         )  # fmt: skip
         mode_of(found, options)
-        source = load_of(load or "h0", found, seed, zone)
+        played = Layout(parse_channels(channels), parse_scale(scale), sample_rate)
+        source = load_of(load or "h0", found, seed, zone, played)
+        further = tuple(
+            load_of(text, found, seed + n, zone) for n, text in enumerate(further_load, 1)
+        )
         keeper, store = _keeper(data, f"{found.key}-{serial}")
         start = int(time.time()) // 60 * 60 - days * 86_400
         meter = new_meter(
@@ -273,7 +330,8 @@ def run_meter(
     except StorageError as error:
         raise CommandError(f"nothing can be kept in {data}: {error}") from error
     try:
-        asyncio.run(_serve(meter, source, wishes, f"meter/{seed}", outside=outside))
+        run = _runs(meter, source, further, f"meter/{seed}", store)
+        asyncio.run(_serve(run, wishes, f"meter/{seed}", pulses, outside=outside))
     except MeterError as error:
         raise CommandError(str(error)) from error
     finally:
@@ -303,22 +361,81 @@ def _run_recorded(
         raise CommandError(f"nothing can be kept in {data}: {error.strerror}") from error
 
 
+@dataclass(slots=True)
+class _Run:
+    """One meter, or a device with several loads, and how it goes on."""
+
+    meter: Meter
+    source: IntervalSource
+    loads: LoadDevices | None = None
+
+    def history(self, until_utc_s: int) -> None:
+        """What was before anybody looked."""
+        self.meter.advance(self.source, until_utc_s // HISTORY_STEP_S * HISTORY_STEP_S)
+        if isinstance(self.source, SampledSource):
+            self.source.block(self.meter.ledger.now, 1, 1)  # compiles, before any port is open
+        if self.loads is not None:
+            self.loads.advance(self.meter.ledger.now + 1)
+
+    def device(self, server: int) -> LogicalDevice | None:
+        """The logical device at a server address."""
+        if server in {1, 16}:
+            return self.meter.logical_device()
+        return self.loads.devices.get(server) if self.loads is not None else None
+
+    def live(self, now_utc_s: int) -> None:
+        """Measure up to now and commit."""
+        meter = self.meter
+        if self.loads is not None:
+            self.loads.advance(now_utc_s)
+            return
+        while (left := now_utc_s - meter.ledger.now) > 0:
+            to_minute = -meter.ledger.now % 60
+            coarse = left >= 120 and not to_minute
+            step_s = 60 if coarse else 1
+            n = min(left, to_minute or left) // step_s
+            meter.step(self.source.block(meter.ledger.now, n, step_s))
+        meter.commit()
+
+
+def _runs(
+    meter: Meter, source: IntervalSource, further: Sequence[IntervalSource], seed: str,
+    store: Store | None,
+) -> _Run:  # fmt: skip
+    adapt(source, meter)
+    if not further:
+        return _Run(meter, source)
+    points = [p for p in (source, *further) if isinstance(p, SyntheticSource)]
+    if not ct_inputs(meter.model) or len(points) != 1 + len(further):
+        raise CommandError(
+            f"{meter.model.name} takes one load here; --further-load is for the current inputs of "
+            "mpta-1 and mpta-3, with load shapes such as h0:3500"
+        )
+    feed = DrawnInputs(tuple(points), len(meter.model.phases), lambda: places_of(meter))
+    name = f"{meter.model.key}-{meter.identity.serial_text}"
+    keeper_of = (lambda n: StoreKeeper(store, f"{name}-load-{n}")) if store is not None else None
+    models = {1: MODELS["mpta-1"], 3: MODELS["mpta-3"]}
+    return _Run(meter, source, LoadDevices(meter, feed, models, seed, keeper_of, points[0]))
+
+
 async def _serve(
-    meter: Meter, source: IntervalSource, wishes: Sequence[PortWish], seed: str, *, outside: bool
+    run: _Run, wishes: Sequence[PortWish], seed: str, pulses: str, *, outside: bool
 ) -> None:
+    meter = run.meter
     device = meter.logical_device()
 
     def lookup(_endpoint: Endpoint, server: int, _physical: int | None) -> LogicalDevice | None:
-        return device if server in {1, 16} else None
+        return device if server in {1, 16} else run.device(server)
 
     def on_event(_endpoint: Endpoint, _device: LogicalDevice, event: ServerEvent) -> None:
         meter.associations_event(event)
 
-    meter.advance(source, int(time.time()) // HISTORY_STEP_S * HISTORY_STEP_S, HISTORY_STEP_S)
+    run.history(int(time.time()))
     listeners: list[TcpListener] = []
     places: list[tuple[str, int]] = []
     sender = PushSender(outside=outside)
     links = OpenLinks()
+    line = PulseLine(meter)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -333,32 +450,38 @@ async def _serve(
             listeners.append(listener)
             places.append((wish.host, bound))
         typer.echo(f"{meter.model.name} {meter.identity.serial_text} runs. Connect with:")
-        for line in connection_lines(meter, places, seed, [SCHEMES[w.protocol] for w in wishes]):
-            typer.echo(f"  {line}")
+        for text in connection_lines(meter, places, seed, [SCHEMES[w.protocol] for w in wishes]):
+            typer.echo(f"  {text}")
+        for sap, one in sorted(run.loads.meters.items()) if run.loads is not None else ():
+            if one is not meter:
+                typer.echo(f"Load {sap}, server address {sap}:")
+                for text in connection_lines(one, places[:1], seed):
+                    typer.echo(f"  {text}" + (f"&server={sap}" if "://" in text else ""))
+        if pulses:
+            host = pulses.rpartition(":")[0]
+            typer.echo(f"Pulses at {host}:{await line.start(pulses, outside=outside)}")
         typer.echo("Ctrl-C ends it.")
-        await _live(meter, source, stop, sender, lambda: links.send(device, meter.take_notices()))
+
+        def tell() -> None:
+            links.send(device, meter.take_notices())
+            if pulses:
+                line.tell()
+
+        await _live(run, stop, sender, tell)
     finally:
+        await line.stop()
         await sender.stop()
         for listener in listeners:
             await listener.stop()
 
 
 async def _live(
-    meter: Meter, source: IntervalSource, stop: asyncio.Event, sender: PushSender,
-    tell: Callable[[], None],
-) -> None:  # fmt: skip
+    run: _Run, stop: asyncio.Event, sender: PushSender, tell: Callable[[], None]
+) -> None:
     """Step the meter once a second, and send what it pushes and tells, until it is to stop."""
     while not stop.is_set():
-        now = int(time.time())
-        while (left := now - meter.ledger.now) > 0:
-            to_minute = -meter.ledger.now % 60
-            coarse = left >= 120 and not to_minute
-            step_s = 60 if coarse else 1
-            meter.step(
-                source.block(meter.ledger.now, min(left, to_minute or left) // step_s, step_s)
-            )
-        meter.commit()
-        sender.collect(meter)
+        run.live(int(time.time()))
+        sender.collect(run.meter)
         tell()
         try:
             await asyncio.wait_for(stop.wait(), 1.0 - time.time() % 1.0)

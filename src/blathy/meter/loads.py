@@ -49,11 +49,16 @@ class Load:
         return len(self.inputs) == 3
 
 
+def places_of(meter: Meter) -> tuple[tuple[int, int], ...]:
+    """(load, phase) of every current input of a device, as its parameters say."""
+    numbers = (number_set(meter, f"ct_{channel}_load") for channel in ct_inputs(meter.model))
+    return tuple((number // 10, number % 10) for number in numbers)
+
+
 def loads_of(meter: Meter) -> tuple[Load, ...]:
     """The complete loads of a device: one input, or three on the phases 1, 2 and 3."""
     grouped: dict[int, list[tuple[int, int]]] = {}
-    for channel in ct_inputs(meter.model):
-        number, phase = divmod(number_set(meter, f"ct_{channel}_load"), 10)
+    for channel, (number, phase) in zip(ct_inputs(meter.model), places_of(meter), strict=True):
         if number and phase in range(1, len(meter.model.phases) + 1):
             grouped.setdefault(number, []).append((phase, channel))
     found = []

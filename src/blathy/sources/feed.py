@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from blathy.metrology.connection import Wiring
 from blathy.metrology.sensors import Sensor
 from blathy.metrology.transformer import Ratios
-from blathy.registers.block import Block, Incident
+from blathy.registers.block import INSTANT_COLUMNS, Block, Incident
 from blathy.sources.synthetic import LoadSpec
 from blathy.sources.waveform import Dip, WaveformSynthesizer
 
@@ -136,3 +136,52 @@ class SensedFeed:
                     seen[:, place], self.sample_rate_hz, nominal_hz=self.nominal_hz
                 )
         return seen, incidents
+
+
+@dataclass(slots=True)
+class DrawnInputs:
+    """Samples of a device with several current inputs: the voltages of its supply, and for every
+    input the current of the load that it belongs to, behind a transformer of `ct_a` to
+    `full_scale_a`. All loads see the voltages and the frequency of the first one's supply.
+
+    `places` tells the load and the phase (1-3) of every input; (0, 0) is not used.
+    """
+
+    points: tuple[SampledPoint, ...]
+    phases: int
+    places: Callable[[], Sequence[tuple[int, int]]]
+    ct_a: float = 100.0
+    full_scale_a: float = 0.033
+    sample_rate_hz: int = 6_400
+    nominal_u_v: float = 230.0
+    nominal_hz: int = 50
+    _synthesizers: tuple[WaveformSynthesizer, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._synthesizers = tuple(
+            WaveformSynthesizer(self.sample_rate_hz, self.phases) for _ in self.points
+        )
+
+    def second(self, at_utc_s: int) -> tuple[Frames, tuple[Incident, ...]]:
+        """(rate, phases + inputs): volts, then amperes behind the transformers."""
+        blocks = [point.block(at_utc_s, 1, 1) for point in self.points]
+        supply = blocks[0]
+        drawn = []
+        pairs = zip(self.points, blocks, self._synthesizers, strict=True)
+        for point, block, synthesizer in pairs:
+            block.instant[:, _OF_SUPPLY] = supply.instant[:, _OF_SUPPLY]
+            harmonics_of = getattr(point, "harmonics_a", None)
+            harmonics = harmonics_of(at_utc_s) if harmonics_of is not None else None
+            drawn.append(synthesizer.second(block, 0, dips_of(supply.incidents), harmonics))
+        voltages = drawn[0][: self.phases]
+        idle = np.zeros(self.sample_rate_hz, np.float32)
+        currents = [
+            drawn[load - 1][self.phases + phase - 1] if 0 < load <= len(drawn) else idle
+            for load, phase in self.places()
+        ]
+        scale = self.full_scale_a / self.ct_a
+        frames = np.stack([*voltages, *(scale * current for current in currents)], axis=1)
+        return frames, tuple(i for i in supply.incidents if i.name not in DRAWN)
+
+
+_OF_SUPPLY = [index for index, (name, _) in enumerate(INSTANT_COLUMNS) if name in {"u_mv", "f_mhz"}]
