@@ -656,14 +656,17 @@ export const en = {
   'push.confirmed': 'confirmed',
   'push.lost': 'lost',
   'events.pushed': 'sent by the meter {age}',
-  'alarm.new': 'Alarm',
-  'alarm.open': 'Open the point',
   'audit.when': 'When',
   'audit.what': 'What',
   'audit.target': 'Whom or what',
   'audit.outcome': 'Outcome',
   'collection.outcomes': 'Conversations so far:',
-  'print.at': 'Printed {when}',
+  'push.told': 'told in an open association',
+  'way.tcp': 'TCP',
+  'way.udp': 'UDP',
+  'way.open': 'while it was read',
+  'clock.when': 'Checked',
+  'readback.fingerprints': 'Fingerprints',
 } as const;
 
 export type MessageKey = keyof typeof en;
