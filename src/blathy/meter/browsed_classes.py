@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
 BROWSED: Final = frozenset({
-    10, 21, 24, 25, 26, 30, 44, 46, 48, 61, 62, 63, 65, 66, 67, 68, 73, 74, 76, 77, 113, 115, 116,
+    10, 21, 24, 25, 26, 44, 46, 48, 61, 63, 65, 66, 67, 68, 73, 74, 76, 77, 113, 115, 116,
     122, 123, 124, 151,
 })  # fmt: skip
 _PLAINEST: Final = (

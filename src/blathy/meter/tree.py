@@ -19,6 +19,8 @@ from blathy.meter.access import CURRENT_ASSOCIATION, View
 from blathy.meter.browsed_classes import BROWSED, browsed_object
 from blathy.meter.calendar_objects import calendar_object, special_days_object
 from blathy.meter.clock_object import clock_object
+from blathy.meter.compact_data_object import compact_data_object
+from blathy.meter.data_protection_object import data_protection_object
 from blathy.meter.image_transfer import image_object
 from blathy.meter.mbus_objects import mbus_client_object, mbus_value_object
 from blathy.meter.objects import Attribute, CosemObject, decoded
@@ -193,7 +195,9 @@ def _facility_object(model: Model, facility: Facility) -> CosemObject | None:
         4: mbus_value_object,
         17: sap_object,
         18: image_object,
+        30: data_protection_object,
         47: gsm_diagnostic,
+        62: compact_data_object,
         64: security_object,
         72: mbus_client_object,
         111: account_object,

@@ -26,7 +26,7 @@ _BROWSED: Final = (
     (46, "0-0:25.5.0", Group.COMMUNICATION, "SMTP setup"),
     (48, "0-0:25.7.0", Group.COMMUNICATION, "IPv6 setup"),
     (61, "0-0:21.0.1", Group.PARAMETER, "register table"),
-    (62, "0-0:66.0.1", Group.PARAMETER, "compact data"),
+    (62, "0-0:66.0.1", Group.PROFILE, "compact data"),
     (63, "0-0:96.5.128", Group.PARAMETER, "status mapping"),
     (65, "0-0:16.2.0", Group.CONTROL, "parameter monitor"),
     (66, "0-0:16.3.0", Group.CONTROL, "measurement data monitoring"),

@@ -671,7 +671,7 @@ class SecurityContext:
 
     def _general_ciphering(self, apdu: bytes, kind: int, choice: KeyChoice) -> bytes:
         header = self._general_header()
-        key, info = self._outgoing_key(choice, header)
+        key, info = self.outgoing_key(choice, header)
         counter = self.counters.next(self.title, key.key_id)
         control = kind | self.keys.suite
         if choice is KeyChoice.BROADCAST:
@@ -680,9 +680,10 @@ class SecurityContext:
         content = key.seal(control, nonce, apdu, header.encode())
         return GeneralCiphering(header, info, content).encode()
 
-    def _outgoing_key(
+    def outgoing_key(
         self, choice: KeyChoice, header: GeneralHeader
     ) -> tuple[GcmKey, KeyInfo | None]:
+        """The key to protect with, and what tells it; None where the peer knows it already."""
         keys = self.keys
         if choice is KeyChoice.IDENTIFIED:
             return self._unicast_key(), IdentifiedKey(0)
@@ -845,7 +846,7 @@ class SecurityContext:
         if header.recipient and header.recipient != self.title:
             raise _refused("the APDU is meant for another system title")
         content, control = self._content(Reader(octet_string(envelope.content)))
-        key, choice = self._incoming_key(envelope.key_info, header)
+        key, choice = self.incoming_key(envelope.key_info, header)
         if (choice is KeyChoice.BROADCAST) != (control & _BROADCAST != 0):
             raise _refused("security control and key-info name different keys")
         lowest = self.counters.lowest(title, key.key_id)
@@ -858,9 +859,10 @@ class SecurityContext:
             plain, proved, Envelope.GENERAL_CIPHERING, counter, lowest, broadcast, title, choice
         )
 
-    def _incoming_key(
+    def incoming_key(
         self, info: KeyInfo | None, header: GeneralHeader
     ) -> tuple[GcmKey, KeyChoice]:
+        """The key that was named or came along; SecurityError where there is none."""
         keys = self.keys
         if info is None:
             if self._derived_in is None:
