@@ -83,6 +83,16 @@ def url_of(job: dict[str, Any]) -> str:
     return f"dlms://127.0.0.1:{job['port']}?client={job['client']}&auth={job['auth']}{secrets}"
 
 
+def test_a_client_that_the_meter_does_not_know_is_told_what_to_try() -> None:
+    with served(fed("mt372", 1)) as port:
+        done = blathy("clone", f"dlms://127.0.0.1:{port}?client=77")
+    assert done.status
+    assert "client 77" in done.err
+    assert "try client=16 or client=1" in done.err
+    assert "diagnostic" not in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("model", ["mt372", "omnipower"])
 def test_a_clone_answers_as_its_original(model: str, tmp_path: Path) -> None:
     file = tmp_path / "clone.json"

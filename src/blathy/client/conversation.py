@@ -91,7 +91,7 @@ def config_of(address: MeterAddress) -> ClientConfig:
 
 
 _ASSOCIATION_REMEDIES: Final = {
-    UserDiagnostic.NO_REASON: "check client address, password and keys",
+    UserDiagnostic.NO_REASON: "try client=16 or client=1, and check the password and the keys",
     UserDiagnostic.CONTEXT_NOT_SUPPORTED: "try protect=none or protect=both, or sn=1",
     UserDiagnostic.CALLING_AP_TITLE_NOT_RECOGNIZED: "set title= to the one the meter knows",
     UserDiagnostic.CALLING_AE_INVOCATION_ID_NOT_RECOGNIZED: "set user= to a user of the meter",

@@ -1011,6 +1011,9 @@ def service_error_reason(error: apdu.ConfirmedServiceError) -> str:
 
 
 _USER_DIAGNOSTICS: Final = {
+    UserDiagnostic.NO_REASON: (
+        "the server gives no reason; most often it does not know this client address"
+    ),
     UserDiagnostic.CONTEXT_NOT_SUPPORTED: (
         "the server does not support the application context: try ciphered or plain, long or "
         "short names"
@@ -1028,8 +1031,14 @@ _USER_DIAGNOSTICS: Final = {
 }
 
 
+_USER_NAMES: Final = {int(each): each.name for each in UserDiagnostic}
+
+
 def _refusal(aare: acse.Aare) -> AssociationRefused:
-    reason = f"the server refused the association, diagnostic {aare.diagnostic}"
+    reason = "the server gives a reason that says nothing of its cause"
+    if aare.source == DiagnosticSource.USER and aare.diagnostic in _USER_NAMES:
+        name = _USER_NAMES[aare.diagnostic].lower().replace("_", " ")
+        reason = f"the server names as its reason: {name}"
     if aare.source == DiagnosticSource.USER and aare.diagnostic in _USER_DIAGNOSTICS:
         reason = _USER_DIAGNOSTICS[UserDiagnostic(aare.diagnostic)]
     elif aare.source == DiagnosticSource.PROVIDER:
