@@ -6,12 +6,9 @@ import json
 import math
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener
+from urllib.parse import quote
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -19,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.centre import ControlCentre
 from blathy.cli.measure import check_page, parse_channels, parse_scale, write_page
 from blathy.clock import iso_utc
 from blathy.metrology.en50160 import (
@@ -46,9 +44,7 @@ from blathy.sources.recorded_point import WIRINGS, Declared, point_of
 from blathy.sources.recording_stream import open_recording
 from blathy.sources.recordings import SUFFIXES, Layout, RecordingError
 
-TIMEOUT_S: Final = 30.0
 EVENT_PAGES_MAX: Final = 50
-ANSWER_MAX: Final = 64 * 1024 * 1024
 
 
 @app.command("en50160")
@@ -120,58 +116,6 @@ def command(
 def _must_exist(path: Path) -> None:
     if not path.is_file():
         raise CommandError(f"there is no file {path}")
-
-
-class ControlCentre:
-    """The REST API of a control centre, read only. Passwords and tokens stay out of messages."""
-
-    def __init__(self, address: str, user: str, password: str, token: str) -> None:
-        parts = urlsplit(address)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise CommandError(f"--api {address!r} is no address; write http://127.0.0.1:8000")
-        self._base = address.rstrip("/")
-        self._token = token
-        self._opener: OpenerDirector = build_opener(HTTPCookieProcessor())
-        if not token:
-            if not user:
-                raise CommandError("say --user and --password, or --token, of the control centre")
-            self._call("/session", json.dumps({"user": user, "password": password}).encode())
-
-    def get(self, route: str, **query: str) -> Any:
-        """The JSON answer of a route."""
-        words = urlencode({key: value for key, value in query.items() if value})
-        return self._call(f"{route}?{words}" if words else route, None)
-
-    def _call(self, route: str, body: bytes | None) -> Any:
-        headers = {"Accept": "application/json"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        # The address was checked to be http or https when the object was made.
-        request = Request(f"{self._base}/api/v1{route}", body, headers)  # noqa: S310
-        try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
-                return json.loads(answer.read(ANSWER_MAX))
-        except HTTPError as error:
-            raise CommandError(_sentence(error)) from error
-        except (URLError, OSError, HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            raise CommandError(
-                f"no control centre answers at {self._base} ({reason}); start one with `blathy up`"
-            ) from error
-        except ValueError as error:
-            raise CommandError(f"{self._base} answers, but not as a control centre") from error
-
-
-def _sentence(error: HTTPError) -> str:
-    """What the problem document says, in one sentence."""
-    try:
-        problem = json.loads(error.read(65_536))
-        words = f"{problem['detail']} {problem.get('remedy') or ''}".strip()
-    except (ValueError, KeyError, TypeError):
-        return f"the control centre answers {error.code} {error.reason}"
-    return words
 
 
 def _of_point(

@@ -40,6 +40,25 @@ VERBS: Final[dict[str, Verb]] = {
         ),
     ),
     "town": Verb("blathy.cli.town", TOWN, ("town", "town --data /tmp/small --keys", "town --json")),
+    "alarms": Verb("blathy.cli.operate", TOWN, ("alarms --user demo --password demo --follow",)),
+    "clock": Verb(
+        "blathy.cli.operate",
+        TOWN,
+        ("clock --user demo --password demo", "clock --group all --yes --token …"),
+    ),
+    "keys": Verb(
+        "blathy.cli.operate",
+        TOWN,
+        (
+            "keys f1-01 --token …",
+            "keys f1-01 --change encryption --change authentication --token …",
+        ),
+    ),
+    "order": Verb(
+        "blathy.cli.operate",
+        TOWN,
+        ("order f1-01 limit power_w=5000 --token …", "order f1-01 credit energy_wh=10000 --yes"),
+    ),
     "read": Verb(
         "blathy.cli.read",
         READ,
