@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Final, Self
 
@@ -545,7 +546,7 @@ class Meter:
         if isinstance(captures, int):
             raise ObjectRefused(_what(refs[0]), captures)
         try:
-            knowledge.captures[code] = parse_capture_objects(captures)
+            knowledge.captures[code] = _captures_of(captures)
             knowledge.periods_s[code] = (
                 0 if isinstance(period, int) else int(axdr.decode(period).value or 0)
             )
@@ -629,10 +630,9 @@ class Meter:
         clock = next((c for c in captures if c.is_clock), None)
         if clock is None:
             raise Refused("this profile has no clock column", "select by entries instead")
-        zone = self.zone or UTC
-        first = CosemDateTime.from_utc(0 if since is None else _utc_s(since), zone)
-        last = CosemDateTime.from_utc(4_102_444_799 if until is None else _utc_s(until), zone)
-        return RangeDescriptor.between(first, last, columns, clock).encode()
+        first_s = 0 if since is None else _utc_s(since)
+        last_s = 4_102_444_799 if until is None else _utc_s(until)
+        return _range_octets(first_s, last_s, self.zone or UTC, tuple(columns), clock)
 
     # --- pushes
 
@@ -709,6 +709,21 @@ def _method_number(entry: ObjectEntry, method: int | str) -> int:
         return interface_class(entry.class_id, entry.version).method(method).index
     except KeyError:
         raise Refused(f"{class_name(entry.class_id)} has no method {method!r}") from None
+
+
+@lru_cache(maxsize=256)
+def _range_octets(
+    first_s: int, last_s: int, zone: Zone, columns: tuple[CaptureObject, ...], clock: CaptureObject
+) -> bytes:
+    """A range_descriptor: a head-end asks thousands of meters for the same day."""
+    first, last = CosemDateTime.from_utc(first_s, zone), CosemDateTime.from_utc(last_s, zone)
+    return RangeDescriptor.between(first, last, columns, clock).encode()
+
+
+@lru_cache(maxsize=1024)
+def _captures_of(raw: bytes) -> tuple[CaptureObject, ...]:
+    """The capture objects in these octets, which meters of a type all send."""
+    return parse_capture_objects(raw)
 
 
 def _utc_s(moment: Moment) -> int:

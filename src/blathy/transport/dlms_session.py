@@ -82,9 +82,9 @@ class DlmsSession:
         self._wrapper: wrapper.WrapperStream | None = None
         self._hdlc: hdlc.HdlcServer | None = None
         self._associations: dict[Key, tuple[LogicalDevice, ServerAssociation]] = {}
-        self._held: deque[tuple[Key, Report]] = deque(maxlen=REPORTS_HELD_MAX)
+        self._held: deque[tuple[Key, Report]] | None = None
         self._head = b""
-        self._out = bytearray()
+        self._out = b""
         self.closing = False
         self.frames = 0
         self.speed: tuple[int, bool] | None = None
@@ -98,8 +98,9 @@ class DlmsSession:
 
     @property
     def stage(self) -> Stage:
-        if any(association.associated for _, association in self._associations.values()):
-            return Stage.ASSOCIATED
+        for _, association in self._associations.values():
+            if association.associated:
+                return Stage.ASSOCIATED
         return Stage.FRAMED if self.frames else Stage.CONNECTED
 
     def receive(self, data: bytes, now: Instant) -> None:
@@ -120,18 +121,18 @@ class DlmsSession:
             self._detect(self._head + data, now)
 
     def data_to_send(self) -> bytes:
-        data = bytes(self._out)
-        self._out.clear()
+        data, self._out = self._out, b""
         return data
 
     def deadline(self) -> Instant | None:
-        times = [
-            core.deadline()
-            for core in (self._wrapper, self._hdlc, self._signing)
-            if core is not None
-        ]
-        times += [association.deadline() for _, association in self._associations.values()]
-        return min((time for time in times if time is not None), default=None)
+        earliest: Instant | None = None
+        for core in (self._wrapper, self._hdlc, self._signing):
+            if core is not None and (due := core.deadline()) is not None:
+                earliest = due if earliest is None else min(due, earliest)
+        for _, association in self._associations.values():
+            if (due := association.deadline()) is not None:
+                earliest = due if earliest is None else min(due, earliest)
+        return earliest
 
     def tick(self, now: Instant) -> None:
         if self._wrapper is not None and self._wrapper.tick(now):
@@ -180,7 +181,7 @@ class DlmsSession:
                 continue
             told += 1
             if self._answering(key, association):
-                self._held.append((key, report))
+                self._hold(key, report)
             else:
                 self._transmit(self._told(key, association, report))
         return told
@@ -197,15 +198,19 @@ class DlmsSession:
         address = hdlc.ServerAddress(server, physical)
         return self._hdlc is not None and self._hdlc.sending(client, address)
 
+    def _hold(self, key: Key, report: Report) -> None:
+        if self._held is None:
+            self._held = deque(maxlen=REPORTS_HELD_MAX)
+        self._held.append((key, report))
+
     def _tell_held(self) -> None:
-        held = list(self._held)
-        self._held.clear()
-        for key, report in held:
+        held, self._held = self._held, None
+        for key, report in held or ():
             found = self._associations.get(key)
             if found is None:
                 continue
             if self._answering(key, found[1]):
-                self._held.append((key, report))
+                self._hold(key, report)
             else:
                 self._out += self._told(key, found[1], report)
 

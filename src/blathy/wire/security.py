@@ -20,6 +20,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, IntFlag
+from functools import lru_cache
 from hmac import compare_digest
 from typing import Final, NamedTuple, Protocol
 
@@ -58,12 +59,14 @@ TAG_OCTETS: Final = 12
 TITLE_OCTETS: Final = 8
 COUNTER_LAST: Final = 0xFFFF_FFFE  # at FFFFFFFF the key is exhausted
 RESERVED_AHEAD: Final = 64  # numbers lost at a crash at most, against one durable write per number
+CIPHERS_MAX: Final = 256  # keys that are kept expanded, the most recently used ones
 DEDICATED_KEYS_MAX: Final = 64  # dedicated keys whose sequences are remembered
 UNPROVEN_JUMP_MAX: Final = 0x1_0000
 """How far a frame without tag may move the receive floor: noise must not use a key up."""
 REPORTED_JUMP_MAX: Final = 0x0100_0000
 """How far an unauthenticated report of the peer may move our own counter at once."""
 
+_AES_OCTETS: Final = frozenset({16, 24, 32})
 KEY_OCTETS: Final = {0: 16, 1: 16, 2: 32}
 _COORDINATE_OCTETS: Final = {1: 32, 2: 48}
 
@@ -326,13 +329,21 @@ def key_fingerprint(key: bytes) -> str:
 # --- One key ------------------------------------------------------------------------------------
 
 
-class GcmKey:
-    """An encryption key with its authentication key, expanded once."""
+@lru_cache(maxsize=CIPHERS_MAX)
+def _cipher_of(key: bytes) -> AESGCM:
+    """The expanded key. It takes 2.5 kB and a microsecond: idle associations keep none."""
+    return AESGCM(key)
 
-    __slots__ = ("_authentication", "_gcm", "key_id")
+
+class GcmKey:
+    """An encryption key with its authentication key."""
+
+    __slots__ = ("_authentication", "_key", "key_id")
 
     def __init__(self, key: bytes, authentication: bytes) -> None:
-        self._gcm = AESGCM(key)
+        if len(key) not in _AES_OCTETS:
+            raise ValueError(f"an AES key has 16, 24 or 32 octets, not {len(key)}")
+        self._key = key
         self._authentication = authentication
         self.key_id = key_fingerprint(key)
 
@@ -345,14 +356,14 @@ class GcmKey:
         kind = control & _AE
         sc = bytes((control,))
         if kind == Protection.ENCRYPTED:
-            return sc + nonce[8:] + self._gcm.encrypt(nonce, plain, None)[:-16]
+            return sc + nonce[8:] + _cipher_of(self._key).encrypt(nonce, plain, None)[:-16]
         if not self._authentication:
             raise LocalProtocolError("an authenticated APDU needs the authentication key")
         associated = sc + self._authentication + header
         # A 12-octet GCM tag is the first 12 octets of the 16-octet one (NIST SP 800-38D).
         if kind == Protection.BOTH:
-            return sc + nonce[8:] + self._gcm.encrypt(nonce, plain, associated)[:-4]
-        tag = self._gcm.encrypt(nonce, b"", associated + plain)[:TAG_OCTETS]
+            return sc + nonce[8:] + _cipher_of(self._key).encrypt(nonce, plain, associated)[:-4]
+        tag = _cipher_of(self._key).encrypt(nonce, b"", associated + plain)[:TAG_OCTETS]
         return sc + nonce[8:] + plain + tag
 
     def open(self, content: bytes, nonce: bytes, header: bytes = b"") -> bytes | None:
@@ -363,7 +374,7 @@ class GcmKey:
         """
         kind = content[0] & _AE
         if kind == Protection.ENCRYPTED:
-            return self._gcm.encrypt(nonce, content[5:], None)[:-16]
+            return _cipher_of(self._key).encrypt(nonce, content[5:], None)[:-16]
         if len(content) < 5 + TAG_OCTETS:
             return None
         body, tag = content[5:-TAG_OCTETS], content[-TAG_OCTETS:]
@@ -371,14 +382,14 @@ class GcmKey:
         if kind == Protection.AUTHENTICATED:
             if not self._authentication:
                 return body
-            expected = self._gcm.encrypt(nonce, b"", associated + body)
+            expected = _cipher_of(self._key).encrypt(nonce, b"", associated + body)
             return body if compare_digest(expected[:TAG_OCTETS], tag) else None
         # AESGCM.decrypt takes 16-octet tags only. GCM is a stream cipher: encrypting the ciphertext
         # gives the plaintext, and encrypting that gives the tag to compare with.
-        plain = self._gcm.encrypt(nonce, body, None)[:-16]
+        plain = _cipher_of(self._key).encrypt(nonce, body, None)[:-16]
         if not self._authentication:
             return plain
-        expected = self._gcm.encrypt(nonce, plain, associated)[-16:-4]
+        expected = _cipher_of(self._key).encrypt(nonce, plain, associated)[-16:-4]
         return plain if compare_digest(expected, tag) else None
 
     def __repr__(self) -> str:
@@ -548,7 +559,7 @@ class SecurityContext:
     """
 
     __slots__ = (
-        "_broadcast", "_dedicated", "_dedicated_counters", "_derived_in", "_derived_out",
+        "_broadcast_made", "_dedicated", "_dedicated_counters", "_derived_in", "_derived_out",
         "_entropy", "_unicast", "counters", "keys",
         "needs", "peer_title", "title", "verify_tags",
     )  # fmt: skip
@@ -575,7 +586,15 @@ class SecurityContext:
     def _load(self) -> None:
         keys = self.keys
         self._unicast = GcmKey(keys.unicast, keys.authentication) if keys.unicast else None
-        self._broadcast = GcmKey(keys.broadcast, keys.authentication) if keys.broadcast else None
+        self._broadcast_made: GcmKey | None = None
+
+    @property
+    def _broadcast(self) -> GcmKey | None:
+        """Made when the first broadcast comes, which it hardly ever does."""
+        keys = self.keys
+        if self._broadcast_made is None and keys.broadcast:
+            self._broadcast_made = GcmKey(keys.broadcast, keys.authentication)
+        return self._broadcast_made
 
     def rekey(self, keys: KeySet) -> None:
         """Use other keys from the next APDU on; a dedicated key ends with its association."""
@@ -859,9 +878,7 @@ class SecurityContext:
             plain, proved, Envelope.GENERAL_CIPHERING, counter, lowest, broadcast, title, choice
         )
 
-    def incoming_key(
-        self, info: KeyInfo | None, header: GeneralHeader
-    ) -> tuple[GcmKey, KeyChoice]:
+    def incoming_key(self, info: KeyInfo | None, header: GeneralHeader) -> tuple[GcmKey, KeyChoice]:
         """The key that was named or came along; SecurityError where there is none."""
         keys = self.keys
         if info is None:

@@ -187,11 +187,14 @@ class _Proposal:
     conformance: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Challenges:
     sent: bytes = b""
     received: bytes = b""
     dedicated_key: bytes = b""
+
+
+_NO_CHALLENGES: Final = _Challenges()
 
 
 class ServerAssociation:
@@ -231,13 +234,13 @@ class ServerAssociation:
         self._logical_names = True
         self._conformance = 0
         self._client_pdu_size = PDU_SIZE_UNLIMITED
-        self._challenges = _Challenges()
+        self._challenges = _NO_CHALLENGES
         self._services: LogicalNameServices | None = None
         self._short: ShortNameServices | None = None
         self._blocks: BlockExchange | None = None
         self._answering_in_blocks = False
         self._requesters: dict[int, Requester] = {}
-        self._events: list[ServerEvent] = []
+        self._events: list[ServerEvent] | None = None
         self._now = Instant(0)
         self._request_needs = self._answer_needs = self._opened_with = 0
         profile = device.profiles.get(client_sap)
@@ -260,7 +263,9 @@ class ServerAssociation:
         return self._conformance
 
     def take_events(self) -> list[ServerEvent]:
-        events, self._events = self._events, []
+        if not self._events:
+            return []
+        events, self._events = self._events, None
         return events
 
     def deadline(self) -> Instant | None:
@@ -568,7 +573,7 @@ class ServerAssociation:
         self._blocks = None
         self._conformance = 0
         self._client_pdu_size = PDU_SIZE_UNLIMITED
-        self._challenges = _Challenges()
+        self._challenges = _NO_CHALLENGES
         self._requesters = {}
 
     def _aarq(self, octets: bytes) -> bytes:
@@ -776,11 +781,11 @@ class ServerAssociation:
         if proof is None or not party.check(proof, challenges.sent, challenges.received, opened):
             self._authentication_failed(profile, "the answer to our challenge is wrong")
             self._state = after(self._state, Step.REFUSE)
-            self._challenges = _Challenges()
+            self._challenges = _NO_CHALLENGES
             return None
         own = party.prove(challenges.received, challenges.sent)
         self._use_dedicated(challenges.dedicated_key)
-        self._challenges = _Challenges()
+        self._challenges = _NO_CHALLENGES
         self._associated()
         return own
 
@@ -821,6 +826,8 @@ class ServerAssociation:
     # Events
 
     def _event(self, event: ServerEvent) -> None:
+        if self._events is None:
+            self._events = []
         if len(self._events) < EVENTS_MAX:
             self._events.append(event)
 

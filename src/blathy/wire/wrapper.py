@@ -84,7 +84,7 @@ class WrapperStream:
     def __init__(
         self, apdu_size_max: int = APDU_SIZE_MAX, packet_timeout_s: int = PACKET_TIMEOUT_S
     ) -> None:
-        self._buffer = bytearray()
+        self._buffer: bytearray | None = None  # of a packet that is not complete yet
         self._began_at: Instant | None = None
         self._failure: RemoteProtocolError | None = None
         self.apdu_size_max = apdu_size_max
@@ -99,14 +99,16 @@ class WrapperStream:
         """The packets that `data` completes."""
         if self._failure is not None:
             raise self._failure
-        buffer = self._buffer
-        buffer += data
+        buffer: bytes | bytearray = data
+        if self._buffer is not None:
+            self._buffer += data
+            buffer = self._buffer
         packets: list[WrapperPacket] = []
         position, size = 0, len(buffer)
         while size - position >= HEADER_SIZE:
             version, source, destination, length = _HEADER.unpack_from(buffer, position)
-            self._failure = self._fault(version, length)
-            if self._failure is not None:
+            if version != VERSION or length > self.apdu_size_max:
+                self._failure = self._fault(version, length)
                 position = size
                 break
             end = position + HEADER_SIZE + length
@@ -117,9 +119,12 @@ class WrapperStream:
                 packets.append(WrapperPacket(source, destination, apdu))
             position = end
         if position:
-            del buffer[:position]
             self._began_at = None
-        if not buffer:
+        if position == size:
+            self._buffer = None
+        elif self._buffer is None or position:
+            self._buffer = bytearray(buffer[position:])
+        if self._buffer is None:
             self._began_at = None
         elif self._began_at is None:
             self._began_at = now
@@ -127,14 +132,12 @@ class WrapperStream:
             raise self._failure
         return packets
 
-    def _fault(self, version: int, length: int) -> RemoteProtocolError | None:
+    def _fault(self, version: int, length: int) -> RemoteProtocolError:
         if version != VERSION:
             return RemoteProtocolError(f"wrapper version {version} instead of {VERSION}")
-        if length > self.apdu_size_max:
-            return RemoteProtocolError(
-                f"an APDU of {length} octets is longer than the {self.apdu_size_max} agreed"
-            )
-        return None
+        return RemoteProtocolError(
+            f"an APDU of {length} octets is longer than the {self.apdu_size_max} agreed"
+        )
 
     def send(self, packet: WrapperPacket) -> bytes:
         """The octets of a packet."""
@@ -151,8 +154,8 @@ class WrapperStream:
         deadline = self.deadline()
         if deadline is None or now < deadline:
             return []
-        octets = len(self._buffer)
-        self._buffer.clear()
+        octets = len(self._buffer or b"")
+        self._buffer = None
         self._began_at = None
         self._failure = RemoteProtocolError(f"a packet stopped after {octets} octets")
         return [PacketTimeout(octets)]
