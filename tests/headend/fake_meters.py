@@ -285,6 +285,10 @@ class FakeConversation:
         await self._answer()
         self.meter.limit_w = power_w
 
+    async def set_parameter(self, name: str, value: int | bytes) -> None:
+        await self._answer()
+        self.meter.parameters[name] = value
+
     async def add_credit(self, energy_wh: int) -> None:
         await self._answer()
         self.meter.balance_wh = (self.meter.balance_wh or 0) + energy_wh

@@ -17,10 +17,10 @@ from blathy.client.meter import Meter as Client
 from blathy.client.sync import SyncMeter
 from blathy.cosem import axdr
 from blathy.meter.loads import LoadDevices
-from blathy.meter.measuring import CURVE_POINT
 from blathy.metrology.connection import Wiring
 from blathy.metrology.sensors import Curve, Sensor, calibrate
 from blathy.models import MODELS
+from blathy.models.current_inputs import pack_curve
 from blathy.models.model import Level, Mechanism
 from blathy.transport.dlms_session import serve_dlms
 from blathy.transport.errors import MeterError
@@ -82,7 +82,7 @@ def secondary(primary_a: float, nominal_a: float) -> float:
 # --- channel configuration ------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("MPTA-15")
+@pytest.mark.requirement("MPTA-15", "MPTA-01")
 def test_six_inputs_as_one_three_phase_and_three_single_phase_loads() -> None:
     """Mod. 6: CT 1-3 are a motor, 4-6 one load each, on L1, L2 and L3."""
     voltages = tuple(Wave(230.0, a) for a in ANGLES)
@@ -103,6 +103,8 @@ def test_six_inputs_as_one_three_phase_and_three_single_phase_loads() -> None:
             names = list(device.read("0-0:41.0.0"))
             whole = {c: number(device.read(f"1-0:{c}.8.0")) for c in (1, 2, 3)}
             factor = number(device.read("1-0:13.7.0"))
+            values = [number(device.read(f"1-0:{c}.7.0")) for c in (32, 52, 72, 31, 51, 71)]
+            shown = device.read("0-0:1.0.0")
         found = {}
         for load in (2, 3, 4):
             with client(devices, port, load) as one:
@@ -114,6 +116,8 @@ def test_six_inputs_as_one_three_phase_and_three_single_phase_loads() -> None:
     assert whole[1] == pytest.approx(552 * 0.8, abs=1)
     assert whole[2] == 0
     assert whole[3] == pytest.approx(552 * 0.6, abs=1)
+    assert values == pytest.approx([230.0] * 3 + [80.0] * 3, rel=1e-3)
+    assert int(shown.utc()) == START_S + 36
     assert factor == pytest.approx(0.8, abs=0.001)
     assert found[2] == pytest.approx([23, 0, 2300, 10.0], abs=1)
     assert found[3] == pytest.approx([23, 0, 2300, 20.0], abs=1)
@@ -184,10 +188,7 @@ def constants_of(serial: str, sensor: Sensor, nominal_a: float) -> bytes:
         scale = nominal_a / FULL_SCALE_A
         runs.append((true * scale, seen * scale))
     found = calibrate(serial, nominal_a, runs, 6_400)
-    return b"".join(
-        CURVE_POINT.pack(round(p.share * 1e6), round(p.ratio * 1e6), round(p.phase_min * 1e3))
-        for p in found.points
-    )
+    return pack_curve((p.share, p.ratio, p.phase_min) for p in found.points)
 
 
 @pytest.mark.parametrize("lag", [0.0, 60.0])

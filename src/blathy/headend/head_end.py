@@ -15,6 +15,7 @@ from blathy.headend.collection.dlms import DlmsDriver
 from blathy.headend.collection.pushes import PUSH_PORT, PushListener
 from blathy.headend.database import Database
 from blathy.headend.inventory.counters import StoredCounters
+from blathy.headend.inventory.current_transformers import CurrentTransformers
 from blathy.headend.inventory.description import SiteDescription
 from blathy.headend.inventory.registry import Inventory, Meter
 from blathy.headend.inventory.sealing import Sealer
@@ -68,6 +69,7 @@ class HeadEnd:
         self.clocks = Clocks(*parts, now)
         self.keys = KeyChanges(*parts, now)
         self.commands = Commands(*parts, self.clocks, now)
+        self.transformers = CurrentTransformers(database, self.collector, now)
         self.pushes = PushListener(
             database, self.inventory, self.events, self.counters, now, self.collector.follow
         )

@@ -8,7 +8,6 @@ of the books (`options_as_set`), over what was ordered with the meter.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -19,6 +18,7 @@ from blathy.metrology.conditions import DEFAULT_LIMITS, Condition, Limit
 from blathy.metrology.sensors import Calibration, CalibrationPoint
 from blathy.metrology.transformer import LossParameters, Ratios
 from blathy.metrology.voltage_events import VoltageEventRules
+from blathy.models.current_inputs import unpack_curve
 from blathy.models.model import Model, Parameter
 from blathy.obis import Obis
 from blathy.sources.constants import Constants, connect
@@ -28,11 +28,6 @@ from blathy.sources.measured import CONDITION_NAMES, PastSource, SampledSource
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
-CURVE_POINT: Final = struct.Struct(">iii")
-"""One point of a current transformer's errors: share of the rated current in millionths, indicated
-over true in millionths, lead in thousandths of a minute of arc."""
-POINTS_MAX: Final = 16
-MILLION: Final = 1_000_000
 OF_CONNECTION: Final = (
     "ct_", "vt_", "xm_milliohm", "rfe_milliohm", "rcu_microohm", "xs_microohm",
 )  # fmt: skip
@@ -151,15 +146,7 @@ def _calibration(meter: Meter, channel: int, rated_a: float) -> Calibration | No
 
 def curve_points(octets: bytes) -> tuple[CalibrationPoint, ...]:
     """The points of a transformer's errors from its octets; () where they are none."""
-    if len(octets) % CURVE_POINT.size or len(octets) > POINTS_MAX * CURVE_POINT.size:
-        return ()
-    found = tuple(
-        CalibrationPoint(share / MILLION, ratio / MILLION, lead / 1000)
-        for share, ratio, lead in CURVE_POINT.iter_unpack(octets)
-    )
-    shares = [p.share for p in found]
-    sound = shares == sorted(set(shares)) and all(p.share > 0 and p.ratio > 0 for p in found)
-    return found if sound else ()
+    return tuple(CalibrationPoint(*point) for point in unpack_curve(octets))
 
 
 # --- what the source watches --------------------------------------------------------------------

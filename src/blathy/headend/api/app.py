@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from blathy import __version__
-from blathy.headend.api import point_routes, site_routes
+from blathy.headend.api import point_routes, site_routes, transformer_routes
 from blathy.headend.api.guard import PREFIX, Shell, check_table
 from blathy.headend.api.metrics import HeadEndMetrics
 from blathy.headend.api.problems import install, problem
@@ -41,10 +41,11 @@ def create_app(headend: HeadEnd, static: Path = STATIC) -> FastAPI:
     router = APIRouter(prefix=PREFIX)
     router.include_router(site_routes.router)
     router.include_router(point_routes.router)
+    router.include_router(transformer_routes.router)
     app.include_router(router)
     _add_metrics(app, headend)
     _add_pages(app, static)
-    check_table((site_routes.router, point_routes.router))
+    check_table((site_routes.router, point_routes.router, transformer_routes.router))
     app.add_middleware(Shell)
     return app
 

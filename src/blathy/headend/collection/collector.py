@@ -464,6 +464,15 @@ class Collector:
 
         return await self._talk(point, "limit", ask)
 
+    async def set_parameters(self, point: Point, values: Mapping[str, int | bytes]) -> None:
+        """Write parameters of the meter, each read back."""
+
+        async def ask(conversation: Conversation) -> None:
+            for name, value in values.items():
+                await conversation.set_parameter(name, value)
+
+        await self._talk(point, "parameters", ask)
+
     async def add_credit(self, point: Point, energy_wh: int) -> SupplyState:
         """Book a purchase once (never retried) and read the account."""
 

@@ -218,6 +218,9 @@ class Conversation(Protocol):
     async def set_limit(self, power_w: int) -> None:
         """The normal threshold of the limiter; 0 takes the limit away."""
 
+    async def set_parameter(self, name: str, value: int | bytes) -> None:
+        """Write a parameter of the model's table and read it back."""
+
     async def add_credit(self, energy_wh: int) -> None:
         """Book a purchase. Not idempotent: read the balance before and after."""
 

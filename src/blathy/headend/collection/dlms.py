@@ -581,6 +581,25 @@ class DlmsConversation:
         async with self._asking() as client:
             await client.set(ref, axdr.u32(power_w or NO_LIMIT_W))
 
+    async def set_parameter(self, name: str, value: int | bytes) -> None:
+        parameter = next((p for p in self._known().parameters if p.name == name), None)
+        if parameter is None or not parameter.writable:
+            raise ConversationError(
+                Outcome.REFUSED, f"The meter has no parameter {name} that can be set.",
+                "Check the model in the inventory.",
+            )  # fmt: skip
+        ref = AttributeRef(parameter.class_id, parameter.obis, 2)
+        data = axdr.Data(axdr.DataType(parameter.data_type), value)
+        async with self._asking() as client:
+            await client.set(ref, data)
+            (reading,) = await client.read_many([ref])
+            reading.get()  # raises where it may not be read
+            if reading.raw != axdr.encode(data):
+                raise ConversationError(
+                    Outcome.GARBLED, f"The meter keeps another value of {name} than was set.",
+                    "Set it again.",
+                )  # fmt: skip
+
     async def add_credit(self, energy_wh: int) -> None:
         async with self._asking() as client:
             await client.action(TOKEN_CREDIT, UPDATE_AMOUNT, axdr.i32(energy_wh))

@@ -1,0 +1,71 @@
+"""Routes of the current transformers: the registry by serial number, and attaching one to a meter's
+input."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+from starlette.responses import Response
+
+from blathy.headend.api.bodies import Body, json
+from blathy.headend.api.guard import authorise
+from blathy.headend.api.problems import ApiProblem, not_found
+from blathy.headend.api.site_routes import Head, Who
+from blathy.headend.inventory.current_transformers import CurrentTransformer, TransformerRefused
+
+router = APIRouter(dependencies=[Depends(authorise)])
+
+
+class CurvePointBody(Body):
+    share: float
+    ratio: float
+    phase_min: float = 0.0
+
+
+class TransformerBody(Body):
+    """What production measured of a transformer."""
+
+    rated_a: Annotated[int, Field(ge=1, le=65_535)]
+    points: Annotated[list[CurvePointBody], Field(min_length=1, max_length=16)]
+    measured_at: Annotated[str, Field(max_length=32)] = ""
+    station: Annotated[str, Field(max_length=64)] = ""
+
+
+class AttachBody(Body):
+    serial: Annotated[str, Field(min_length=1, max_length=16)]
+
+
+def _problem(refused: TransformerRefused) -> ApiProblem:
+    status, title = (404, "Not found") if refused.unknown else (422, "Not valid")
+    return ApiProblem(status, title, refused.detail, refused.remedy)
+
+
+@router.get("/current-transformers", summary="Current transformers by serial number")
+async def transformers(head: Head) -> Response:
+    return json({"items": [each.as_json() for each in await head.transformers.all()]})
+
+
+@router.put("/current-transformers/{serial}", summary="What production measured of one")
+async def register(serial: str, body: TransformerBody, head: Head, who: Who) -> Response:
+    points = tuple((p.share, p.ratio, p.phase_min) for p in body.points)
+    made = CurrentTransformer(serial, body.rated_a, points, body.measured_at, body.station)
+    try:
+        return json((await head.transformers.register(who.user, made)).as_json())
+    except TransformerRefused as refused:
+        raise _problem(refused) from refused
+
+
+@router.put(
+    "/points/{point_id}/current-inputs/{channel}",
+    summary="Attach a current transformer to an input",
+)
+async def attach(point_id: str, channel: int, body: AttachBody, head: Head, who: Who) -> Response:
+    point = head.inventory.point(point_id)
+    if point is None:
+        raise not_found(f"point {point_id[:64]}")
+    try:
+        return json(await head.transformers.attach(who.user, point, channel, body.serial))
+    except TransformerRefused as refused:
+        raise _problem(refused) from refused

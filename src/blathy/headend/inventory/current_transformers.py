@@ -1,0 +1,158 @@
+"""Current transformers by serial number: what production measured of each, and where it is.
+
+A transformer's ratio and phase errors are measured once and kept here. Attaching it to a current
+input of a meter writes serial number, rated current and errors into the meter, which undoes them
+from then on. Each transformer is a small document in the site's table under `ct/SERIAL`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from blathy.clock import iso_utc
+from blathy.headend import schema
+from blathy.headend.collection.collector import Collector
+from blathy.headend.database import Database, upsert
+from blathy.headend.inventory.registry import Point
+from blathy.headend.operations import audit
+from blathy.models import MODELS
+from blathy.models.current_inputs import CurvePoint, curve_fault, pack_curve
+
+PREFIX: Final = "ct/"
+SERIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,15}", re.ASCII)
+RATED_A_MAX: Final = 65_535
+
+
+class TransformerRefused(Exception):  # noqa: N818 - an answer, not a fault
+    """The registry does not take or attach it; `remedy` says what to do."""
+
+    def __init__(self, detail: str, remedy: str, *, unknown: bool = False) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.remedy = remedy
+        self.unknown = unknown
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentTransformer:
+    """One transformer. `points` are (share of rated current, indicated over true, lead in minutes
+    of arc); `point` and `channel` say where it is attached."""
+
+    serial: str
+    rated_a: int
+    points: tuple[CurvePoint, ...]
+    measured_at: str = ""
+    station: str = ""
+    point: str = ""
+    channel: int = 0
+    attached_at: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As the API tells it."""
+        told = asdict(self)
+        told["points"] = [
+            {"share": share, "ratio": ratio, "phase_min": lead}
+            for share, ratio, lead in self.points
+        ]
+        return told
+
+
+def _of(document: str) -> CurrentTransformer:
+    kept: dict[str, Any] = json.loads(document)
+    points = tuple((float(a), float(b), float(c)) for a, b, c in kept.pop("points"))
+    return CurrentTransformer(points=points, **kept)
+
+
+class CurrentTransformers:
+    """The registry, and the only way to write a transformer's constants into a meter."""
+
+    def __init__(self, database: Database, collector: Collector, now: Callable[[], float]) -> None:
+        self._database = database
+        self._collector = collector
+        self._now = now
+
+    async def all(self) -> list[CurrentTransformer]:
+        """Every transformer that is known, by serial number."""
+
+        def query(connection: Connection) -> list[str]:
+            table = schema.site
+            found = sa.select(table.c.value).where(table.c.key.startswith(PREFIX))
+            return list(connection.execute(found.order_by(table.c.key)).scalars())
+
+        return [_of(document) for document in await self._database.read(query)]
+
+    async def find(self, serial: str) -> CurrentTransformer:
+        """The transformer of that number; TransformerRefused where nobody registered it."""
+
+        def query(connection: Connection) -> str | None:
+            table = schema.site
+            wanted = sa.select(table.c.value).where(table.c.key == PREFIX + serial)
+            return connection.execute(wanted).scalar()
+
+        document = await self._database.read(query)
+        if document is None:
+            raise TransformerRefused(
+                f"There is no current transformer {serial[:32]!r}.",
+                "Register it with what production measured.",
+                unknown=True,
+            )
+        return _of(document)
+
+    async def register(self, user: str, found: CurrentTransformer) -> CurrentTransformer:
+        """Take up what production measured; where it is attached already stays as it is."""
+        if not SERIAL.fullmatch(found.serial):
+            raise TransformerRefused(
+                f"{found.serial[:32]!r} is no serial number.",
+                "Use up to 16 letters, digits, dots, dashes and underscores.",
+            )
+        if not 1 <= found.rated_a <= RATED_A_MAX:
+            raise TransformerRefused(
+                f"A rated current of {found.rated_a} A does not fit.", f"Use 1 to {RATED_A_MAX} A."
+            )
+        if fault := curve_fault(found.points):
+            raise TransformerRefused("The constants do not fit.", f"{fault.capitalize()}.")
+        await self._keep(user, "ct.register", found, {"rated_a": found.rated_a})
+        return found
+
+    async def attach(self, user: str, point: Point, channel: int, serial: str) -> dict[str, Any]:
+        """Write a transformer's constants into an input of a point's meter, read them back, and
+        remember where it is."""
+        model = MODELS.get(point.meter.model)
+        names = {p.name for p in model.parameters} if model is not None else set()
+        if f"ct_{channel}_constants" not in names:
+            raise TransformerRefused(
+                f"The meter of {point.name} has no current input {channel} with constants.",
+                "Choose a point and an input that have them, such as input 1 of an MPTA.",
+            )
+        found = await self.find(serial)
+        values: dict[str, int | bytes] = {
+            f"ct_{channel}_nominal": found.rated_a,
+            f"ct_{channel}_serial": found.serial.encode("ascii"),
+            f"ct_{channel}_constants": pack_curve(found.points),
+        }
+        await self._collector.set_parameters(point, values)
+        kept = CurrentTransformer(
+            found.serial, found.rated_a, found.points, found.measured_at, found.station,
+            point.id, channel, iso_utc(int(self._now())),
+        )  # fmt: skip
+        await self._keep(user, "ct.attach", kept, {"point": point.id, "channel": channel})
+        return kept.as_json()
+
+    async def _keep(
+        self, user: str, action: str, found: CurrentTransformer, detail: Mapping[str, Any]
+    ) -> None:
+        now = int(self._now())
+        row = {"key": PREFIX + found.serial, "value": json.dumps(asdict(found))}
+
+        def change(connection: Connection) -> None:
+            upsert(connection, schema.site, [row])
+            audit.append(connection, now, user, action, found.serial, "done", detail)
+
+        await self._database.write(change)
