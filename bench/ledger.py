@@ -46,13 +46,14 @@ def block(start_utc_s: int, n: int, step_s: int) -> Block:
     return Block(start_utc_s, step_s, energy, instant, np.full(n, 7, np.uint8), pulses=pulses)
 
 
-def best(work: Callable[[], None]) -> float:
-    """Seconds of the fastest round."""
+def best(work: Callable[[], None], clock: Callable[[], float] = time.process_time) -> float:
+    """Seconds of the fastest round: of this process's core, which what else the machine does
+    changes little, or by another clock."""
     times = []
     for _ in range(ROUNDS):
-        started = time.perf_counter()
+        started = clock()
         work()
-        times.append(time.perf_counter() - started)
+        times.append(clock() - started)
     return min(times)
 
 
@@ -101,7 +102,7 @@ def commit_s(plan: BookPlan) -> float:
         for ledger in ledgers:
             ledger.step(block(START_S, 1440, 60))
         work()
-        seconds = best(work)
+        seconds = best(work, time.perf_counter)  # it waits for the disk
         store.close()
     return seconds
 

@@ -66,9 +66,9 @@ def test_it_does_not_close_within_the_reclosing_time() -> None:
 def test_an_inhibition_keeps_it_open() -> None:
     breaker = Breaker(BreakerPlan(5))
     breaker.act(Act.LOCAL_DISCONNECT, 0)
-    breaker.inhibitions.add("no credit")
+    breaker.inhibitions |= {"no credit"}
     assert breaker.act(Act.MANUAL_RECONNECT, 60) is None
-    breaker.inhibitions.clear()
+    breaker.inhibitions = frozenset()
     assert breaker.act(Act.MANUAL_RECONNECT, 60) == "breaker_closed_locally"
 
 

@@ -82,6 +82,9 @@ class BreakerPlan:
             raise ValueError(f"a control mode is 0 to {len(MODES) - 1}, not {self.mode}")
 
 
+_FREE: Final[frozenset[str]] = frozenset()
+
+
 class Breaker:
     """One supply breaker. `inhibitions` are reasons for which it does not close (no credit …)."""
 
@@ -91,7 +94,7 @@ class Breaker:
         self.plan = plan
         self.mode = plan.mode
         self.state = State.CONNECTED
-        self.inhibitions: set[str] = set()
+        self.inhibitions = _FREE
         self._closes_from_s = 0
 
     @property

@@ -53,6 +53,7 @@ class Conditions:
         before = self.active
         if self._watched is not None:
             self._thresholds.run(self._watched, 0, intervals, self._step_s)
+            self._watched = None  # it may be as large as the block
         return [
             now if now is not was else None for was, now in zip(before, self.active, strict=True)
         ]

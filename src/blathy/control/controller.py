@@ -56,6 +56,11 @@ class ControlPlan:
     relays: tuple[RelayPlan, ...] = ()
 
 
+_ALWAYS_CLOSED: Final = BreakerPlan(mode=0)
+_NO_PREPAYMENT: Final = PrepaymentPlan()
+_NO_INPUTS: Final[Mapping[str, int]] = {}
+
+
 class ControlRefusedError(Exception):
     """A control command is refused; the text says why in one sentence."""
 
@@ -63,15 +68,20 @@ class ControlRefusedError(Exception):
 class Controller:
     """One meter's supply control. Everything it does is logged in the ledger."""
 
+    __slots__ = (
+        "_inputs", "_opener", "_wants_close", "breaker", "ledger", "limiters", "plan",
+        "prepayment", "relays", "smart",
+    )  # fmt: skip
+
     def __init__(self, plan: ControlPlan, ledger: Ledger) -> None:
         self.plan = plan
         self.ledger = ledger
-        self.breaker = Breaker(plan.breaker or BreakerPlan(mode=0))
-        self.limiters = [Limiter(limiter) for limiter in plan.limiters]
+        self.breaker = Breaker(plan.breaker or _ALWAYS_CLOSED)
+        self.limiters = tuple(Limiter(limiter) for limiter in plan.limiters)
         self.smart = SmartDisconnect(plan.smart) if plan.smart else None
-        self.prepayment = Prepayment(plan.prepayment or PrepaymentPlan())
+        self.prepayment = Prepayment(plan.prepayment or _NO_PREPAYMENT)
         self.relays = {relay.name: Relay(relay) for relay in plan.relays}
-        self._inputs: dict[str, int] = {}
+        self._inputs: Mapping[str, int] = _NO_INPUTS
         self._opener = ""
         self._wants_close = False
 
@@ -200,10 +210,10 @@ class Controller:
     def _decide_credit(self, around: Surroundings) -> None:
         out = self.prepayment.enabled and self.prepayment.exhausted
         if out and not self.prepayment.friendly(around.zone, around.utc_s):
-            self.breaker.inhibitions.add(INHIBITION)
+            self.breaker.inhibitions |= {INHIBITION}
             self._open("credit")
         elif INHIBITION in self.breaker.inhibitions and not out:
-            self.breaker.inhibitions.discard(INHIBITION)
+            self.breaker.inhibitions -= {INHIBITION}
             self._wants_close = self._wants_close or self._opener == "credit"
 
     def _around(self) -> Surroundings:
@@ -307,7 +317,7 @@ class Controller:
             raise ValueError("the control state is of another version")
         cells = CellReader(np.frombuffer(body[2:], dtype=">i8").astype(np.int64))
         self._opener, self._wants_close = _OPENERS[cells.take()], bool(cells.take())
-        self.breaker.inhibitions = {INHIBITION} if cells.take() else set()
+        self.breaker.inhibitions = frozenset({INHIBITION} if cells.take() else ())
         self.breaker.read(cells)
         for limiter in self.limiters:
             limiter.read(cells)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from blathy.control.conditions import Conditions
@@ -54,6 +55,13 @@ class EmergencyProfile:
     duration_s: int
 
 
+@lru_cache(maxsize=1024)
+def _threshold(source: Source, limit: int, over_s: int, under_s: int) -> ThresholdPlan:
+    """One for all limiters that are set alike."""
+    start, end = events_of(source)
+    return ThresholdPlan(source, limit, start, end, delay_s=over_s, release_delay_s=under_s)
+
+
 class Limiter:
     """One limiter. `thresholds` normal and emergency can be set."""
 
@@ -66,15 +74,8 @@ class Limiter:
         self._conditions = Conditions((self._threshold(),))
 
     def _threshold(self) -> ThresholdPlan:
-        start, end = events_of(self.plan.source)
-        return ThresholdPlan(
-            self.plan.source,
-            self.threshold_active,
-            start,
-            end,
-            delay_s=self.plan.min_over_s,
-            release_delay_s=self.plan.min_under_s,
-        )
+        plan = self.plan
+        return _threshold(plan.source, self.threshold_active, plan.min_over_s, plan.min_under_s)
 
     @property
     def threshold_active(self) -> int:
@@ -93,7 +94,8 @@ class Limiter:
 
     def set_thresholds(self, normal: int, emergency: int) -> None:
         """Change both thresholds from the next interval on."""
-        self.plan = replace(self.plan, threshold_normal=normal, threshold_emergency=emergency)
+        if (normal, emergency) != (self.plan.threshold_normal, self.plan.threshold_emergency):
+            self.plan = replace(self.plan, threshold_normal=normal, threshold_emergency=emergency)
         self._conditions.change((self._threshold(),))
 
     def set_emergency(self, profile: EmergencyProfile | None) -> bool:

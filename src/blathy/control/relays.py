@@ -65,6 +65,10 @@ class RelayPlan:
         return tuple(condition for rule in self.rules for condition in rule)
 
 
+_NO_INPUTS: Final[dict[Input, bool]] = {}
+"""Shared by all relays that ask for none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a relay's rules may ask besides the block."""
@@ -90,7 +94,7 @@ class Relay:
         self._by_hand_until_s = NEVER
         conditions = plan.conditions()
         self._levels = Conditions(tuple(_threshold(c) for c in conditions if isinstance(c, Level)))
-        self._inputs = {c: False for c in conditions if isinstance(c, Input)}
+        self._inputs = {c: False for c in conditions if isinstance(c, Input)} or _NO_INPUTS
 
     def override(self, on: bool | None, until_true_s: int | None = None) -> None:
         """Hold it by hand, until a second of true time or further notice; None: rules again."""
@@ -179,7 +183,8 @@ class Relay:
         by_hand = cells.take()
         self._by_hand = None if by_hand < 0 else bool(by_hand)
         self._by_hand_until_s = cells.take()
-        self._inputs = {condition: bool(cells.take()) for condition in self._inputs}
+        inputs = {condition: bool(cells.take()) for condition in self._inputs}
+        self._inputs = inputs or _NO_INPUTS
         self._levels.read(cells)
 
 

@@ -6,7 +6,10 @@ was staged with the committed books.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from blathy.control.breaker import BreakerPlan, State
@@ -39,7 +42,7 @@ class ControlView:
     """What may be shown of the controller."""
 
     true_s: int
-    switches: dict[Obis, SwitchView]
+    switches: Mapping[Obis, SwitchView]
     connected: bool
     limit_active_w: int
     emergency_active: bool
@@ -66,7 +69,7 @@ def control_plan(
         for relay in model.relays
     )
     if breaker is None:
-        return ControlPlan(relays=relays)
+        return _shared(ControlPlan(relays=relays))
     limiters: tuple[LimiterPlan, ...] = ()
     if breaker.limiter_obis is not None:
         normal, emergency, over_s, under_s = limiter
@@ -82,26 +85,38 @@ def control_plan(
         )
     smart = SmartDisconnectPlan(limit=smart_a * 1000) if smart_a else None
     prepayment = PrepaymentPlan(enabled=options.prepayment) if breaker.prepayment else None
-    return ControlPlan(
-        BreakerPlan(breaker.mode, breaker.reclose_s), limiters, smart, prepayment, relays
-    )
+    switch = BreakerPlan(breaker.mode, breaker.reclose_s)
+    return _shared(ControlPlan(switch, limiters, smart, prepayment, relays))
+
+
+@lru_cache(maxsize=256)
+def _shared(plan: ControlPlan) -> ControlPlan:
+    """One plan for all meters that have it."""
+    return plan
+
+
+@lru_cache(maxsize=1024)
+def _switches(items: tuple[tuple[Obis, SwitchView], ...]) -> Mapping[Obis, SwitchView]:
+    """One table for all meters whose contacts stand alike."""
+    return MappingProxyType(dict(items))
 
 
 def view_of(model: Model, controller: Controller) -> ControlView:
     """The controller as it stands now."""
-    switches: dict[Obis, SwitchView] = {}
+    switches: list[tuple[Obis, SwitchView]] = []
     if model.breaker is not None:
         found = controller.breaker
-        switches[model.breaker.obis] = SwitchView(found.connected, int(found.state), found.mode)
+        view = SwitchView(found.connected, int(found.state), found.mode)
+        switches.append((model.breaker.obis, view))
     for relay in model.relays:
         on = controller.relays[relay.key].on
         state = State.CONNECTED if on else State.DISCONNECTED
-        switches[relay.obis] = SwitchView(on, int(state), relay.mode)
+        switches.append((relay.obis, SwitchView(on, int(state), relay.mode)))
     limiter = controller.limiters[0] if controller.limiters else None
     account = controller.prepayment
     return ControlView(
         controller.ledger.now,
-        switches,
+        _switches(tuple(switches)),
         controller.breaker.connected,
         0 if limiter is None else limiter.threshold_active // WATT,
         limiter is not None and limiter.emergency_active,

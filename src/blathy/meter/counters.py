@@ -22,6 +22,8 @@ one must not repeat that one's numbers."""
 class MeterCounterStore:
     """`wire.security.CounterStore` on the keeper and the settings of a meter."""
 
+    __slots__ = ("_floors", "_meter", "_written")
+
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._floors: dict[str, int] = {}

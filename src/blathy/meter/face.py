@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from blathy.control.breaker import State
@@ -35,6 +36,11 @@ CLOSED: Final = {
 }
 
 
+@lru_cache(maxsize=64)
+def _sealed_buttons(keys: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(keys)
+
+
 class Face:
     """Display driver and buttons of one meter."""
 
@@ -42,8 +48,8 @@ class Face:
 
     def __init__(self, model: Model) -> None:
         self.driver = DisplayDriver(model.display) if model.display is not None else None
-        self.sealed_buttons = frozenset(
-            t.key for t in model.terminals if t.kind == "button" and "seal" in t.note
+        self.sealed_buttons = _sealed_buttons(
+            tuple(t.key for t in model.terminals if t.kind == "button" and "seal" in t.note)
         )
 
     def press(self, button: str, how: str, now_s: int, *, powered: bool = True) -> None:

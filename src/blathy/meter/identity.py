@@ -7,14 +7,15 @@ number, or given from outside.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from blathy.meter.certificates import AGREEMENT, SIGNATURE, issue
-from blathy.models.model import Level, Model
+from blathy.models.model import Association, Level, Model
 from blathy.wire.security import KEY_OCTETS, new_private_key, public_key_of
 
 HEAD_END_TITLE: Final = b"BLY\x00\x00\x00\x00\x01"
@@ -63,9 +64,58 @@ def _derived(seed: str, what: str, length: int, *, long: bool = False) -> bytes:
     return digest(f"{seed}/{what}".encode()).digest()[:length]
 
 
+class DerivedSecrets(Mapping[Level, bytes]):
+    """A secret for each level, worked out when it is asked for: meters are many, clients few."""
+
+    __slots__ = ("_levels", "_of_level", "_own")
+
+    def __init__(
+        self, own: str, levels: Sequence[Level], of_level: Callable[[str, Level], bytes]
+    ) -> None:
+        self._own = own
+        self._levels = levels
+        self._of_level = of_level
+
+    def __getitem__(self, level: Level) -> bytes:
+        if level not in self._levels:
+            raise KeyError(level)
+        return self._of_level(self._own, level)
+
+    def __iter__(self) -> Iterator[Level]:
+        return iter(self._levels)
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    def __repr__(self) -> str:
+        return f"DerivedSecrets({len(self)} levels)"
+
+
+def _password(own: str, level: Level) -> bytes:
+    return _derived(own, f"password/{level.value}", 8).hex()[:8].encode()
+
+
+def _hls_secret(own: str, level: Level) -> bytes:
+    return _derived(own, f"hls/{level.value}", 16)
+
+
+@lru_cache(maxsize=64)
+def _levels_of(associations: tuple[Association, ...]) -> tuple[Level, ...]:
+    return tuple(dict.fromkeys(association.level for association in associations))
+
+
 def maker_private_key(model: Model, seed: str) -> Ed25519PrivateKey:
     """The key that a simulated maker signs its firmware with."""
-    return Ed25519PrivateKey.from_private_bytes(_derived(seed, f"maker/{model.maker}", 32))
+    return _maker_key(model.maker, seed)
+
+
+def _maker_key(maker: str, seed: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(_derived(seed, f"maker/{maker}", 32))
+
+
+@lru_cache(maxsize=64)
+def _maker_public_key(maker: str, seed: str) -> bytes:
+    return _maker_key(maker, seed).public_key().public_bytes_raw()
 
 
 def _private_key(seed: str, what: str, suite: int) -> bytes:
@@ -89,23 +139,18 @@ def identity_of(model: Model, serial: int, seed: str, suite: int = 0) -> MeterId
     security suite."""
     own = f"{seed}/{model.key}/{serial}"
     size = KEY_OCTETS[suite]
-    passwords = {
-        association.level: _derived(own, f"password/{association.level.value}", 8)
-        .hex()[:8]
-        .encode()
-        for association in model.associations
-    }
+    levels = _levels_of(tuple(model.associations))
     return MeterIdentity(
         serial=serial,
         ldn=model.identity.ldn.format(serial=serial % 10**8).encode()[:16],
         system_title=system_title_of(model, serial),
-        passwords=passwords,
-        hls_secrets={level: _derived(own, f"hls/{level.value}", 16) for level in passwords},
+        passwords=DerivedSecrets(own, levels, _password),
+        hls_secrets=DerivedSecrets(own, levels, _hls_secret),
         encryption_key=_derived(own, "encryption", size),
         authentication_key=_derived(own, "authentication", size),
         broadcast_key=_derived(own, "broadcast", size),
         master_key=_derived(own, "master", size),
-        firmware_key=maker_private_key(model, seed).public_key().public_bytes_raw(),
+        firmware_key=_maker_public_key(model.maker, seed),
         suite=suite,
         **(_elliptic(model, serial, seed, suite) if suite else {}),
     )

@@ -55,13 +55,15 @@ class ImageStatus(IntEnum):
 class ImageStore:
     """The image that is being received: its name, its blocks, how far it is."""
 
+    __slots__ = ("_meter", "_received", "block_bytes", "identifier", "size", "status")
+
     def __init__(self, meter: Meter, block_bytes: int) -> None:
         self._meter = meter
         self.block_bytes = block_bytes
         self.status = ImageStatus.NOT_INITIATED
         self.identifier = b""
         self.size = 0
-        self._received: set[int] = set()
+        self._received = 0  # a bit for every block that is here
         self._restore()
 
     def _restore(self) -> None:
@@ -73,9 +75,8 @@ class ImageStore:
         self.size = int(size.value)
         self.identifier = bytes(identifier.value)
         prefix = len(_BLOCK)
-        self._received = {
-            int.from_bytes(key[prefix:], "big") for key in settings if key.startswith(_BLOCK)
-        }
+        blocks = (key[prefix:] for key in settings if key.startswith(_BLOCK))
+        self._received = sum(1 << int.from_bytes(number, "big") for number in blocks)
 
     def _save(self) -> None:
         meta = axdr.structure(
@@ -90,17 +91,18 @@ class ImageStore:
     @property
     def first_missing(self) -> int:
         """The first block that is not here; the number of blocks when all are."""
-        return next((n for n in range(self.blocks) if n not in self._received), self.blocks)
+        missing = ~self._received
+        return min((missing & -missing).bit_length() - 1, self.blocks)
 
     def bitmap(self) -> str:
-        return "".join("1" if n in self._received else "0" for n in range(self.blocks))
+        return "".join("1" if self._received >> n & 1 else "0" for n in range(self.blocks))
 
     def initiate(self, identifier: bytes, size: int) -> None:
         """Begin anew; blocks of an earlier transfer are dropped."""
         if not 0 < size <= IMAGE_BYTES_MAX or len(identifier) > 64:
             raise refused("the size or the name of the image is out of range")
         self._meter.drop_settings(_BLOCK)
-        self._received.clear()
+        self._received = 0
         self.identifier, self.size = identifier, size
         self.status = ImageStatus.INITIATED
         self._save()
@@ -114,7 +116,7 @@ class ImageStore:
         if not 0 <= number < self.blocks or len(block) != wanted:
             raise refused("this block is not part of the image")
         self._meter.save_setting(_BLOCK + number.to_bytes(4, "big"), block)
-        self._received.add(number)
+        self._received |= 1 << number
         if self.status is not ImageStatus.INITIATED:
             self.status = ImageStatus.INITIATED
             self._save()

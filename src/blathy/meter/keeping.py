@@ -42,6 +42,8 @@ class Keeper(Protocol):
 class VolatileKeeper:
     """Keeps nothing: for simulations and tests. Every stage is committed at once."""
 
+    __slots__ = ("_numbers", "committed")
+
     def __init__(self) -> None:
         self.committed: Snapshot | None = None
         self._numbers: dict[str, int] = {}

@@ -6,7 +6,6 @@ keeper committed last. Time does not pass by itself: whoever owns the meter step
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -22,7 +21,8 @@ from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import ClockStatus, CosemDateTime, CosemTimeError
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
 from blathy.meter.certificates import SIGNATURE
-from blathy.meter.control import WATT, ControlView, control_plan, view_of
+from blathy.meter.client_profiles import ClientProfiles
+from blathy.meter.control import EMERGENCY_GROUPS, WATT, ControlView, control_plan, view_of
 from blathy.meter.counters import BASE, MeterCounterStore
 from blathy.meter.face import Face, face_data
 from blathy.meter.guard import MeterGuard
@@ -86,6 +86,10 @@ from blathy.wire.security import (
 )
 from blathy.wire.server import AssociationProfile, LogicalDevice
 
+_NO_FAULTS: Final[frozenset[str]] = frozenset()
+_NO_NEIGHBOURS: Final[Mapping[int, bytes]] = {}
+VIEWS_MAX: Final = 64
+"""So many stages may wait for their commit with what they show of the contacts."""
 RESET_BUTTON: Final = "reset"
 IMAGE_PREFIX: Final = b"image:"
 _POLICY: Final = b"policy"
@@ -137,6 +141,14 @@ class Outbox:
 class Meter:
     """A meter of a model, with its identity, its books and everything that was set in it."""
 
+    __slots__ = (
+        "_constants", "_control_state", "_dirty", "_face", "_modem", "_orders", "_packed",
+        "_profiles", "_views", "catch_up", "control", "counter_store", "counters", "entropy",
+        "faults", "guard", "harmonics", "identity", "image", "keeper", "ledger", "model",
+        "neighbours", "objects", "on_event", "options", "outbox", "seal_open", "settings", "tree",
+        "zone",
+    )  # fmt: skip
+
     def __init__(
         self,
         model: Model,
@@ -155,13 +167,13 @@ class Meter:
         self.zone = Zone(self.options.zone)
         self.keeper: Keeper = keeper or VolatileKeeper()
         self.settings: dict[bytes, bytes] = {}
-        self.faults: set[str] = set()
-        self.neighbours: dict[int, bytes] = {}
+        self.faults = _NO_FAULTS
+        self.neighbours: Mapping[int, bytes] = _NO_NEIGHBOURS
         """Logical device names of further loads of the same device, by server address."""
         self.harmonics: NDArray[np.int64] | None = None
         """Of the newest interval, as `Block.harmonics`; None where they are not measured."""
         self._constants: Constants | None = None
-        self.modem = Modem()
+        self._modem: Modem | None = None
         self.outbox = Outbox()
         self.seal_open = False
         self.catch_up: Callable[[], None] | None = None
@@ -169,14 +181,14 @@ class Meter:
         self.on_event: Callable[[Incident], None] | None = None
         self._dirty = False
         self._control_state = b""
-        self._packed: dict[str, bytes] | None = None
+        self._packed: tuple[bytes, bytes] | None = None
         self._orders: dict[str, tuple[int, bool]] = {}
         self.ledger = self._open(start_utc_s, drift_ppb)
         if counter_base and BASE not in self.settings:
             self.settings[BASE] = counter_base.to_bytes(4, "big")
         self.tree = tree_of(model, self.options)
         self.control = self._open_control()
-        self._views: deque[ControlView] = deque(maxlen=64)
+        self._views: tuple[ControlView, ...] = ()
         blocks = {f.values.get(2) for f in model.facilities if f.class_id == 18}
         size = next((b for b in blocks if isinstance(b, int)), BLOCK_BYTES)
         self.image = ImageStore(self, size)
@@ -184,9 +196,8 @@ class Meter:
         self.counters = InvocationCounters(self.counter_store)
         self.guard = MeterGuard(self)
         self.objects = MeterObjects(self)
-        self.face = Face(model)
-        self._pusher = Pusher(self)
-        self._profiles: dict[int, AssociationProfile] = {}
+        self._face: Face | None = None
+        self._profiles = ClientProfiles(self)
         self.entropy = entropy
         self.limits_changed()
         self._renew_profiles()
@@ -222,6 +233,20 @@ class Meter:
         if self._control_state:
             control.restore(self._control_state)
         return control
+
+    @property
+    def face(self) -> Face:
+        """Display and buttons."""
+        if self._face is None:
+            self._face = Face(self.model)
+        return self._face
+
+    @property
+    def modem(self) -> Modem:
+        """The communication module."""
+        if self._modem is None:
+            self._modem = Modem()
+        return self._modem
 
     # --- what is committed ------------------------------------------------------------------------
 
@@ -338,9 +363,11 @@ class Meter:
         if self._packed is None:
             image = {k: v for k, v in self.settings.items() if k.startswith(IMAGE_PREFIX)}
             rest = {k: v for k, v in self.settings.items() if not k.startswith(IMAGE_PREFIX)}
-            self._packed = {SETTINGS_PART: pack_settings(rest), IMAGE_PART: pack_settings(image)}
-        parts = {**self._packed, CONTROL_PART: self.control.state_bytes()}
-        self._views.append(view_of(self.model, self.control))
+            self._packed = (pack_settings(rest), pack_settings(image))
+        settings, image_blocks = self._packed
+        parts = {SETTINGS_PART: settings, IMAGE_PART: image_blocks}
+        parts[CONTROL_PART] = self.control.state_bytes()
+        self._views = (*self._views_needed(), view_of(self.model, self.control))[-VIEWS_MAX:]
         self.keeper.stage(self.ledger, parts)
         self._dirty = False
 
@@ -472,7 +499,7 @@ class Meter:
 
     def push(self, setup: Obis) -> None:
         """Send what a push setup lists."""
-        self.outbox.pushes.append(self._pusher.message(setup))
+        self.outbox.pushes.append(Pusher(self).message(setup))
         del self.outbox.pushes[:-64]
 
     def press(self, button: str, how: str) -> None:
@@ -491,10 +518,17 @@ class Meter:
     @property
     def control_view(self) -> ControlView:
         """What may be shown of breaker, relays, limiter and account: as last committed."""
-        committed_s = self.books.clock.true_s
-        while len(self._views) > 1 and self._views[1].true_s <= committed_s:
-            self._views.popleft()
+        self._views = self._views_needed()
         return self._views[0]
+
+    def _views_needed(self) -> tuple[ControlView, ...]:
+        """The view of the committed books, and those of books that are still to be committed."""
+        committed = self.keeper.committed
+        views, first = self._views, 0
+        if committed is not None:
+            while first + 1 < len(views) and views[first + 1].true_s <= committed.clock.true_s:
+                first += 1
+        return views[first:] if first else views
 
     def _relay_key(self, obis: Obis) -> str | None:
         return next((r.key for r in self.model.relays if r.obis == obis), None)
@@ -565,17 +599,19 @@ class Meter:
         obis = self.model.breaker.limiter_obis
         normal, emergency, over_s, under_s = self._limiter_numbers()
         limiter = self.control.limiters[0]
-        limiter.plan = replace(
+        wanted = replace(
             limiter.plan, min_over_s=over_s, min_under_s=under_s,
             emergency_groups=self._emergency_groups(obis),
         )  # fmt: skip
+        if wanted != limiter.plan:  # else it stays the one that all meters share
+            limiter.plan = wanted
         limiter.set_thresholds(normal * WATT, emergency * WATT)
         limiter.set_emergency(self._emergency_profile(obis))
         limiter.clock(self.ledger.clock_utc_s)
 
     def _emergency_groups(self, obis: Obis) -> frozenset[int]:
         data = setting_of(self, obis, 9)
-        return frozenset({0}) if data is None else frozenset(int(g.value) for g in data.value)
+        return EMERGENCY_GROUPS if data is None else frozenset(int(g.value) for g in data.value)
 
     def _emergency_profile(self, obis: Obis) -> EmergencyProfile | None:
         data = setting_of(self, obis, 8)
@@ -635,7 +671,7 @@ class Meter:
                 self._notice(register, bits, incident)
             setup = next((f.obis for f in self.model.facilities if f.class_id == 40), None)
             if setup is not None:
-                self.outbox.pushes.append(self._pusher.message(setup))
+                self.outbox.pushes.append(Pusher(self).message(setup))
                 del self.outbox.pushes[:-64]
 
     def _alarm_row(self, number: int) -> Obis | None:
@@ -757,16 +793,13 @@ class Meter:
         )
 
     def _renew_profiles(self) -> None:
-        keys = self.key_set()
-        wanted = {a.client_sap: self._profile(a, keys) for a in self._open_associations()}
-        for sap in set(self._profiles) - set(wanted):
-            del self._profiles[sap]
-        self._profiles.update(wanted)
+        self._profiles.renew()
+        for association in self.model.associations:
+            if self.mechanism_of(association) is Mechanism.HLS_ECDSA:
+                self._profiles.get(association.client_sap)  # refuses what cannot be
 
-    def _open_associations(self) -> Iterable[Association]:
-        return (a for a in self.model.associations if self.seal_open or not a.needs_open_seal)
-
-    def _profile(self, association: Association, keys: KeySet) -> AssociationProfile:
+    def client_profile(self, association: Association, keys: KeySet) -> AssociationProfile:
+        """What the client of an association may do, under these keys."""
         public = association.level is Level.PUBLIC
         short_names = self.options.short_names and not association.pre_established
         policy = SecurityPolicy.NONE if public else self.policy

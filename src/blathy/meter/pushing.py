@@ -46,11 +46,17 @@ class PushMessage:
 class Pusher:
     """Builds messages from the setups of one meter."""
 
+    __slots__ = ("_meter",)
+
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
+
+    @property
+    def _who(self) -> Requester:
+        """The client whose rights the meter has towards itself."""
         level = Level.MANAGEMENT
-        association = next(a for a in meter.model.associations if a.level is level)
-        self._who = Requester(association.client_sap, SERVER_SAP, association.obis)
+        association = next(a for a in self._meter.model.associations if a.level is level)
+        return Requester(association.client_sap, SERVER_SAP, association.obis)
 
     def _attribute(self, setup: Obis, number: int) -> Data:
         raw = self._meter.objects.get(AttributeRef(40, setup, number), self._who)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -45,15 +46,23 @@ def times_of(columns: tuple[Source, ...]) -> tuple[Source, ...]:
     return tuple(c for c in columns if c.kind is Kind.MAX_DEMAND)
 
 
+@lru_cache(maxsize=1024)
+def _empty_view(plan: BillingPlan, width: int) -> ProfileView:
+    return ProfileView(
+        plan.name, plan.columns, Ring(width, plan.depth).view(), 0, plan.depth, False
+    )
+
+
 class Billing:
     """One billing profile. Its rows are stamp, status, columns, times of the maxima."""
 
-    __slots__ = ("due", "fires", "last_stamp", "plan", "ring")
+    __slots__ = ("_view", "due", "fires", "last_stamp", "plan", "ring")
 
     def __init__(self, plan: BillingPlan) -> None:
         self.plan = plan
         width = FIRST_COLUMN + len(plan.columns) + len(times_of(plan.columns))
         self.ring = Ring(width, plan.depth)
+        self._view: ProfileView | None = None
         self.last_stamp = 0
         self.due = 0
         self.fires = False
@@ -71,12 +80,18 @@ class Billing:
             elif source.kind is Kind.STATUS:
                 row[0, FIRST_COLUMN + place] = row[0, STATUS]
         self.ring.append(row)
+        self._view = None
         self.last_stamp = stamp
         return row
 
     def view(self) -> ProfileView:
         plan = self.plan
-        return ProfileView(plan.name, plan.columns, self.ring.view(), 0, plan.depth, False)
+        if not self.ring.end:
+            return _empty_view(plan, self.ring.width)
+        if self._view is None:
+            ring = self.ring.view()
+            self._view = ProfileView(plan.name, plan.columns, ring, 0, plan.depth, False)
+        return self._view
 
     def write(self, cells: CellWriter) -> None:
         self.ring.write(cells)
@@ -84,4 +99,5 @@ class Billing:
 
     def read(self, cells: CellReader, kept: Kept) -> None:
         self.ring.read(cells, kept)
+        self._view = None
         self.last_stamp = cells.take()

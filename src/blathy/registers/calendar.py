@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from blathy.registers.plan import (
 )
 
 FIRST_RATE: Final = 1
-DAYS_CACHED: Final = 16
+DAYS_CACHED: Final = 64
 DAYS_LOOKED_BACK: Final = 8
 """A day without switchings takes over the rate of the day before; so far back is looked."""
 
@@ -87,11 +88,13 @@ class Calendar:
         return self.piece_at(utc_s).rate
 
     def _pieces(self, day: date) -> list[Piece]:
-        if day not in self._cache:
+        pieces = self._cache.get(day)
+        if pieces is None:
+            pieces = list(self._cut(day))
             if len(self._cache) >= DAYS_CACHED:
                 self._cache.clear()
-            self._cache[day] = list(self._cut(day))
-        return self._cache[day]
+            self._cache[day] = pieces
+        return pieces
 
     def _cut(self, day: date) -> Iterator[Piece]:
         start, end = self._zone.day_bounds(day)
@@ -134,6 +137,12 @@ class Calendar:
             return self.plan.seasons[0] if self.plan.seasons else None
         begun = [(start, s) for s in self.plan.seasons if (start := _last_start(s.start, day))]
         return max(begun, key=lambda pair: pair[0])[1] if begun else self.plan.seasons[-1]
+
+
+@lru_cache(maxsize=256)
+def calendar_of(plan: CalendarPlan, zone: Zone) -> Calendar:
+    """The calendar of a plan: one for all meters that have it."""
+    return Calendar(plan, zone)
 
 
 def _last_start(pattern: DatePattern, day: date) -> date | None:

@@ -6,10 +6,12 @@ From integer energy differences, never from mean powers; values are whole mW cut
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
+from blathy.quantity import Source
 from blathy.registers.cells import CellReader, Cells, CellWriter
 from blathy.registers.plan import DemandPlan
 from blathy.registers.span import Boundaries, Span
@@ -53,6 +55,20 @@ class DemandView:
     excess: Excess
 
 
+@lru_cache(maxsize=1024)
+def _weights_of(rates: int, pulse_inputs: int, energy: Source) -> Cells:
+    layout = Layout(rates, pulse_inputs)
+    return layout.weights(energy)[: layout.flow]
+
+
+@lru_cache(maxsize=64)
+def _zeros(count: int) -> tuple[int, ...]:
+    return (0,) * count
+
+
+_NO_EXCESS: Final = Excess()
+
+
 class Demand:
     """One demand register."""
 
@@ -72,13 +88,11 @@ class Demand:
 
     def __init__(self, plan: DemandPlan, layout: Layout, start_stamp: int) -> None:
         self.plan = plan
-        self._weights = layout.weights(plan.energy)[: layout.flow]
-        rates = layout.rates if plan.by_rate else 0
-        self._maxima = [0] * (rates + 1)
-        self._stamps = [0] * (rates + 1)
-        self._cumulative = [0] * (rates + 1)
-        self._history = [0] * (plan.sub_periods - 1)
-        self._excess = Excess()
+        self._weights = _weights_of(layout.rates, layout.pulse_inputs, plan.energy)
+        none = _zeros((layout.rates if plan.by_rate else 0) + 1)
+        self._maxima = self._stamps = self._cumulative = none
+        self._history = _zeros(plan.sub_periods - 1)
+        self._excess = _NO_EXCESS
         self._partial_u = 0
         self.last_mw = 0
         self.last_stamp = 0
@@ -109,7 +123,7 @@ class Demand:
         energies = energies // ends.merged
         filled = np.concatenate([np.array(self._history, dtype=np.int64), energies])
         sums = np.convolve(filled, np.ones(self.plan.sub_periods, dtype=np.int64), "valid")
-        self._history = filled[-(self.plan.sub_periods - 1) :].tolist()
+        self._history = tuple(filled[-(self.plan.sub_periods - 1) :].tolist())
         return _demands_mw(sums, np.full(len(sums), self.window_s, dtype=np.int64))
 
     def _close(self, demands: Cells, stamps: Cells, rate: int) -> None:
@@ -119,7 +133,8 @@ class Demand:
         largest, stamp = int(demands[best]), int(stamps[best])
         for index in {0, rate} if len(self._maxima) > 1 else {0}:
             if largest > self._maxima[index]:
-                self._maxima[index], self._stamps[index] = largest, stamp
+                self._maxima = _with(self._maxima, index, largest)
+                self._stamps = _with(self._stamps, index, stamp)
         if self.plan.contracted_mw:
             self._exceed(demands, stamps)
 
@@ -149,15 +164,15 @@ class Demand:
     def restart(self, stamp: int) -> None:
         """The clock was set: what ran until now gives no demand (it would be of a wrong period)."""
         self._partial_u = 0
-        self._history = [0] * (self.plan.sub_periods - 1)
+        self._history = _zeros(self.plan.sub_periods - 1)
         self.start_stamp = stamp
 
     def reset(self) -> None:
         """End of a billing period: the maxima go into the cumulative ones and start again."""
-        self._cumulative = [c + m for c, m in zip(self._cumulative, self._maxima, strict=True)]
-        self._maxima = [0] * len(self._maxima)
-        self._stamps = [0] * len(self._stamps)
-        self._excess = Excess()
+        sums = (c + m for c, m in zip(self._cumulative, self._maxima, strict=True))
+        self._cumulative = tuple(sums)
+        self._maxima = self._stamps = _zeros(len(self._maxima))
+        self._excess = _NO_EXCESS
 
     def view(self) -> DemandView:
         return DemandView(
@@ -166,9 +181,9 @@ class Demand:
             self.last_mw,
             self.last_stamp,
             self.start_stamp,
-            tuple(self._maxima),
-            tuple(self._stamps),
-            tuple(self._cumulative),
+            self._maxima,
+            self._stamps,
+            self._cumulative,
             self._excess,
         )
 
@@ -183,11 +198,15 @@ class Demand:
     def read(self, cells: CellReader) -> None:
         self._partial_u, self.last_mw = cells.take(), cells.take()
         self.last_stamp, self.start_stamp = cells.take(), cells.take()
-        self._history = cells.take_all(len(self._history)).tolist()
-        self._maxima = cells.take_all(len(self._maxima)).tolist()
-        self._stamps = cells.take_all(len(self._stamps)).tolist()
-        self._cumulative = cells.take_all(len(self._cumulative)).tolist()
+        self._history = tuple(cells.take_all(len(self._history)).tolist())
+        self._maxima = tuple(cells.take_all(len(self._maxima)).tolist())
+        self._stamps = tuple(cells.take_all(len(self._stamps)).tolist())
+        self._cumulative = tuple(cells.take_all(len(self._cumulative)).tolist())
         count, sum_mw = cells.take(), cells.take()
         flat = cells.take_all(2 * EXCESSES_KEPT).reshape(EXCESSES_KEPT, 2).tolist()
         pairs = [(excess, stamp) for excess, stamp in flat if stamp]
-        self._excess = Excess(count, sum_mw, tuple(pairs))
+        self._excess = Excess(count, sum_mw, tuple(pairs)) if count else _NO_EXCESS
+
+
+def _with(values: tuple[int, ...], index: int, value: int) -> tuple[int, ...]:
+    return (*values[:index], value, *values[index + 1 :])

@@ -22,24 +22,24 @@ from blathy.clock import Zone
 from blathy.quantity import Phase, Source
 from blathy.registers.billing import Billing, times_of
 from blathy.registers.block import INSTANT_COLUMNS, Block, Incident
-from blathy.registers.calendar import Calendar, decode_calendar
+from blathy.registers.calendar import Calendar, calendar_of, decode_calendar
 from blathy.registers.cells import CellReader, Cells, CellWriter
 from blathy.registers.changes import AuditNote, Changes, Content
 from blathy.registers.demand import Demand
-from blathy.registers.eventlog import EventLog
+from blathy.registers.eventlog import EventLog, LogEntry
 from blathy.registers.events import EVENTS
 from blathy.registers.load_profile import LoadProfile, Status, follows
-from blathy.registers.plan import BookPlan, CalendarPlan
+from blathy.registers.named import Named
+from blathy.registers.plan import BookPlan, CalendarPlan, LogPlan
+from blathy.registers.plan_tables import OPERATING, RESETS, SETTINGS, tables_of
 from blathy.registers.ring import Kept, Ring
 from blathy.registers.rtc import Rtc
 from blathy.registers.snapshot import ClockView, Snapshot
-from blathy.registers.span import OPERATING_TIME, Span, next_boundary
+from blathy.registers.span import Span, next_boundary
 from blathy.registers.state import (
     State,
     StateError,
-    fingerprint,
     pack_state,
-    shape_of,
     unpack_state,
 )
 from blathy.registers.thresholds import Thresholds, Watched
@@ -47,7 +47,8 @@ from blathy.registers.totals import Layout
 
 UNKNOWN: Final = -1
 NEVER: Final = 1 << 62
-BUILT_IN_COUNTERS: Final = (OPERATING_TIME, "billing_resets", "clock_settings")
+_NOTHING_DUE: Final[dict[str, int]] = {}
+"""Shared: replaced, never added to."""
 _ZERO: Final = np.zeros(1, dtype=np.int64)
 _IDLE: Final = np.zeros((1, len(INSTANT_COLUMNS)), dtype=np.int64)
 
@@ -85,27 +86,34 @@ class _Work:
 class Ledger:
     """One meter's books."""
 
+    __slots__ = (
+        "_billings", "_bound", "_calendar", "_changes", "_clock_set_true_s", "_counters",
+        "_deferred_due", "_demands", "_down_true_s", "_errors", "_happened", "_instant", "_logs",
+        "_override", "_passive", "_passive_from", "_piece", "_powered", "_profiles",
+        "_reset_true_s", "_rtc", "_supply", "_tables", "_thresholds", "_vector", "now", "plan",
+    )  # fmt: skip
+
     def __init__(self, plan: BookPlan, start_utc_s: int, *, drift_ppb: int | None = None) -> None:
         self.plan = plan
-        self.layout = Layout(plan.rates, plan.pulse_inputs)
-        self.zone = Zone(plan.zone)
+        self._tables = tables_of(plan)
         self.now = start_utc_s
         self._rtc = Rtc(plan.clock, start_utc_s)
         if drift_ppb is not None:
             self._rtc.drift_ppb = drift_ppb
-        self._calendar = Calendar(plan.calendar, self.zone)
+        self._calendar = self._tables.calendar
         self._passive: Calendar | None = None
         self._passive_from = NEVER
         self._override = 0
         self._piece = self._calendar.piece_at(start_utc_s)
-        self._vector = np.zeros(self.layout.size, dtype=np.int64)
+        layout = self._tables.layout
+        self._vector = self._tables.empty  # replaced, never written to: snapshots share it
         self._instant = _IDLE
-        self._demands = [Demand(d, self.layout, start_utc_s) for d in plan.demands]
-        self._profiles = {p.name: LoadProfile(p, self.layout) for p in plan.profiles}
+        self._demands = tuple(Demand(d, layout, start_utc_s) for d in plan.demands)
+        self._profiles = {p.name: LoadProfile(p, layout) for p in plan.profiles}
         self._billings = {b.name: Billing(b) for b in plan.billings}
-        self._logs = {log.name: EventLog(log) for log in plan.logs}
+        self._logs: dict[str, EventLog] = {}  # those that have ever taken an entry
         self._thresholds = Thresholds(plan.thresholds)
-        self._counters = dict.fromkeys((*BUILT_IN_COUNTERS, *(c.name for c in plan.counters)), 0)
+        self._counters = [0] * len(self._tables.counters)
         self._powered = True
         self._down_true_s = start_utc_s
         self._supply = UNKNOWN
@@ -113,11 +121,9 @@ class Ledger:
         self._clock_set_true_s = 0
         self._reset_true_s = UNKNOWN
         self._happened: list[Incident] = []
-        self._changes = Changes()
-        self._deferred_due: dict[str, int] = {}
+        self._changes: Changes | None = None
+        self._deferred_due: dict[str, int] = _NOTHING_DUE
         self._bound = 0
-        self._shape = fingerprint(plan)
-        self._named_parts = self._parts()
         self._flag_profiles(Status.POWER_DOWN, start_utc_s)
         self._refresh()
 
@@ -189,7 +195,7 @@ class Ledger:
         block, rate = work.block, self.rate
         flags = int(self._status_flags())
         offset_s = self._piece.offset_s
-        operated_s = self._counters[OPERATING_TIME]
+        operated_s = self._counters[OPERATING]
         span = Span(
             block, first, last, work.cumulated, self._rtc, rate, offset_s, flags, operated_s, {}
         )
@@ -211,9 +217,11 @@ class Ledger:
     def _add(self, span: Span) -> None:
         flow = span.total_flow()
         at = self.layout.rate_at(span.rate)
-        self._vector[: self.layout.flow] += flow
-        self._vector[at : at + 8] += flow[:8]
-        self._counters[OPERATING_TIME] += span.duration_s
+        vector = self._vector.copy()
+        vector[: self.layout.flow] += flow
+        vector[at : at + 8] += flow[:8]
+        self._vector = vector
+        self._counters[OPERATING] += span.duration_s
         self._instant = span.block.instant[span.last - 1 : span.last].copy()
 
     # --- what happens between stretches -----------------------------------------------------------
@@ -258,11 +266,12 @@ class Ledger:
         if self._piece.is_dst is not was_dst:
             self._tell(true_s, "dst_changed", Phase.TOTAL, int(self._piece.is_dst))
         offset_s = self._piece.offset_s
-        self._deferred_due = {
+        deferred_due = {
             name: next_boundary(utc_s, offset_s, profile.plan.period_s)
             for name, profile in self._profiles.items()
             if profile.deferred
         }
+        self._deferred_due = deferred_due or _NOTHING_DUE
         for billing in self._billings.values():
             billing.look_ahead(self.zone, utc_s)
         dues = (*self._deferred_due.values(), *(b.due for b in self._billings.values()))
@@ -364,7 +373,7 @@ class Ledger:
         if any(b.plan.resets_demand for b in ending):
             for demand in self._demands:
                 demand.reset()
-            self._counters["billing_resets"] += 1
+            self._counters[RESETS] += 1
             self._tell(true_s, "billing_reset", Phase.TOTAL, 0)
 
     # --- telling ----------------------------------------------------------------------------------
@@ -379,29 +388,38 @@ class Ledger:
 
     def _tell(self, true_s: int, name: str, phase: Phase, value: int) -> None:
         utc_s = self._rtc.utc_s(true_s)
-        for log in self._logs.values():
-            if log.takes(name):
-                entry = log.add(utc_s, name, phase, value)
-                self._changes.entries.setdefault(log.plan.name, []).append(entry)
-        for counter in self.plan.counters:
-            of_phase = counter.phase is None or phase in {Phase.TOTAL, counter.phase}
-            if of_phase and name in counter.events:
-                self._counters[counter.name] += 1
+        for plan in self._tables.taking(name):
+            entry = self._log(plan).add(utc_s, name, phase, value)
+            self._added().entries.setdefault(plan.name, []).append(entry)
+        for place in self._tables.counting(name, phase):
+            self._counters[place] += 1
         self._happened.append(Incident(true_s, name, phase, value))
 
     def _keep_rows(self, name: str, ring: Ring, rows: Cells) -> None:
         kept = Kept(ring.end - len(rows), rows)
-        self._changes.rows.setdefault(name, []).append(kept)
+        self._added().rows.setdefault(name, []).append(kept)
 
     def note(self, who: str, what: str, detail: str = "") -> None:
         """Leave evidence of an intervention for the store's audit chain."""
         note = AuditNote(self._rtc.utc_s(self.now), who, what, detail)
-        self._changes.audit.append(note)
+        self._added().audit.append(note)
 
     def take_changes(self) -> Changes:
         """What was added since the last call, for the store; the ledger starts a new collection."""
-        taken, self._changes = self._changes, Changes()
-        return taken
+        taken, self._changes = self._changes, None
+        return taken or Changes()
+
+    def _added(self) -> Changes:
+        """What has been added since the changes were taken, to add to."""
+        if self._changes is None:
+            self._changes = Changes()
+        return self._changes
+
+    def _log(self, plan: LogPlan) -> EventLog:
+        log = self._logs.get(plan.name)
+        if log is None:
+            log = self._logs[plan.name] = EventLog(plan)
+        return log
 
     # --- commands: each leaves an audit note ------------------------------------------------------
 
@@ -419,7 +437,7 @@ class Ledger:
             self._tell(self.now, "clock_adjusted_old", Phase.TOTAL, before)
         self._rtc.set(self.now, utc_s)
         self._clock_set_true_s = self.now
-        self._counters["clock_settings"] += not near
+        self._counters[SETTINGS] += not near
         if not near:
             self._tell(self.now, "clock_adjusted_new", Phase.TOTAL, utc_s)
         self._moved(before, utc_s, near=near)
@@ -463,7 +481,7 @@ class Ledger:
         beyond = [rate for rate in calendar.rates if not 1 <= rate <= self.plan.rates]
         if beyond:
             raise RefusedError(f"the calendar switches to rate {beyond[0]}, which is not there")
-        self._passive = Calendar(calendar, self.zone)
+        self._passive = calendar_of(calendar, self.zone)
         self._passive_from = NEVER if from_utc_s is None else from_utc_s
         self.note(who, "stage calendar", calendar.name.hex())
         self._tell(self.now, "parameters_changed", Phase.TOTAL, 0)
@@ -489,20 +507,21 @@ class Ledger:
         """Forget the rows of a load profile; the registers stay."""
         if name not in self._profiles:
             raise RefusedError(f"there is no load profile {name!r}")
-        ring = self._profiles[name].ring
-        ring.clear()
-        self._changes.rows.pop(name, None)
-        self._changes.cleared[name] = ring.end
+        profile = self._profiles[name]
+        profile.clear()
+        self._added().rows.pop(name, None)
+        self._added().cleared[name] = profile.ring.end
         self.note(who, "clear profile", name)
         self._tell(self.now, "profile_cleared", Phase.TOTAL, 0)
 
     def clear_log(self, name: str, who: str) -> None:
         """Forget the entries of a log; the first new one says that it was cleared."""
-        if name not in self._logs:
+        if name not in self._tables.logs:
             raise RefusedError(f"there is no log {name!r}")
-        self._logs[name].clear()
-        self._changes.entries.pop(name, None)
-        self._changes.cleared[name] = self._logs[name].end
+        log = self._log(self._tables.logs[name])
+        log.clear()
+        self._added().entries.pop(name, None)
+        self._added().cleared[name] = log.end
         self.note(who, "clear log", name)
         self._tell(self.now, "log_cleared", Phase.TOTAL, 0)
 
@@ -521,6 +540,16 @@ class Ledger:
             raise RefusedError("the meter is without supply")
 
     # --- reading ----------------------------------------------------------------------------------
+
+    @property
+    def layout(self) -> Layout:
+        """Where the registers are."""
+        return self._tables.layout
+
+    @property
+    def zone(self) -> Zone:
+        """The zone of the meter's clock."""
+        return self._tables.zone
 
     @property
     def rate(self) -> int:
@@ -578,38 +607,41 @@ class Ledger:
             self._status_flags(),
             self.rate,
             max(self._supply, 0) if self._powered else 0,
-            self._vector.copy(),
+            self._vector,
             self._instant,
             tuple(demand.view() for demand in self._demands),
             {name: profile.view() for name, profile in self._profiles.items()},
             {name: billing.view() for name, billing in self._billings.items()},
-            {name: log.view() for name, log in self._logs.items()},
-            {**self._counters, "active_rate": self.rate, "errors": self._errors},
-            {name: profile.last_row for name, profile in self._profiles.items()},
+            self._entries(),
+            Named(self._tables.shown, (*self._counters, self.rate, self._errors)),
             self._calendar.plan,
             None if self._passive is None else self._passive.plan,
             None if self._passive_from == NEVER else self._passive_from,
         )
 
+    def _entries(self) -> Named[tuple[LogEntry, ...]]:
+        if not self._logs:
+            return self._tables.no_entries
+        logs = [self._logs.get(name) for name in self._tables.logs]
+        return self._tables.no_entries.with_values(
+            tuple(() if log is None else log.view() for log in logs)
+        )
+
     # --- state ------------------------------------------------------------------------------------
 
     def _parts(self) -> dict[str, Part]:
-        """Every part that keeps a state of its own, under a name that changes with its layout."""
-        parts: dict[str, Part] = {"clock": self._rtc}
-        watched = tuple((t.source, t.above) for t in self.plan.thresholds)
-        parts[f"thresholds/{shape_of(watched, 'with figures')}"] = self._thresholds
-        for demand in self._demands:
-            d = demand.plan
-            shape = shape_of(d.period_s, d.sub_periods, d.by_rate, self.plan.rates)
-            parts[f"demand/{d.measure.name}/{d.phase.name}/{shape}"] = demand
-        for name, profile in self._profiles.items():
-            shape = shape_of(profile.plan.columns, profile.plan.period_s)
-            parts[f"profile/{name}/{shape}"] = profile
-        for name, billing in self._billings.items():
-            parts[f"billing/{name}/{shape_of(billing.plan.columns)}"] = billing
-        for name, log in self._logs.items():
-            parts[f"log/{name}"] = log
-        return parts
+        """Every part that keeps a state of its own, by its name. Logs that never took an entry are
+        not kept: a new one stands for each."""
+        logs = (self._logs.get(log.name) or EventLog(log) for log in self.plan.logs)
+        parts: tuple[Part, ...] = (
+            self._rtc,
+            self._thresholds,
+            *self._demands,
+            *self._profiles.values(),
+            *self._billings.values(),
+            *logs,
+        )
+        return dict(zip(self._tables.part_names, parts, strict=True))
 
     def _write(self) -> tuple[dict[str, Cells], tuple[bytes, ...]]:
         cells = CellWriter()
@@ -621,9 +653,9 @@ class Ledger:
             "rates": self._vector[self.layout.flow :],
             "instant": self._instant[0],
         }
-        for name, count in self._counters.items():
-            sections[f"counter/{name}"] = np.array([count], dtype=np.int64)
-        for name, part in self._named_parts.items():
+        for name, place in self._tables.counters.items():
+            sections[f"counter/{name}"] = np.array([self._counters[place]], dtype=np.int64)
+        for name, part in self._parts().items():
             cells = CellWriter()
             part.write(cells)
             sections[name] = cells.cells()
@@ -632,7 +664,7 @@ class Ledger:
 
     def state_bytes(self) -> bytes:
         """Everything but the rows and log entries, which the store keeps one by one."""
-        return pack_state(self._shape, *self._write())
+        return pack_state(self._tables.shape, *self._write())
 
     def state_hash(self) -> str:
         """SHA-256 over the state, which covers every row and entry ever written: the same for the
@@ -680,10 +712,11 @@ class Ledger:
         self._instant = _IDLE.copy()  # a state of before may hold fewer columns
         known = min(len(sections["instant"]), self._instant.shape[1])
         self._instant[0, :known] = sections["instant"][:known]
-        for name in self._counters:
-            self._counters[name] = int(sections.get(f"counter/{name}", _ZERO)[0])
-        begun = [name for name in self._named_parts if name not in sections]
-        for name, part in self._named_parts.items():
+        for name, place in self._tables.counters.items():
+            self._counters[place] = int(sections.get(f"counter/{name}", _ZERO)[0])
+        parts = self._parts()
+        begun = [name for name in parts if name not in sections]
+        for name, part in parts.items():
             if name in begun:
                 continue
             cells = CellReader(sections[name])
@@ -694,34 +727,39 @@ class Ledger:
         return begun
 
     def _read_registers(self, flow: Cells, rates: Cells) -> None:
+        vector = self._vector.copy()
         for at, kept in ((0, flow), (self.layout.flow, rates)):
             room = self.layout.flow if at == 0 else self.layout.size - self.layout.flow
             if kept[room:].any():
                 raise ValueError("the plan has no place for registers that have counted")
-            self._vector[at : at + min(room, len(kept))] = kept[:room]
+            vector[at : at + min(room, len(kept))] = kept[:room]
+        self._vector = vector
 
     def _read_part(self, part: Part, cells: CellReader, content: Content) -> None:
         if isinstance(part, LoadProfile | Billing):
             part.read(cells, content.rows.get(part.plan.name, _nothing(part.ring)))
         elif isinstance(part, EventLog):
             part.read(cells, content.entries.get(part.plan.name, ()))
+            if part.end:
+                self._logs[part.plan.name] = part
         else:
             part.read(cells)
 
     def _take_up(self, state: State, begun: list[str]) -> None:
         calendar = decode_calendar(state.texts[0])
         if max(calendar.rates, default=1) <= self.plan.rates:
-            self._calendar = Calendar(calendar, self.zone)
+            self._calendar = calendar_of(calendar, self.zone)
         passive = state.texts[1]
-        self._passive = Calendar(decode_calendar(passive), self.zone) if passive else None
+        self._passive = calendar_of(decode_calendar(passive), self.zone) if passive else None
         known_s = self.now if self._powered else self._down_true_s
         self._piece = self._calendar.piece_at(self._rtc.utc_s(known_s))
+        parts = self._parts()
         for name in begun:
-            part = self._named_parts[name]
+            part = parts[name]
             if isinstance(part, LoadProfile):
                 part.begin(self._vector, Status.POWER_DOWN)
         self._happened.clear()
-        self._changes = Changes()
+        self._changes = None
         self._refresh()
 
 

@@ -9,7 +9,7 @@ repeat a time (the clock was set back by up to a day) is not written; its energy
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntFlag
 from functools import lru_cache
 from math import isqrt
@@ -35,6 +35,7 @@ DEFERRED: Final = frozenset(
 """Columns that are read from the books when the row is written, so the block is cut there; but
 for counters that run with the flow of the intervals (pulses, the operating time)."""
 OPERATING_SOURCE: Final = Source(Kind.COUNTER, name=OPERATING_TIME)
+_NOTHING: Final = np.zeros(0, dtype=np.int64)
 _HIGHEST: Final = np.iinfo(np.int64).max
 _LOWEST: Final = np.iinfo(np.int64).min
 
@@ -60,6 +61,9 @@ class ProfileView:
     period_s: int
     capacity_entries: int
     newest_first: bool
+    last_row: Cells = field(default_factory=lambda: _NOTHING)
+    """The row that was written last, also when the rows have been cleared since; zeros before the
+    first one. A billing profile has none."""
 
     def __len__(self) -> int:
         return len(self.ring)
@@ -111,6 +115,13 @@ class _Columns:
     means: InstantColumns
     minima: InstantColumns
     maxima: InstantColumns
+    no_row: Cells
+    no_base: Cells
+    no_instants: Cells
+    no_sums: Cells
+    no_lows: Cells
+    no_highs: Cells
+    """How a profile begins: shared too, so never written to."""
 
     @property
     def aggregates(self) -> bool:
@@ -146,7 +157,37 @@ def _columns_of(columns: tuple[Source, ...], rates: int, pulse_inputs: int) -> _
         InstantColumns(of_kind[Kind.MEAN]),
         InstantColumns(of_kind[Kind.MINIMUM], highest=False),
         InstantColumns(of_kind[Kind.MAXIMUM], highest=True),
+        _filled(FIRST_COLUMN + len(columns), 0),
+        _filled(len(of_kind[Kind.DELTA]), 0),
+        _filled(len(of_kind[Kind.INSTANT]), 0),
+        _filled(len(of_kind[Kind.MEAN]), 0),
+        _filled(len(of_kind[Kind.MINIMUM]), _HIGHEST),
+        _filled(len(of_kind[Kind.MAXIMUM]), _LOWEST),
     )
+
+
+def _filled(width: int, value: int) -> Cells:
+    cells = np.full(width, value, dtype=np.int64)
+    cells.setflags(write=False)
+    return cells
+
+
+def _view_of(plan: ProfilePlan, ring: Ring, last_row: Cells) -> ProfileView:
+    return ProfileView(
+        plan.name,
+        plan.columns,
+        ring.view(),
+        plan.period_s,
+        plan.capacity_entries,
+        plan.sort is Sort.LIFO,
+        last_row,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _empty_view(plan: ProfilePlan) -> ProfileView:
+    ring = Ring(FIRST_COLUMN + len(plan.columns), plan.capacity_entries)
+    return _view_of(plan, ring, np.zeros(ring.width, dtype=np.int64))
 
 
 class LoadProfile:
@@ -160,6 +201,7 @@ class LoadProfile:
         "_seconds",
         "_shared",
         "_sums",
+        "_view",
         "last_row",
         "pending",
         "plan",
@@ -170,10 +212,11 @@ class LoadProfile:
         self.plan = plan
         self._shared = _columns_of(plan.columns, layout.rates, layout.pulse_inputs)
         self.ring = Ring(FIRST_COLUMN + len(plan.columns), plan.capacity_entries)
-        self.last_row = np.zeros(self.ring.width, dtype=np.int64)
+        self.last_row = self._shared.no_row
         self.pending = 0
-        self._base = np.zeros(self._shared.deltas.width, dtype=np.int64)
-        self._instants = np.zeros(self._shared.newest.width, dtype=np.int64)
+        self._view: ProfileView | None = None
+        self._base = self._shared.no_base
+        self._instants = self._shared.no_instants
         self._clear_aggregates()
 
     @property
@@ -183,9 +226,9 @@ class LoadProfile:
 
     def _clear_aggregates(self) -> None:
         self._seconds = 0
-        self._sums = np.zeros(self._shared.means.width, dtype=np.int64)
-        self._lows = np.full(self._shared.minima.width, _HIGHEST)
-        self._highs = np.full(self._shared.maxima.width, _LOWEST)
+        self._sums = self._shared.no_sums
+        self._lows = self._shared.no_lows
+        self._highs = self._shared.no_highs
 
     # --- a span at once -------------------------------------------------------------------------
 
@@ -300,13 +343,14 @@ class LoadProfile:
             return
         means, lows, highs = _extremes(span, first, last)
         if self._shared.means.width:
-            self._sums += self._shared.means.summands(means).sum(axis=0) * span.block.step_s
+            sums = self._shared.means.summands(means).sum(axis=0) * span.block.step_s
+            self._sums = self._sums + sums
         if self._shared.minima.width:
             smallest = self._shared.minima.values(means, lows, highs).min(axis=0)
-            np.minimum(self._lows, smallest, out=self._lows)
+            self._lows = np.minimum(self._lows, smallest)
         if self._shared.maxima.width:
             largest = self._shared.maxima.values(means, lows, highs).max(axis=0)
-            np.maximum(self._highs, largest, out=self._highs)
+            self._highs = np.maximum(self._highs, largest)
 
     @property
     def measured(self) -> bool:
@@ -355,20 +399,22 @@ class LoadProfile:
         self.ring.append(rows)
         self.last_row = rows[-1].copy()
         self.pending = 0
+        self._view = None
+
+    def clear(self) -> None:
+        """Forget every row; sequence numbers, the running period and the last row go on."""
+        self.ring.clear()
+        self._view = None
 
     # --- state ----------------------------------------------------------------------------------
 
     def view(self) -> ProfileView:
-        plan = self.plan
-        newest_first = plan.sort is Sort.LIFO
-        return ProfileView(
-            plan.name,
-            plan.columns,
-            self.ring.view(),
-            plan.period_s,
-            plan.capacity_entries,
-            newest_first,
-        )
+        """The rows as they are now, for ever: the same view until there is another row."""
+        if not self.ring.end:
+            return _empty_view(self.plan)
+        if self._view is None:
+            self._view = _view_of(self.plan, self.ring, self.last_row)
+        return self._view
 
     def begin(self, vector: Cells, mark: Status) -> None:
         """Begin empty in the middle of a meter's life: what was counted before is not a delta."""
@@ -390,6 +436,7 @@ class LoadProfile:
 
     def read(self, cells: CellReader, kept: Kept) -> None:
         self.ring.read(cells, kept)
+        self._view = None
         self.pending, self._seconds = cells.take(), cells.take()
         self.last_row = cells.take_all(len(self.last_row))
         self._base = cells.take_all(len(self._base))

@@ -1,6 +1,7 @@
 """Rings of rows: the newest so many, oldest dropped first, seen through views that never change.
 
-Rows live in chunks that are only ever appended to, so a view is a tuple of chunks and two numbers.
+Rows live in chunks that are only ever appended to (a chunk that grows is another one, with the same
+rows), so a view is a tuple of chunks and two numbers.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 from blathy.registers.cells import CellReader, Cells, CellWriter
 
 CHUNK_ROWS: Final = 256
+FIRST_ROWS: Final = 8
+"""The room of a new chunk: it doubles until it is whole, so a new meter keeps almost nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +67,7 @@ class Ring:
         self.end = 0
         self._base = 0
         self._digest = 0
-        self._chunks: list[Cells] = []
+        self._chunks: tuple[Cells, ...] = ()
 
     def __len__(self) -> int:
         return self.end - self.first
@@ -81,27 +84,38 @@ class Ring:
         done = 0
         while done < len(rows):
             index, inside = divmod(self.end - self._base, CHUNK_ROWS)
-            if index == len(self._chunks):
-                self._chunks.append(np.zeros((CHUNK_ROWS, self.width), dtype=np.int64))
             count = min(CHUNK_ROWS - inside, len(rows) - done)
-            self._chunks[index][inside : inside + count] = rows[done : done + count]
+            chunk = self._room(index, inside, inside + count)
+            chunk[inside : inside + count] = rows[done : done + count]
             self.end += count
             done += count
 
+    def _room(self, index: int, used: int, needed: int) -> Cells:
+        """The chunk at `index` with room for `needed` rows, of which `used` are there."""
+        if index < len(self._chunks) and len(self._chunks[index]) >= needed:
+            return self._chunks[index]
+        size = min(CHUNK_ROWS, max(FIRST_ROWS, 1 << (needed - 1).bit_length()))
+        grown = np.zeros((size, self.width), dtype=np.int64)
+        if used:
+            grown[:used] = self._chunks[index][:used]
+        self._chunks = (*self._chunks[:index], grown)
+        return grown
+
     def _drop(self, first: int) -> None:
         self.first = first
-        while self._chunks and self._base + CHUNK_ROWS <= first:
-            self._chunks.pop(0)
-            self._base += CHUNK_ROWS
+        gone = (first - self._base) // CHUNK_ROWS
+        if self._chunks and gone:
+            self._chunks = self._chunks[gone:]
+            self._base += gone * CHUNK_ROWS
 
     def clear(self) -> None:
         """Forget every row; sequence numbers go on."""
-        self._chunks = []
+        self._chunks = ()
         self._base = self.first = self.end
 
     def view(self) -> RingView:
         """The rows as they are now, for ever."""
-        return RingView(tuple(self._chunks), self._base, self.first, self.end, self.width)
+        return RingView(self._chunks, self._base, self.first, self.end, self.width)
 
     def write(self, cells: CellWriter) -> None:
         """Where the ring stands; the rows themselves are kept elsewhere."""
@@ -120,6 +134,6 @@ class Ring:
         if end < first or rows.shape != (end - first, self.width):
             raise ValueError(f"{end - first} rows should be there and {len(rows)} are")
         self._base = self.first = self.end = first
-        self._chunks = []
+        self._chunks = ()
         self._place(rows)
         self._digest = digest

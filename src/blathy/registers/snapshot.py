@@ -38,7 +38,7 @@ class Snapshot:
     """All books at one moment.
 
     `value(source)` answers in the base of `quantity.base_of`; LookupError where the meter keeps no
-    such value. `lasts` holds the newest row of every load profile.
+    such value.
     """
 
     plan: BookPlan
@@ -54,7 +54,6 @@ class Snapshot:
     billings: Mapping[str, ProfileView]
     logs: Mapping[str, tuple[LogEntry, ...]]
     counters: Mapping[str, int]
-    lasts: Mapping[str, Cells]
     calendar: CalendarPlan
     passive_calendar: CalendarPlan | None
     passive_from_utc_s: int | None
@@ -113,7 +112,7 @@ class Snapshot:
         for profile in self.plan.profiles:
             if source in profile.columns:
                 place = profile.columns.index(source)
-                return int(self.lasts[profile.name][FIRST_COLUMN + place])
+                return int(self.profiles[profile.name].last_row[FIRST_COLUMN + place])
         raise LookupError(f"no load profile records {source}")
 
     def _instant(self, source: Source) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -29,33 +30,48 @@ class Watched:
     values: Cells
 
 
+class _Limits:
+    """The plans as arrays, and how their states begin: alike in all meters of a kind, and shared by
+    them."""
+
+    __slots__ = ("idle", "limits", "no_runs", "no_worst", "phase_bits", "releases", "signs")
+
+    def __init__(self, plans: tuple[ThresholdPlan, ...]) -> None:
+        self.signs = np.array([1 if p.above else -1 for p in plans], dtype=np.int64)
+        self.limits = np.array([p.limit for p in plans], dtype=np.int64) * self.signs
+        self.releases = np.array([p.release_limit for p in plans], dtype=np.int64) * self.signs
+        self.phase_bits = np.array([_supply_bits(p.source.phase) for p in plans], dtype=np.uint8)
+        self.idle = (False,) * len(plans)
+        self.no_runs = (0,) * len(plans)
+        self.no_worst = (_NONE,) * len(plans)
+
+
+_limits_of = lru_cache(maxsize=1024)(_Limits)
+
+
 class Thresholds:
     """All thresholds of a meter."""
 
-    __slots__ = (
-        "_active", "_limits", "_phase_bits", "_releases", "_runs_s", "_signs", "_worst", "plans",
-    )  # fmt: skip
+    __slots__ = ("_active", "_limits", "_runs_s", "_worst", "plans")
 
     def __init__(self, plans: tuple[ThresholdPlan, ...]) -> None:
         self.plans = plans
-        self._signs = np.array([1 if p.above else -1 for p in plans], dtype=np.int64)
-        self._limits = np.array([p.limit for p in plans], dtype=np.int64) * self._signs
-        self._releases = np.array([p.release_limit for p in plans], dtype=np.int64) * self._signs
-        self._phase_bits = np.array([_supply_bits(p.source.phase) for p in plans], dtype=np.uint8)
-        self._active = [False] * len(plans)
-        self._runs_s = [0] * len(plans)
-        self._worst = [_NONE] * len(plans)
+        self._limits = _limits_of(plans)
+        self._active: tuple[bool, ...] = self._limits.idle
+        self._runs_s: tuple[int, ...] = self._limits.no_runs
+        self._worst: tuple[int, ...] = self._limits.no_worst
 
     def watch(self, block: Block) -> Watched | None:
         """Judge a whole block; None if there is nothing to watch."""
         if not self.plans or not len(block):
             return None
+        limits = self._limits
         columns = [instant_of(block.instant, plan.source) for plan in self.plans]
-        values = np.stack(columns, axis=1) * self._signs
-        powered = (block.supply[:, np.newaxis] & self._phase_bits) != 0
-        past = (values > self._limits) & powered
+        values = np.stack(columns, axis=1) * limits.signs
+        powered = (block.supply[:, np.newaxis] & limits.phase_bits) != 0
+        past = (values > limits.limits) & powered
         busy = past.any() or any(self._active) or any(self._runs_s)
-        return Watched(past, (values <= self._releases) & powered, not busy, values)
+        return Watched(past, (values <= limits.releases) & powered, not busy, values)
 
     def first_trigger(self, watched: Watched, first: int, last: int, step_s: int) -> int:
         """After which interval of `first` … `last` - 1 an event comes; `last` if none does."""
@@ -86,6 +102,7 @@ class Thresholds:
         if watched.quiet:
             return []
         events = []
+        holding, runs_s, worsts = list(self._active), list(self._runs_s), list(self._worst)
         for t, plan in enumerate(self.plans):
             active = self._active[t]
             column = (watched.back if active else watched.past)[first:last, t]
@@ -94,12 +111,13 @@ class Thresholds:
             run_s = held * step_s + (0 if len(breaks) else self._runs_s[t])
             worst = self._reached(t, watched.values[first:last, t], held)
             if held and run_s >= (plan.release_delay_s if active else plan.delay_s):
-                self._active[t], run_s = not active, 0
-                figure = worst * int(self._signs[t])
+                holding[t], run_s = not active, 0
+                figure = worst * int(self._limits.signs[t])
                 events.append((plan.end if active else plan.start, plan.source.phase, figure))
                 worst = _NONE if active else worst
-            self._worst[t] = worst
-            self._runs_s[t] = run_s
+            worsts[t] = worst
+            runs_s[t] = run_s
+        self._active, self._runs_s, self._worst = tuple(holding), tuple(runs_s), tuple(worsts)
         return events
 
     def _reached(self, t: int, values: Cells, held: int) -> int:
@@ -113,13 +131,15 @@ class Thresholds:
 
     def forget_runs(self) -> None:
         """The supply failed: nothing has lasted until now."""
-        self._runs_s = [0] * len(self.plans)
-        self._worst = [w if a else _NONE for w, a in zip(self._worst, self._active, strict=True)]
+        if any(self._runs_s) or self._worst != self._limits.no_worst:
+            self._runs_s = self._limits.no_runs
+            held = zip(self._worst, self._active, strict=True)
+            self._worst = tuple(worst if active else _NONE for worst, active in held)
 
     @property
     def active(self) -> tuple[bool, ...]:
         """Which conditions hold now, in the order of the plans."""
-        return tuple(self._active)
+        return self._active
 
     def write(self, cells: CellWriter) -> None:
         cells.put_all(int(flag) for flag in self._active)
@@ -127,9 +147,9 @@ class Thresholds:
         cells.put_all(self._worst)
 
     def read(self, cells: CellReader) -> None:
-        self._active = [bool(flag) for flag in cells.take_all(len(self.plans))]
-        self._runs_s = cells.take_all(len(self.plans)).tolist()
-        self._worst = cells.take_all(len(self.plans)).tolist()
+        self._active = tuple(bool(flag) for flag in cells.take_all(len(self.plans)))
+        self._runs_s = tuple(cells.take_all(len(self.plans)).tolist())
+        self._worst = tuple(cells.take_all(len(self.plans)).tolist())
 
 
 def _supply_bits(phase: Phase) -> int:
