@@ -264,7 +264,7 @@ export interface Supply {
   prepaid: boolean | null;
   balance_wh: number | null;
   available_wh: number | null;
-  sales: { id: number; at: string; user: string | null; energy_wh: number; state: string }[];
+  sales: { id: string; at: string; user: string | null; energy_wh: number; state: string }[];
 }
 export interface ClockRule {
   leave_s: number;

@@ -1,17 +1,17 @@
 /** What a job brought back from the meter, as names and values for people. */
 import type { Job } from '../api/types';
-import { qty, t, word } from './words.svelte';
+import { offsetText, qty, t, word } from './words.svelte';
 
 const UNITS: [suffix: string, unit: string][] = [
   ['_wh', 'Wh'],
   ['_w', 'W'],
-  ['_s', 's'],
 ];
 const SILENT = new Set(['outcome', 'items', 'detail']);
 
 function shown(key: string, value: unknown): string {
   if (value == null) return '–';
   if (typeof value === 'boolean') return t(value ? 'value.on' : 'value.off');
+  if (key.endsWith('offset_s') || key.endsWith('_before_s')) return offsetText(Number(value));
   if (typeof value === 'number') {
     const unit = UNITS.find(([suffix]) => key.endsWith(suffix))?.[1];
     if (!unit) return String(value);
