@@ -233,6 +233,11 @@ def _ranged(
 ) -> Cells:
     if selection.restricting.is_clock:
         return rows_between(meter, view, *_bounds_utc(meter, selection))
+    return _valued(view.rows(), columns, selection)
+
+
+def _valued(rows: Cells, columns: Sequence[StoredColumn], selection: RangeDescriptor) -> Cells:
+    """The rows in which a captured number lies between the bounds."""
     column = next((c for c in columns if c.capture == selection.restricting), None)
     if column is None or column.at < 0 or column.kind == "moment":
         raise AccessError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED, "not a captured number")
@@ -240,7 +245,6 @@ def _ranged(
         low, high = selection.bounds()
     except AxdrError as error:
         raise AccessError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED, str(error)) from error
-    rows = view.rows()
     values = _scaled(rows[:, column.at], column)
     return rows[(values >= low) & (values <= high)]
 
@@ -435,7 +439,9 @@ def log_object(model: Model, log: EventLog) -> CosemObject:
             low, high = _bounds_utc(meter, selection)
             rows = rows[(rows[:, STAMP] >= low) & (rows[:, STAMP] <= high)]
         else:
-            raise AccessError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED, "restrict by the clock")
+            rows = _valued(rows, columns, selection)
+        if not chosen:
+            raise AccessError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED, "no such column")
         return encode_rows(meter, rows, chosen)
 
     def used(meter: Meter) -> bytes:
