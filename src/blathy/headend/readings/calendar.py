@@ -59,7 +59,8 @@ def start_of_ending_slot(zone: Zone, end_utc: int, step_s: int) -> int:
 
 
 def bucket_edges(zone: Zone, from_utc: int, to_utc: int, resolution: str, step_s: int) -> list[int]:
-    """Edges of the buckets that cover [from, to): slot, hour, day or month, in local time."""
+    """Edges of the buckets that cover [from, to): slot, hour, day, month or year, in local
+    time."""
     if resolution == "slot":
         first = slot_floor(zone, from_utc, step_s)
         grid = [int(s) for s in slot_grid(zone, first, to_utc, step_s)]
@@ -72,4 +73,7 @@ def bucket_edges(zone: Zone, from_utc: int, to_utc: int, resolution: str, step_s
         firsts = sorted({day.replace(day=1) for day in days})
         last = (firsts[-1] + timedelta(days=32)).replace(day=1)
         return [int(zone.day_start(day)) for day in (*firsts, last)]
+    if resolution == "year":
+        years = range(days[0].year, days[-1].year + 2)
+        return [int(zone.day_start(date(year, 1, 1))) for year in years]
     return [int(zone.day_start(day)) for day in (*days, days[-1] + timedelta(days=1))]

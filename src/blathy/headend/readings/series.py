@@ -1,4 +1,4 @@
-"""Readings as series: one channel over any time, at slot, hour, day or month.
+"""Readings as series: one channel over any time, at slot, hour, day, month or year.
 
 Missing is missing, never zero. The sum of a bucket of a register channel is the difference of its
 registers, exact even where slots inside are missing.
@@ -29,7 +29,7 @@ from blathy.headend.schema import reading_day, reading_slot
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-RESOLUTIONS: Final = ("auto", "slot", "hour", "day", "month")
+RESOLUTIONS: Final = ("auto", "slot", "hour", "day", "month", "year")
 BUCKETS_MAX: Final = 20_000
 SETTLED_S: Final = 60
 """A slot is expected this long after its end."""
@@ -260,7 +260,10 @@ def read_profile(
         raise QueryError("`to` must be later than `from`")
     if resolution == "auto":
         resolution = choose_resolution(from_utc, to_utc, channel.step_s)
-    size = {"slot": channel.step_s, "hour": 3600, "day": DAY_S, "month": 28 * DAY_S}[resolution]
+    size = {
+        "slot": channel.step_s, "hour": 3600, "day": DAY_S, "month": 28 * DAY_S,
+        "year": 365 * DAY_S,
+    }[resolution]  # fmt: skip
     if (to_utc - from_utc) // size > BUCKETS_MAX:
         raise QueryError(
             f"this asks for more than {BUCKETS_MAX} values; choose a shorter time or a coarser "
