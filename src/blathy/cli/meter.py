@@ -45,9 +45,9 @@ from blathy.sources.recordings import SUFFIXES, Layout, RecordingError
 from blathy.sources.source import IntervalSource
 from blathy.sources.synthetic import LoadSpec, SyntheticSource
 from blathy.store.store import StorageError, Store, StoreDamagedError
-from blathy.transport.dlms_session import Framing, serve_dlms
+from blathy.transport.dlms_session import Framing, serve_dlms, serve_dlms_datagrams
 from blathy.transport.errors import MeterError
-from blathy.transport.listener import TcpListener
+from blathy.transport.listener import TcpListener, UdpListener
 from blathy.transport.open_links import OpenLinks
 from blathy.transport.session import Endpoint
 from blathy.wire.acse import Mechanism as WireMechanism
@@ -58,8 +58,11 @@ from blathy.wire.server import LogicalDevice
 meter_app = typer.Typer(help="Run one meter.", no_args_is_help=True)
 app.add_typer(meter_app, name="meter")
 
-FRAMINGS: Final = {"dlms-tcp": Framing.DETECT, "dlms-hdlc": Framing.HDLC}
-SCHEMES: Final = {"dlms-tcp": "dlms", "dlms-hdlc": "dlms+hdlc"}
+FRAMINGS: Final = {
+    "dlms-tcp": Framing.DETECT, "dlms-hdlc": Framing.HDLC, "dlms-udp": Framing.WRAPPER,
+}  # fmt: skip
+SCHEMES: Final = {"dlms-tcp": "dlms", "dlms-hdlc": "dlms+hdlc", "dlms-udp": "dlms+udp"}
+DATAGRAMS: Final = "dlms-udp"
 AUTHENTICATIONS: Final = {
     "lls": Mechanism.LLS,
     "hls2": Mechanism.HLS,
@@ -257,7 +260,8 @@ def run_meter(
         ),
     ],
     port: Annotated[
-        list[str], typer.Option(help="PROTOCOL:HOST:PORT; dlms-tcp or dlms-hdlc. May be repeated.")
+        list[str],
+        typer.Option(help="PROTOCOL:HOST:PORT; dlms-tcp, dlms-hdlc or dlms-udp. May be repeated."),
     ] = ["dlms-tcp:127.0.0.1:4059"],  # noqa: B006 - typer copies it
     load: Annotated[
         str,
@@ -431,7 +435,7 @@ async def _serve(
         meter.associations_event(event)
 
     run.history(int(time.time()))
-    listeners: list[TcpListener] = []
+    listeners: list[TcpListener | UdpListener] = []
     places: list[tuple[str, int]] = []
     sender = PushSender(outside=outside)
     links = OpenLinks()
@@ -442,11 +446,18 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     try:
         for wish in wishes:
-            listener, bound = await serve_dlms(
-                lookup, wish.host, wish.port, framing=FRAMINGS[wish.protocol],
-                on_event=on_event, outside=outside,
-                sign_on=lambda _endpoint: sign_on_server(meter), open_links=links,
-            )  # fmt: skip
+            listener: TcpListener | UdpListener
+            if wish.protocol == DATAGRAMS:
+                listener, bound = await serve_dlms_datagrams(
+                    lookup, wish.host, wish.port, on_event=on_event, outside=outside,
+                    open_links=links,
+                )  # fmt: skip
+            else:
+                listener, bound = await serve_dlms(
+                    lookup, wish.host, wish.port, framing=FRAMINGS[wish.protocol],
+                    on_event=on_event, outside=outside,
+                    sign_on=lambda _endpoint: sign_on_server(meter), open_links=links,
+                )  # fmt: skip
             listeners.append(listener)
             places.append((wish.host, bound))
         typer.echo(f"{meter.model.name} {meter.identity.serial_text} runs. Connect with:")

@@ -22,8 +22,8 @@ from blathy.meter.recorded import PUBLIC_CLIENT, Key, RecordedObjects, derived_s
 from blathy.models.recorded import RecordedMeter, RecordingError, read_recording
 from blathy.obis import Obis
 from blathy.sources.source import IntervalSource
-from blathy.transport.dlms_session import Framing, serve_dlms
-from blathy.transport.listener import TcpListener
+from blathy.transport.dlms_session import Framing, serve_dlms, serve_dlms_datagrams
+from blathy.transport.listener import TcpListener, UdpListener
 from blathy.transport.session import Endpoint
 from blathy.wire.acse import Mechanism
 from blathy.wire.security import (
@@ -214,13 +214,17 @@ async def serve_recorded(
     def lookup(_endpoint: Endpoint, server: int, _physical: int | None) -> LogicalDevice | None:
         return one.device if server == one.recorded.server else None
 
-    listeners: list[TcpListener] = []
+    listeners: list[TcpListener | UdpListener] = []
     places = []
     try:
         for scheme, host, port, framing in ports:
-            listener, bound = await serve_dlms(
-                lookup, host, port, framing=framing, outside=outside
-            )  # fmt: skip
+            listener: TcpListener | UdpListener
+            if scheme == "dlms+udp":
+                listener, bound = await serve_dlms_datagrams(lookup, host, port, outside=outside)
+            else:
+                listener, bound = await serve_dlms(
+                    lookup, host, port, framing=framing, outside=outside
+                )
             listeners.append(listener)
             places.append(Place(scheme, host, bound))
         count = len(one.recorded.objects)

@@ -80,6 +80,7 @@ class MeterAddress:
     general: bool = False  # general-glo-ciphering instead of the service-specific one
     key_choice: KeyChoice | None = None  # general-ciphering, and how it names the key
     short_names: bool = False
+    pre_established: bool = False  # no AARQ and no release: the association always stands
     title: bytes = DEFAULT_CLIENT_TITLE
     meter_title: bytes = b""
     pdu_size: int = 0xFFFF
@@ -121,6 +122,7 @@ class MeterAddress:
             protection=Protection.NONE,
             dedicated=False,
             key_choice=None,
+            pre_established=False,
             user_id=None,
         )
 
@@ -160,6 +162,7 @@ def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAd
         general=options.switch("general"),
         key_choice=options.key_choice(),
         short_names=options.switch("sn"),
+        pre_established=options.switch("pre"),
         title=options.octets("title", DEFAULT_CLIENT_TITLE, 8),
         meter_title=options.octets("meter_title", b"", 8),
         pdu_size=options.number("pdu", 0xFFFF, 12, 0xFFFF),

@@ -82,6 +82,7 @@ def config_of(address: MeterAddress) -> ClientConfig:
         key_choice=address.key_choice or KeyChoice.IDENTIFIED,
         dedicated_key=address.dedicated,
         short_names=address.short_names,
+        pre_established=address.pre_established,
         pdu_size=address.pdu_size,
         server_title=address.meter_title,
         user_id=address.user_id,

@@ -14,7 +14,7 @@ from typing import Final
 
 from blathy.clock import Instant
 from blathy.transport.limits import LISTENER, ListenerLimits
-from blathy.transport.listener import ANY_LOOPBACK, TcpListener
+from blathy.transport.listener import ANY_LOOPBACK, TcpListener, UdpListener
 from blathy.transport.open_links import OpenLinks, Report
 from blathy.transport.session import Endpoint, SessionFactory, Stage, Transmit
 from blathy.wire import hdlc, iec62056_21, wrapper
@@ -399,4 +399,24 @@ async def serve_dlms(
         open_links=open_links,
     )  # fmt: skip
     listener = TcpListener(sessions, limits)
+    return listener, await listener.start(host, port, outside=outside)
+
+
+async def serve_dlms_datagrams(
+    lookup: Lookup,
+    host: str = ANY_LOOPBACK,
+    port: int = wrapper.PORT,
+    *,
+    on_event: EventSink = _ignore,
+    knows: Callable[[str], bool] | None = None,
+    limits: ListenerLimits = LISTENER,
+    outside: bool = False,
+    open_links: OpenLinks | None = None,
+) -> tuple[UdpListener, int]:
+    """Listen for DLMS clients over UDP, a wrapper packet in each datagram; the listener and the
+    port that was bound."""
+    sessions = dlms_sessions(
+        lookup, framing=Framing.WRAPPER, on_event=on_event, knows=knows, open_links=open_links
+    )
+    listener = UdpListener(sessions, limits)
     return listener, await listener.start(host, port, outside=outside)
