@@ -337,6 +337,7 @@ def test_an_open_association_tells_too_and_it_is_one_event(tmp_path: Path) -> No
         ):
             point = head.inventory.points["esox"]
             small.happens("esox", "magnet_start")
+            small.happens("esox", "sag_start")
 
             async def both() -> bool:
                 await head.collector.live(point, brief=True)
@@ -345,6 +346,9 @@ def test_an_open_association_tells_too_and_it_is_one_event(tmp_path: Path) -> No
             await until(both)
             await until(lambda: not small.meters["esox"].alarm_bits(1))
             assert named(head, "magnet_start") == 1
+            assert named(head, "sag_start") == 1
+            names = head.database.read_now(lambda c: list(c.execute(sa.select(event.c.name))))
+            assert not [row.name for row in names if row.name.startswith("code_")]
 
     asyncio.run(work())
 

@@ -87,7 +87,7 @@ def meaning_of_push(push: Push, meter: Meter) -> Meaning:
                 registers[str(value.obis)] = number
         elif push.event is not None and (value.obis.c, value.obis.d) == (96, 11):
             if isinstance(number, int) and at is not None:
-                codes.append(_event_of_code(meter, value.obis, number, at))
+                codes += _events_of_code(meter, value.obis, number, at)
         else:
             readings += _reading_of(value, meter)
     return Meaning(at, registers, tuple(codes), tuple(readings))
@@ -153,18 +153,19 @@ def _code_of(model: Model, name: str) -> int | tuple[int, ...]:
     return next((log.codes[name] for log in model.logs if name in log.codes), 0)
 
 
-def _event_of_code(meter: Meter, obis: Obis, code: int, at: int) -> LoggedEvent:
+def _events_of_code(meter: Meter, obis: Obis, code: int, at: int) -> list[LoggedEvent]:
+    """The event of a code, looked for in the log of the object's number first. Of a code that no
+    table knows nothing is said here: the logs are read."""
     model = MODELS.get(meter.model)
-    for log in model.logs if model is not None else ():
-        if log.obis.e != obis.e:
-            continue
+    logs = model.logs if model is not None else ()
+    for log in sorted(logs, key=lambda each: each.obis.e != obis.e):
         for name, codes in log.codes.items():
             if code == codes:
-                return LoggedEvent(PUSH_LOG, at, code, name)
+                return [LoggedEvent(PUSH_LOG, at, code, name)]
             if isinstance(codes, tuple) and code in codes:
                 phase = codes.index(code) + 1 if len(set(codes)) > 1 else None
-                return LoggedEvent(PUSH_LOG, at, code, name, phase)
-    return LoggedEvent(PUSH_LOG, at, code, "")
+                return [LoggedEvent(PUSH_LOG, at, code, name, phase)]
+    return []
 
 
 def spent(counter: int, highest: int, below: int, window: int) -> tuple[int, int] | None:

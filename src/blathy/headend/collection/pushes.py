@@ -382,7 +382,7 @@ class PushListener:
         taken = await self._database.write(lambda c: self._commit(c, point, push, meaning, -1, row))
         self.counters["told"] += 1
         self._events.tell(taken.events)
-        if meaning.alarm_registers or meaning.codes:
+        if push.event is not None or meaning.alarm_registers:
             self._follow(point)
 
     def _floor(self, push: Push) -> int | None:
