@@ -216,8 +216,11 @@ def _grid(table: Table) -> Any:
 
 
 def number(value: float | None, places: int = 3) -> str:
-    """A figure for a table: fixed places, a minus sign, a dash for nothing."""
-    return "–" if value is None else f"{value:.{places}f}".replace("-", "−")
+    """A figure for a table: fixed places, a minus sign but not before zero, a dash for nothing."""
+    if value is None:
+        return "–"
+    text = f"{value:.{places}f}"
+    return text.lstrip("-") if not text.strip("-0.") else text.replace("-", "−")
 
 
 def rows_of(items: Sequence[Sequence[object]]) -> tuple[tuple[str, ...], ...]:
