@@ -6,9 +6,13 @@ meter's own place; meters of one type share everything that the type decides.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from blathy.cosem.objectlist import ObjectEntry, ScalerUnit, ShortName
 from blathy.cosem.selective import CaptureObject
@@ -27,6 +31,29 @@ class TypeKnowledge:
     units: dict[tuple[int, Obis, int], ScalerUnit | None] = field(default_factory=dict)
     captures: dict[Obis, tuple[CaptureObject, ...]] = field(default_factory=dict)
     periods_s: dict[Obis, int] = field(default_factory=dict)
+    _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = field(
+        default_factory=WeakKeyDictionary, repr=False, compare=False
+    )
+
+    @asynccontextmanager
+    async def turn(self, wait_s: float) -> AsyncIterator[None]:
+        """One client learns, the others of its loop wait for what it learns: forty meters of a new
+        type met at once would else send the same object list forty times.
+
+        Nobody waits longer than `wait_s`: who learns may have a slow meter, or a dead one.
+        """
+        lock = self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        held = False
+        try:
+            async with asyncio.timeout(wait_s):
+                held = await lock.acquire()
+        except TimeoutError:
+            pass
+        try:
+            yield
+        finally:
+            if held:
+                lock.release()
 
     def learn_objects(self, objects: tuple[ObjectEntry, ...]) -> None:
         """Take an object list."""

@@ -326,13 +326,20 @@ class Meter:
         knowledge = self.knowledge
         if self.address.short_names:
             await self._short_names()
-        elif fresh or not knowledge.objects:
-            raw = await self.get(AttributeRef(15, ASSOCIATION_LN, 2))
-            try:
-                knowledge.learn_objects(_parse_objects(raw))
-            except AxdrError as error:
-                raise Garbled(f"{self.address.place}: the object list: {error}") from error
+        elif fresh:
+            await self._learn_objects()
+        elif not knowledge.objects:
+            async with knowledge.turn(self.address.timeout_s):
+                if not knowledge.objects:
+                    await self._learn_objects()
         return knowledge.objects
+
+    async def _learn_objects(self) -> None:
+        raw = await self.get(AttributeRef(15, ASSOCIATION_LN, 2))
+        try:
+            self.knowledge.learn_objects(_parse_objects(raw))
+        except AxdrError as error:
+            raise Garbled(f"{self.address.place}: the object list: {error}") from error
 
     async def find(self, obis: Obis, class_id: int | None = None) -> ObjectEntry:
         """The object of a code; Refused where the meter has none for us."""
@@ -692,6 +699,7 @@ def _unit_of(result: apdu.GetResult) -> ScalerUnit | None:
         return None
 
 
+@lru_cache(maxsize=64)
 def _parse_objects(raw: bytes) -> tuple[ObjectEntry, ...]:
     """The list says itself, in the entry of its own association, how its rights are written."""
     data = axdr.decode(raw)
