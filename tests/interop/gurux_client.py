@@ -20,6 +20,7 @@ from gurux_dlms.ecdsa.GXPublicKey import GXPublicKey
 from gurux_dlms.enums import Authentication, DataType, InterfaceType, Security
 from gurux_dlms.objects import (
     GXDLMSClock,
+    GXDLMSData,
     GXDLMSDisconnectControl,
     GXDLMSProfileGeneric,
     GXDLMSRegister,
@@ -187,6 +188,28 @@ def pushed(job: dict[str, Any]) -> dict[str, Any]:
     return {"values": [str(v) for v in value]}
 
 
+def reported(job: dict[str, Any]) -> dict[str, Any]:
+    """What Gurux makes of an event notification of a known Data object."""
+    client = GXDLMSSecureClient(True, 1, 1, Authentication.NONE, None, InterfaceType.WRAPPER)
+    known = GXDLMSData(job["object"])
+    values: list[Any] = []
+    # Gurux 1.0.203 makes the event of the wrong arguments, which reads and misses what follows.
+    known.settings = client.settings
+    known.setValue = lambda _settings, event: values.append(event.value)
+    client.settings.objects.append(known)
+    if "ek" in job:
+        client.ciphering.security = Security.AUTHENTICATION_ENCRYPTION
+        client.ciphering.blockCipherKey = bytes.fromhex(job["ek"])
+        client.ciphering.authenticationKey = bytes.fromhex(job["ak"])
+        client.settings.sourceSystemTitle = bytes.fromhex(job["meter"])
+    reply, notify = GXReplyData(), GXReplyData()
+    client.getData(GXByteBuffer(bytes.fromhex(job["report"])), reply, notify)
+    found: list[Any] = []
+    client.parseReport(notify if notify.command else reply, found)
+    (item, attribute), *_ = found
+    return {"object": item.logicalName, "attribute": attribute, "value": values[0]}
+
+
 def main() -> None:
     for line in sys.stdin:
         job = json.loads(line)
@@ -194,7 +217,9 @@ def main() -> None:
         peer: Peer | None = None
         with contextlib.redirect_stdout(io.StringIO()):
             try:
-                if "push" in job:
+                if "report" in job:
+                    result = reported(job)
+                elif "push" in job:
                     result = pushed(job)
                 else:
                     peer = Peer(job)
