@@ -64,7 +64,7 @@ def random_system(
     """Unsymmetrical, distorted up to `order_max`, with any load angle in all four quadrants."""
 
     def tones(rms: float, phase: float, strength: float) -> Tones:
-        parts = {1: (rms, phase)}
+        parts: dict[float, tuple[float, float]] = {1: (rms, phase)}
         for order in range(2, order_max + 1):
             share = strength * rng.uniform(0.05, 1.0) / order**0.7
             parts[order] = (rms * share, rng.uniform(0, 2 * np.pi))

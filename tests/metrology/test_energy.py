@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from blathy.metrology import (
     Apparent,
@@ -30,8 +32,8 @@ H = 3600.0
 
 
 def count(
-    frames: np.ndarray, rules: EnergyRules | None = None, connection: Connection | None = None
-):
+    frames: NDArray[Any], rules: EnergyRules | None = None, connection: Connection | None = None
+) -> tuple[NDArray[np.int64], Engine]:
     connection = connection or Connection(RATE)
     engine = Engine(connection, Measuring.registers_only(rules))
     parts = [engine.push(frames), engine.finish()]
@@ -103,7 +105,7 @@ class BurstDay:
         self.bursts_s = self.lead_s + 4 * np.arange(86_400 // 4 + 2)
         self.done: dict[str, FloatArray] = {}
 
-    def integrals(self, t: FloatArray) -> dict[str, FloatArray]:
+    def integrals(self, t: NDArray[Any]) -> dict[str, FloatArray]:
         """Antiderivatives of p, i², i sin and i cos while the load is on."""
         w, u, i, phi = 2 * np.pi * self.f_hz, self.u, self.i, self.phi
         swing = np.sin(2 * w * t - phi) / (2 * w)
@@ -114,7 +116,7 @@ class BurstDay:
             "ic": i / 2 * (-np.sin(phi) * t - np.cos(2 * w * t - phi) / (2 * w)),
         }
 
-    def up_to(self, t: FloatArray) -> dict[str, FloatArray]:
+    def up_to(self, t: NDArray[Any]) -> dict[str, FloatArray]:
         """The integrals from 0 to `t` with the load switching."""
         if not self.done:
             on, off = self.integrals(self.bursts_s), self.integrals(self.bursts_s + 2)
@@ -212,6 +214,24 @@ def test_apparent_energy_of_an_unbalanced_system_follows_its_definition(kind: Ap
         Apparent.EFFECTIVE: 3 * u * i * np.sqrt(2 / 3),
     }[kind]
     assert energy.sum(axis=0)[0, 6] == pytest.approx(expected * 10 / H * 1e6, rel=2e-5)
+
+
+def test_derived_registers_are_sums_of_the_counted_ones() -> None:
+    counted = np.arange(1, 9) * 1_000_000  # A+ A- R1 R2 R3 R4 E+ E-
+    expected = {
+        "A+": 1, "A-": 2, "|A|": 3, "net": -1, "R+": 3 + 4, "R-": 5 + 6, "E+": 7, "E-": 8,
+    }  # fmt: skip
+    for name, millions in expected.items():
+        assert sums_of(counted, name) == millions * 1_000_000, name
+
+
+def test_apparent_energy_has_the_sign_of_the_active_one() -> None:
+    frames = symmetrical(phi=np.pi + 0.4).frames(RATE, 10.0)  # export
+    energy, _ = count(frames)
+    total = energy.sum(axis=0)
+    assert total[0, 6] == 0
+    assert total[0, 7] == pytest.approx(3 * 230 * 5 * 10 / H * 1e6, rel=2e-5)
+    assert total[0, 1] == pytest.approx(3 * 230 * 5 * np.cos(0.4) * 10 / H * 1e6, rel=2e-5)
 
 
 def test_pulses_come_from_the_same_accumulator() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blathy.metrology import reference
+from blathy.metrology import Connection, Engine, Measuring, Wiring, reference
 from blathy.metrology.flicker import Flickermeter, plt, pst_of_classes
 
 TABLE = (
@@ -89,3 +89,21 @@ def test_plt_is_the_cubic_mean_and_nothing_is_not_a_number() -> None:
     dark = Flickermeter(RATE, 1)
     dark.push(np.zeros((1, 30 * RATE), np.float32), 0, 30 * RATE)
     assert dark.read_pst()[0] < 0.01
+
+
+def test_the_engine_tells_the_present_flicker_sensation() -> None:
+    """The reference modulation of 8.8 Hz and 0.250 %: its maximum is 1, its mean about half."""
+    t = np.arange(40 * RATE) / RATE
+    swing = 1 + 0.250 / 200 * np.sin(2 * np.pi * 8.8 * t)
+    u = 325 * swing * np.sin(2 * np.pi * 50 * t)
+    frames = np.stack([u, u], axis=1).astype(np.float32)
+    engine = Engine(Connection(RATE, Wiring.ONE_PHASE), Measuring(spectrum=False))
+    engine.push(frames[: 39 * RATE])
+    seen = []
+    for at in range(39 * RATE, 40 * RATE, 20):
+        engine.push(frames[at : at + 20])
+        seen.append(float(engine.p_inst[0]))
+    assert max(seen) == pytest.approx(1.0, abs=0.01)
+    assert 0.3 < np.mean(seen) < 1.0
+    silent = Engine(Connection(RATE, Wiring.ONE_PHASE), Measuring.registers_only())
+    assert np.isnan(silent.p_inst).all()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from blathy.metrology import Connection, HalfCycleMeter, Quantities, Wiring
 from blathy.metrology.half_cycle import (
@@ -15,6 +18,7 @@ from blathy.metrology.half_cycle import (
     REVERSED,
     SATURATED,
     UPWARD,
+    HalfCycles,
 )
 from blathy.metrology.quantities import u_half_cycle_v
 from tests.metrology.signals import System, Tones, cut_randomly, random_system, symmetrical
@@ -22,7 +26,7 @@ from tests.metrology.signals import System, Tones, cut_randomly, random_system, 
 RATE = 10_000
 
 
-def measure(connection: Connection, frames: np.ndarray):
+def measure(connection: Connection, frames: NDArray[Any]) -> HalfCycles:
     meter = HalfCycleMeter(connection)
     first, last = meter.push(frames), meter.finish()
     return meter.half_cycles(np.concatenate([first.table, last.table]))
@@ -140,6 +144,8 @@ def test_direct_current_changes_neither_grid_nor_rms() -> None:
     assert np.allclose(q.u_v[:, 0], np.hypot(230, 20), rtol=1e-5)
     assert np.allclose(q.i_a[:, 0], np.hypot(5, 1.5), rtol=1e-5)
     assert np.allclose(q.u_dc_v[:, 0], 20.0, rtol=1e-4)
+    assert np.allclose(q.i_dc_a[:, 0], 1.5, rtol=1e-4)
+    assert np.allclose(q.u_dc_v[:, 1:], 0.0, atol=1e-4)
     assert np.allclose(q.p_w[:, 0], 230 * 5 + 20 * 1.5, rtol=1e-5)
 
 
@@ -202,7 +208,12 @@ def test_wirings() -> None:
         60.0,
     )
     connection = Connection(RATE, Wiring.SPLIT_PHASE, 60, 120.0)
-    halves = Quantities.of(measure(connection, split.frames(RATE, 1.0)), 24)
+    assert len(Wiring) == 5
+    rows = measure(connection, split.frames(RATE, 1.0))
+    upward = rows.start[(rows.flags & (UPWARD | PARTIAL)) == UPWARD]
+    cycles = upward * 60 / RATE
+    assert np.allclose(cycles, np.round(cycles), atol=1e-6)  # where the voltage of L1 rises
+    halves = Quantities.of(rows, 24)
     assert np.allclose(halves.p_w, [[1200, 720]], rtol=1e-6)
     assert np.allclose(halves.u_line_v, 240, rtol=1e-6)
     assert np.allclose(halves.i_neutral_a, 4.0, rtol=1e-6)

@@ -112,6 +112,43 @@ def test_interharmonics_and_signalling() -> None:
         blocks.spectra.signalling_v(9_000.0, blocks.quantities.frequency_hz)
 
 
+def test_interharmonics_carry_power_in_their_own_direction() -> None:
+    """At 7.5 f the load sends 3 W back and takes 4 var, whatever the fundamental does."""
+    t = np.arange(2 * RATE) / RATE
+    u = Tones({1: (230, 0.3), 7.5: (2.0, 0.2)})
+    i = Tones({1: (10, 0.3), 7.5: (2.5, 0.2 - np.arctan2(4, -3))})
+    engine = Engine(Connection(RATE, Wiring.ONE_PHASE), Measuring(flicker=False))
+    blocks = engine.push(np.stack([u.at(t, 50), i.at(t, 50)], axis=1)).blocks
+    assert blocks is not None
+    assert blocks.spectra is not None
+    power = blocks.spectra.interharmonic_power_va[2, 0]
+    assert power[7] == pytest.approx(-3 + 4j, rel=1e-3)
+    assert np.abs(np.delete(power, 7)).max() < 1e-3
+    assert blocks.spectra.interharmonic_direction[2, 0, 7] == -1
+    assert blocks.spectra.direction[2, 0, 1] == 1
+
+
+def test_apparent_powers_of_a_system_by_their_definitions() -> None:
+    """U 230 V symmetrical; I 10 A at 60° on L1, 4 A in phase on L2, nothing on L3."""
+    frames = symmetrical().frames(RATE, 1.0)
+    t = np.arange(RATE) / RATE
+    frames[:, 3] = Tones({1: (10, -np.pi / 3)}).at(t, 50)
+    frames[:, 4] = Tones({1: (4, -2 * np.pi / 3)}).at(t, 50)
+    frames[:, 5] = 0.0
+    q = Quantities.of(HalfCycleMeter(Connection(RATE)).push(frames), 20)
+    p, reactive = 230 * 10 * 0.5 + 230 * 4, 230 * 10 * np.sqrt(3) / 2
+    assert q.s_arithmetic_va[0] == pytest.approx(230 * 14, rel=1e-5)
+    assert q.s_vector_va[0] == pytest.approx(np.hypot(p, reactive), rel=1e-4)
+    neutral = abs(10 * np.exp(-1j * np.pi / 3) + 4 * np.exp(-2j * np.pi / 3))
+    assert q.i_neutral_a[0] == pytest.approx(neutral, rel=1e-5)
+    effective = 3 * 230 * np.sqrt((100 + 16 + neutral**2) / 3)
+    assert q.s_effective_va[0] == pytest.approx(effective, rel=1e-5)
+    assert q.power_factor_total[0] == pytest.approx(p / (230 * 14), rel=1e-5)
+    assert q.u_line_v[0] == pytest.approx([230 * np.sqrt(3)] * 3, rel=1e-6)
+    zero = abs(10 * np.exp(-1j * np.pi / 3) + 4 * np.exp(-2j * np.pi / 3)) / 3
+    assert np.abs(q.i_components.zero[0]) == pytest.approx(zero, rel=1e-5)
+
+
 def test_spectrum_of_given_points_is_exact() -> None:
     points = np.arange(2048) * 2 * np.pi / 2048
     wave = 10 + 230 * np.sqrt(2) * np.sin(10 * points) + 5 * np.sqrt(2) * np.sin(500 * points)

@@ -25,7 +25,7 @@ T = np.arange(10_000) / RATE
 
 
 def sine(rms: float, angle_deg: float = 0.0) -> np.ndarray:
-    return rms * np.sqrt(2) * np.cos(2 * np.pi * 50 * T + np.radians(angle_deg))
+    return np.asarray(rms * np.sqrt(2) * np.cos(2 * np.pi * 50 * T + np.radians(angle_deg)))
 
 
 def power(u: np.ndarray, i: np.ndarray) -> float:

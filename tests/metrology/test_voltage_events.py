@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from blathy.metrology import Connection, Engine, Measuring, VoltageEventRules, Wiring
+from blathy.metrology.aggregation import Span
 from blathy.metrology.engine import Measured
 from blathy.metrology.voltage_events import FLAGGED, VoltageEvent, VoltageEventKind
 from tests.metrology.signals import FloatArray, cut_randomly, symmetrical
@@ -110,6 +111,26 @@ def test_flags_reach_everything_the_event_touched_and_nothing_else() -> None:
     short = [i for part in parts for i in part.intervals if i.span.value == "150/180 cycles"]
     # 1.6 s of L2 at half voltage; the second 3-s interval holds it
     assert [bool(i.flags & FLAGGED) for i in short[:2]] == [False, True]
+
+
+def test_a_dip_flags_its_ten_minutes_its_two_hours_its_flicker_and_its_frequency() -> None:
+    """From 9:59:48 to 10:00:12: the dip lies before the tick, what begins there is clean."""
+    rate = 4_000
+    frames = symmetrical().frames(rate, 24.0)[:, [0, 3]]
+    frames[5 * rate : 5 * rate + 400, 0] *= 0.6
+    start = 36_000 * 1_000_000_000 - 12_000_000_000
+    engine = Engine(Connection(rate, Wiring.ONE_PHASE), None, start)
+    parts = [engine.push(frames), engine.finish()]
+    intervals = [i for part in parts for i in part.intervals]
+    for span in (Span.MINUTES_10, Span.HOURS_2):  # ten o'clock is the end of two hours as well
+        found = [i for i in intervals if i.span is span]
+        assert [bool(i.flags & FLAGGED) for i in found] == [True, False]
+    flicker = [f for part in parts for f in part.flicker]
+    for long_term in (False, True):
+        assert [f.flagged for f in flicker if f.long_term is long_term] == [True, False]
+    frequency = {f.start_utc_s: f.flags for part in parts for f in part.frequencies}
+    assert frequency[35_990] & FLAGGED
+    assert not frequency[36_000] & FLAGGED
 
 
 def test_rapid_voltage_change() -> None:

@@ -31,25 +31,25 @@ FULL_SCALE: Final = {
 
 
 class Wiring(Enum):
-    """(channels of voltage in a frame, channels of current, phases measured)."""
+    """(channels of voltage in a frame, channels of current, phases measured, degrees apart)."""
 
-    ONE_PHASE = (1, 1, 1)
-    TWO_PHASE = (2, 2, 2)
-    SPLIT_PHASE = (2, 2, 2.0)
-    THREE_PHASE_4_WIRE = (3, 3, 3)
-    THREE_PHASE_3_WIRE = (2, 2, 3)
+    ONE_PHASE = (1, 1, 1, 0)
+    TWO_PHASE = (2, 2, 2, 120)
+    SPLIT_PHASE = (2, 2, 2, 180)
+    THREE_PHASE_4_WIRE = (3, 3, 3, 120)
+    THREE_PHASE_3_WIRE = (2, 2, 3, 120)
 
     @property
     def voltages(self) -> int:
-        return int(self.value[0])
+        return self.value[0]
 
     @property
     def currents(self) -> int:
-        return int(self.value[1])
+        return self.value[1]
 
     @property
     def phases(self) -> int:
-        return int(self.value[2])
+        return self.value[2]
 
 
 @dataclass(frozen=True, slots=True)

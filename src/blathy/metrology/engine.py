@@ -207,6 +207,16 @@ class Engine:
             self._take(self.meter.push_slice(part), run, final=False)
         return self._result(run, final=False)
 
+    @property
+    def p_inst(self) -> FloatArray:
+        """(phases,) the latest instantaneous flicker sensation; NaN where flicker is not measured.
+
+        The first 20 s of a record are those of the settling filters.
+        """
+        if self._flicker is None:
+            return np.full(self.connection.phases, np.nan)
+        return self._flicker.p_inst
+
     def finish(self) -> Measured:
         """End the record: what was waiting, and the incomplete seconds and intervals."""
         run = _Run()
@@ -391,6 +401,10 @@ class _FlickerClock:
             if end == tick:
                 self._read(self._tick_s * NS_PER_S, out)
                 self._tick_s += TICK_S
+
+    @property
+    def p_inst(self) -> FloatArray:
+        return self._meter.p_inst
 
     def flag(self, events: list[VoltageEvent]) -> None:
         for event in events:

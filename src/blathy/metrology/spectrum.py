@@ -24,12 +24,11 @@ ComplexArray = NDArray[np.complex128]
 
 ORDER_MAX: Final = 50
 FRACTIONS: Final = 512  # of a sample, for which weights are tabulated
-LANES: Final = 8  # channels resampled together
 FAST_FREQUENCY: Final = 1.15
 """The highest frequency of the grid against the nominal one: 57.5 or 69 Hz."""
 
 # (part of half the sample rate that is measured, samples that each point is made of)
-DESIGNS: Final = ((0.76, 24), (0.865, 32), (0.9, 44))
+DESIGNS: Final = ((0.76, 32), (0.865, 32), (0.9, 48))
 PASSBAND: Final = DESIGNS[-1][0]
 LINES_MARGIN: Final = 20
 SIZES: Final[tuple[int, ...]] = tuple(
@@ -112,6 +111,22 @@ class Spectra:
         """(n, phases, orders + 1) +1 harmonic power flows to the load, -1 to the grid, 0 none."""
         return np.sign(self.complex_power_va.real).astype(np.int64)
 
+    @cached_property
+    def interharmonic_power_va(self) -> ComplexArray:
+        """(n, phases, 50) P + j Q of the centred subgroups 0 to 49: the sum of their lines."""
+        out = np.full((len(self), self.phases, ORDER_MAX), complex(np.nan, np.nan))
+        top, step = self.order_max, self.cycles
+        voltage = self.lines[:, : self.phases, : top * step]
+        current = self.lines[:, self.phases : 2 * self.phases, : top * step]
+        between = (voltage * current.conj()).reshape(len(self), self.phases, top, step)
+        out[:, :, :top] = between[:, :, :, 2 : step - 1].sum(axis=3)
+        return out
+
+    @property
+    def interharmonic_direction(self) -> NDArray[np.int64]:
+        """(n, phases, 50) +1 power of the subgroup flows to the load, -1 to the grid, 0 none."""
+        return np.sign(np.nan_to_num(self.interharmonic_power_va.real)).astype(np.int64)
+
     @property
     def q_budeanu_var(self) -> FloatArray:
         """(n, phases) Budeanu's reactive power, the sum of Q_h."""
@@ -181,11 +196,6 @@ class Resampling:
     band: float
     weights: FloatArray
 
-    @property
-    def reach(self) -> int:
-        """Samples needed on either side of a window."""
-        return int(self.weights.shape[1]) // 2
-
 
 def points_of_window(samples: float, cycles: int, band: float) -> int:
     """Points per window: a product of 2, 3 and 5 so large that nothing folds onto the orders.
@@ -219,17 +229,11 @@ def measure_spectra(
     channels = len(samples)
     lines = np.empty((len(first), channels, cycles * (ORDER_MAX + 1)), np.complex128)
     peak = np.empty((len(first), channels))
-    flat = np.zeros(0)
-    work = np.zeros((2, max(resampling.weights.shape[1], LANES)))
+    weight = np.zeros(resampling.weights.shape[1])
     for k in range(len(first)):
-        length = float(last[k] - first[k])
-        points = np.empty((channels, points_of_window(length, cycles, resampling.band)))
-        needed = LANES * (int(length) + 2 * resampling.reach + 4)
-        if len(flat) < needed:
-            flat = np.zeros(needed)
-        _resample(
-            samples, base, float(first[k]), float(last[k]), resampling.weights, work, flat, points
-        )  # fmt: skip
+        start, end = float(first[k]), float(last[k])
+        points = np.empty((channels, points_of_window(end - start, cycles, resampling.band)))
+        _resample(samples, base, start, end, resampling.weights, weight, points)
         lines[k] = _lines(points, cycles)
         peak[k] = np.maximum(points.max(axis=1), -points.min(axis=1))
     return Spectra(lines, cycles, phases, order_max, peak)
@@ -294,51 +298,31 @@ def resampling_weights(sample_rate_hz: float, band: float, taps: int) -> FloatAr
 
 @njit(**KERNEL, fastmath=FAST)
 def _resample(
-    samples: Any,
-    base: Any,
-    first: Any,
-    last: Any,
-    table: Any,
-    work: Any,
-    flat: Any,
-    out: Any,
+    samples: Any, base: Any, first: Any, last: Any, table: Any, weight: Any, out: Any
 ) -> Any:
-    """All channels of a window at the same instants, eight at a time side by side."""
+    """All channels of a window at the same instants, three at a time with the same weights."""
     channels, points = out.shape
-    taps = table.shape[1]
-    half = taps // 2
-    weight = work[0]
-    result = work[1]
+    taps = np.uint64(table.shape[1])  # unsigned, so that the compiler vectorises
+    before = table.shape[1] // 2 - 1 + base
     stride = (last - first) / points
-    low = int(first) - half
-    size = int(last) + half + 1 - low
-    for channel in range(channels):
-        line = samples[channel, low - base : low - base + size]
-        for n in range(size):
-            flat[LANES * n + channel] = line[n]
     for k in range(points):
         at = first + k * stride
         whole = int(at)
         place = (at - whole) * FRACTIONS
-        row = int(place)
-        part = place - row
-        lower = table[row]
-        upper = table[row + 1]
+        row = np.uint64(place)
+        part = place - np.float64(row)
         for j in range(taps):
-            weight[j] = lower[j] + part * (upper[j] - lower[j])
-        near = flat[LANES * (whole - half + 1 - low) :]
-        a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = 0.0
-        for j in range(taps):
-            w = weight[j]
-            a0 += w * near[8 * j]
-            a1 += w * near[8 * j + 1]
-            a2 += w * near[8 * j + 2]
-            a3 += w * near[8 * j + 3]
-            a4 += w * near[8 * j + 4]
-            a5 += w * near[8 * j + 5]
-            a6 += w * near[8 * j + 6]
-            a7 += w * near[8 * j + 7]
-        result[0], result[1], result[2], result[3] = a0, a1, a2, a3
-        result[4], result[5], result[6], result[7] = a4, a5, a6, a7
-        for channel in range(channels):
-            out[channel, k] = result[channel]
+            lower = table[row, j]
+            weight[j] = lower + part * (table[row + np.uint64(1), j] - lower)
+        near = np.uint64(whole - before)
+        for c in range(0, channels, 3):  # the last three may hold a channel twice
+            c0 = np.uint64(c)
+            c1 = np.uint64(min(c + 1, channels - 1))
+            c2 = np.uint64(min(c + 2, channels - 1))
+            a0 = a1 = a2 = 0.0
+            for j in range(taps):
+                w = weight[j]
+                a0 += w * np.float64(samples[c0, near + j])
+                a1 += w * np.float64(samples[c1, near + j])
+                a2 += w * np.float64(samples[c2, near + j])
+            out[c0, k], out[c1, k], out[c2, k] = a0, a1, a2

@@ -40,7 +40,7 @@ FREQUENCY_STEP_MAX_RAD: Final = 0.06  # change of phase advance per step: 24 Hz/
 DEVIATION_MAX_HZ: Final = 9.6
 SIXTH: Final = np.pi / 3.0
 
-EDGE_GUARD: Final = 23.0
+EDGE_GUARD: Final = 25.0
 """Samples beside the ends of the record without a regular boundary: the spectrum reaches so far."""
 
 # Quality of a half cycle; flags are added up over everything that is made of half cycles.

@@ -228,7 +228,7 @@ def _watch(
     for k in range(len(values)):
         if (int(row_flags[k]) | int(row_flags[k + 2])) & 1:
             continue  # the partial half cycles at the ends of a record are no cycle
-        active = False
+        active = place[3] < 0  # never: a bare False has a type of its own as well
         for kind in range(3):
             base = thresholds[6] if kind == 2 else reference
             sign = -1.0 if kind == 1 else 1.0  # a swell is high, the others are low
