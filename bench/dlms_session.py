@@ -42,7 +42,8 @@ from blathy.wire.association import (
     VolatileCounterStore,
 )
 
-PEERS = Path(__file__).resolve().parent.parent / "tests" / "wire"
+SCRIPTS = Path(__file__).resolve().parent.parent / "tests" / "wire"
+PEERS = {"gurux-dlms": "peer_gurux.py", "dlms-cosem": "peer_dlms_cosem.py"}
 KEYS = KeySet(0, bytes(range(16)), bytes(range(0xC0, 0xD0)))
 SESSIONS = 200
 PDU_SIZE = 1024
@@ -94,7 +95,7 @@ def _own_ms() -> tuple[float, float]:
     return client_s / SESSIONS * 1e3, server_s / SESSIONS * 1e3
 
 
-def _peer_ms(script: str) -> float | None:
+def peer_ms(script: str) -> float | None:
     """CPU time of one session at another client, against our server."""
     job = {
         "client": 16, "mechanism": 5, "secret": "", "title": CLIENT_TITLE.hex(), "security": 0x30,
@@ -103,7 +104,7 @@ def _peer_ms(script: str) -> float | None:
     }  # fmt: skip
     server = ServerAssociation(_device(), 16)
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(PEERS / script)],
+        [sys.executable, "-W", "ignore", str(SCRIPTS / script)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as peer:  # fmt: skip
         assert peer.stdin is not None
@@ -150,11 +151,9 @@ def run() -> list[dict[str, Any]]:
     rows = [
         {
             "work": "session with HLS-GMAC, client", "figure": client, "unit": "ms", "goal": 1.2,
-            "peer": name, "peer_figure": _peer_ms(script),
+            "peer": name, "peer_figure": peer_ms(script),
         }
-        for name, script in (
-            ("gurux-dlms", "peer_gurux.py"), ("dlms-cosem", "peer_dlms_cosem.py"),
-        )
+        for name, script in PEERS.items()
     ]  # fmt: skip
     rows.append(
         {"work": "session with HLS-GMAC, server", "figure": server, "unit": "ms", "goal": 1.2}
