@@ -15,6 +15,8 @@ import sys
 import threading
 from dataclasses import dataclass
 
+import structlog
+
 from blathy.registers.block import Block
 from blathy.sources.measured import MeasuredSource
 from blathy.sources.synthetic import LoadSpec, SyntheticSource
@@ -23,6 +25,7 @@ WAIT_S = 0.2
 NICENESS = 5
 """Where there is one core only, the town comes first."""
 
+log = structlog.get_logger("blathy.town")
 _loaded = threading.Event()
 
 
@@ -69,7 +72,11 @@ class Compilation:
         memory, a cache that cannot be written) this one compiles for itself."""
         while self._process is not None and self._process.poll() is None:  # noqa: ASYNC110
             await asyncio.sleep(WAIT_S)
-        await asyncio.to_thread(load_engine)
+        try:
+            await asyncio.to_thread(load_engine)
+        except Exception:
+            log.exception("the measuring engine cannot be loaded: no place measures waveforms")
+            raise
 
     def stop(self) -> None:
         """End the other process, if it still runs."""
@@ -79,7 +86,8 @@ class Compilation:
 
 
 def _end_with_input() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):
+        pass
     os._exit(1)
 
 
