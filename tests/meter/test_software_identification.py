@@ -10,7 +10,7 @@ from blathy.cosem.service import AttributeRef
 from blathy.models import MODELS
 from blathy.obis import Obis
 from blathy.store.identification import identification_of, software_identification, sources
-from tests.meter.running import fed, who
+from tests.meter.running import call, fed, get, who
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))
@@ -22,6 +22,18 @@ def test_every_meter_shows_the_identification_of_what_runs(model: str) -> None:
     text = shown.decode() if isinstance(shown, bytes) else shown
     assert software_identification().upper().startswith(text)
     assert len(text) >= 8
+
+
+@pytest.mark.parametrize("model", sorted(m.key for m in MODELS.values() if m.display))
+def test_its_display_reaches_the_identification_by_its_button(model: str) -> None:
+    meter = fed(model, days=1)
+    shown = {}
+    for _press in range(64):
+        call(meter, 9, "0-0:10.128.0", 1, axdr.u16(1))
+        face = get(meter, 1, "0-0:96.128.0", 2)
+        shown[face[3]] = face[4]
+    assert software_identification().upper().startswith(shown["0.2.8"])
+    assert len(shown["0.2.8"]) >= 8
 
 
 def test_one_changed_octet_changes_it_and_nothing_else_does() -> None:

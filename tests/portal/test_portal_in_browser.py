@@ -239,6 +239,61 @@ def test_a_list_of_five_thousand_points_scrolls_to_its_end(open_portal: Opener) 
     assert page.locator("a.point").count() < 100
 
 
+def test_a_power_limit_is_asked_twice_and_read_back(open_portal: Opener) -> None:
+    page = open_portal(POINT)
+    supply = page.locator("#supply")
+    expect(supply).to_contain_text("Supply")
+    supply.get_by_role("button", name="Power limit…").click()
+    dialog = page.get_by_role("dialog")
+    asked = dialog.get_by_label("Power limit in kW")
+    asked.fill("-1")
+    expect(dialog.get_by_role("button", name="Check first")).to_be_disabled()
+    asked.fill("6.5")
+    dialog.get_by_role("button", name="Check first").click()
+    expect(dialog).to_contain_text("Kovács household")
+    yes = dialog.get_by_role("button", name="Yes: Power limit")
+    yes.hover()
+    light, dark = (contrast_of(page, "dialog .danger", name) for name in ("color", "background"))
+    assert light != dark, "the yes can be read under the pointer"
+    yes.click()
+    expect(dialog).to_contain_text("6.50 kW", timeout=15_000)
+    page.keyboard.press("Escape")
+    expect(supply).to_contain_text(re.compile(r"6\.50\s*kW"))
+
+
+def contrast_of(page: Page, selector: str, name: str) -> str:
+    style = {"color": "color", "background": "backgroundColor"}[name]
+    return str(page.locator(selector).evaluate(f"(one) => getComputedStyle(one).{style}"))
+
+
+def test_a_clock_is_corrected_by_rule_and_its_offset_is_said(open_portal: Opener) -> None:
+    page = open_portal(POINT)
+    clock = page.locator("#clock")
+    expect(clock).to_contain_text("Offset")
+    clock.get_by_role("button", name="Correct clock…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Shift").click()
+    expect(dialog).to_contain_text("no quarter-hour is spoilt")
+    dialog.get_by_role("button", name="By the rule").click()
+    dialog.get_by_role("button", name="Check first").click()
+    dialog.get_by_role("button", name="Yes: Correct clock").click()
+    expect(dialog).to_contain_text("Offset now", timeout=15_000)
+
+
+def test_keys_are_shown_by_their_fingerprint_alone(open_portal: Opener) -> None:
+    page = open_portal(POINT)
+    row = page.locator("#keys tbody tr").filter(has_text="encryption key")
+    expect(row.locator("code")).to_have_text(re.compile(r"^[0-9a-f]{8}$"))
+    assert re.search(r"[0-9a-f]{16}", page.locator("#keys").inner_text()) is None
+
+
+def test_operations_show_clocks_and_what_meters_sent(open_portal: Opener) -> None:
+    page = open_portal("/operations")
+    expect(page.locator("#clocks tbody tr").first).to_be_visible()
+    expect(page.locator("#clocks")).to_contain_text(re.compile("off by more than 2 s"))
+    expect(page.locator("#pushes")).to_contain_text("accepted")
+
+
 @pytest.mark.requirement("CC-06")
 @pytest.mark.parametrize(
     ("user", "reads", "commands", "places"),
@@ -255,6 +310,9 @@ def test_each_role_can_do_what_is_theirs(
     assert page.get_by_role("navigation", name="Places").locator("a.place").count() == places
     assert (page.get_by_role("button", name="Read now").count() == 1) is reads
     assert page.get_by_role("button", name="Disconnect supply…").is_enabled() is commands
+    assert page.get_by_role("button", name="Power limit…").is_enabled() is commands
+    assert (page.locator("#keys").count() == 1) is reads
+    assert (page.get_by_role("button", name="Correct clock…").count() == 1) is reads
 
 
 @pytest.mark.requirement("CC-06")
@@ -265,6 +323,8 @@ def test_a_consumer_sees_their_own_point_and_nothing_else(open_portal: Opener) -
     drawn(page)
     assert page.get_by_role("navigation", name="Places").locator("a.place").count() == 2
     assert page.locator("#commands").count() == 0
+    expect(page.locator("#supply")).to_contain_text("Supply")
+    assert page.locator("#supply button").count() == 0
     page.goto("/points/p-003")
     expect(page.get_by_role("alert").first).to_be_visible()
 

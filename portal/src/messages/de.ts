@@ -667,4 +667,11 @@ export const de: Messages = {
   'way.open': 'beim Lesen',
   'clock.when': 'Geprüft',
   'readback.fingerprints': 'Fingerabdrücke',
+  'audit.key.change': 'Schlüsselwechsel',
+  'audit.clock.set': 'Richten einer Uhr',
+  'outcome.sent': 'gesendet',
+  'outcome.stored': 'gespeichert',
+  'outcome.withdrawn': 'zurückgezogen',
+  'keys.held': 'Hier bekannt',
+  'keys.yes': 'ja',
 };

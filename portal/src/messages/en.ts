@@ -665,6 +665,13 @@ export const en = {
   'way.open': 'while it was read',
   'clock.when': 'Checked',
   'readback.fingerprints': 'Fingerprints',
+  'audit.key.change': 'change of keys',
+  'audit.clock.set': 'correction of a clock',
+  'outcome.sent': 'sent',
+  'outcome.stored': 'stored',
+  'outcome.withdrawn': 'withdrawn',
+  'keys.held': 'Held here',
+  'keys.yes': 'yes',
 } as const;
 
 export type MessageKey = keyof typeof en;

@@ -667,4 +667,11 @@ export const hu: Messages = {
   'way.open': 'olvasás közben',
   'clock.when': 'Ellenőrizve',
   'readback.fingerprints': 'Ujjlenyomatok',
+  'audit.key.change': 'kulcscsere',
+  'audit.clock.set': 'óraigazítás',
+  'outcome.sent': 'elküldve',
+  'outcome.stored': 'eltárolva',
+  'outcome.withdrawn': 'visszavonva',
+  'keys.held': 'Itt ismert',
+  'keys.yes': 'igen',
 };

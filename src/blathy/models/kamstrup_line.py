@@ -500,6 +500,7 @@ def display_lists(phases: tuple[Phase, ...], rates: int) -> tuple[DisplayList, .
                 "0-1:96.8.0",
                 "1-1:0.0.1",
                 "1-1:0.2.0",
+                "1-1:0.2.8",
                 "1-1:97.97.0",
                 "test",
             ),

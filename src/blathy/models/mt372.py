@@ -258,6 +258,7 @@ MT372: Final = Model(
                 (
                     "test",
                     "0-0:96.1.0",
+                    "1-0:0.2.8",
                     "clock",
                     "date",
                     *(f"1-0:{c}.8.{e}" for c in (1, 2, 15) for e in range(5)),

@@ -469,6 +469,7 @@ SMARTESOX: Final = Model(
                 (
                     "test",
                     "0-0:96.1.0",
+                    "1-0:0.2.8",
                     *(f"1-0:{c}.8.{e}" for c in (1, 2) for e in range(7)),
                     *(f"1-0:{c}.8.0" for c in range(3, 9)),
                     *(f"1-0:1.6.{e}" for e in range(7)),
