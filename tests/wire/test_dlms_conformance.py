@@ -25,6 +25,22 @@ ACCESS = "tests.meter.test_access_table"
 PUSHED = "tests.fleet.test_push_sender"
 DEFECTS = "tests.meter.test_peers_defects"
 FIRMWARE = "tests.meter.test_firmware_and_security"
+EVENTS = "tests.meter.test_event_notification"
+REPORTS = "test_event_reports"
+HEARD = "tests.interop.test_peers_hear_events"
+SELECTED = "tests.meter.test_selective_access"
+COMPACT = "tests.meter.test_compact_and_protected_data"
+DATAGRAMS = "tests.meter.test_dlms_over_udp"
+ENCRYPTED = "tests.meter.test_interface_encryption"
+CLOCK = "tests.meter.test_clock_and_calendar"
+HDLC = "test_hdlc_link"
+WORKED = "test_hdlc_worked"
+WRAPPER = "test_wrapper"
+OPTICAL = "tests.client.test_optical_port"
+TYPES = "tests.cosem.test_axdr"
+COLUMNS = "tests.cosem.test_columns"
+TIMES = "tests.cosem.test_cosem_time"
+REFUSED = "tests.client.test_refusals_explained"
 
 PLAIN = (ASSOCIATION, "test_every_mechanism_in_a_plain_context")
 CIPHERED = (ASSOCIATION, "test_every_mechanism_in_a_ciphered_context")
@@ -42,6 +58,33 @@ OURS = (SETUP, "test_meters_are_read_in_every_suite_by_every_way_to_authenticate
 
 Proof = tuple[str, str]
 ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
+    ("HDLC: sizes, windows, segments, addresses of 1, 2, 4 octets, UI", "server, client", (
+        (WORKED, "test_conversation_gives_the_worked_octets"),
+        (HDLC, "test_any_apdu_over_any_parameters_in_any_cut"),
+        (HDLC, "test_all_address_forms_are_answered_in_the_form_asked"),
+        (HDLC, "test_permission_releases_a_held_push"),
+        METERS, METERS_CIPHERED, METERS_DLMS_COSEM)),
+    ("HDLC: lost frames, inter-octet and inactivity time-outs, DM, FRMR", "server, client", (
+        (HDLC, "test_lost_transmissions_are_repeated_and_nothing_is_served_twice"),
+        (HDLC, "test_unfinished_frame_is_dropped_after_the_inter_octet_time_and_the_next_works"),
+        (HDLC, "test_inactivity_ends_the_link_and_the_next_disc_gets_dm"),
+        (HDLC, "test_rules_of_the_secondary"))),
+    ("Mode E hand-over from IEC 62056-21", "server, client", (
+        (OPTICAL, "test_mode_e_sign_on_then_dlms_and_again"),)),
+    ("Wrapper over TCP", "server, client", (
+        (WRAPPER, "test_any_packets_in_any_cut"), METERS, METERS_CIPHERED, METERS_DLMS_COSEM)),
+    ("Wrapper over UDP", "server, client", (
+        (WRAPPER, "test_wrong_datagrams"),
+        (DATAGRAMS, "test_a_meter_is_read_over_udp_in_blocks_that_fit_datagrams"),
+        (DATAGRAMS, "test_a_meter_of_the_command_line_listens_to_datagrams"))),
+    ("A-XDR: every type, compact array, null-data, delta types", "server, client", (
+        (TYPES, "test_bytes_of_each_type"), (TYPES, "test_every_value_comes_back"),
+        (TYPES, "test_compact_arrays_as_worked_out_in_the_facts"),
+        (COLUMNS, "test_null_data_keeps_its_place"),
+        (COLUMNS, "test_delta_values_add_up_from_the_last_absolute_one"))),
+    ("Date-times: wildcards, deviation, status", "server, client", (
+        (TIMES, "test_utc_comes_back_from_what_the_meter_shows"),
+        (TIMES, "test_wildcards_repeat"), (TIMES, "test_quirks_of_meters"))),
     ("Association, logical names, no security", "server, client", (
         PLAIN, GURUX, DLMS_COSEM, (PORTS, "test_gurux_as_the_public_client"))),
     ("LLS", "server, client", (
@@ -64,11 +107,15 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
     ("Refusals with the diagnostic of the standard", "server", (
         (ASSOCIATION, "test_aarq_refusals_carry_the_diagnostic_of_the_standard"),
         (ASSOCIATION, "test_terms_that_cannot_be_met_are_refused_with_their_error"))),
+    ("Refusals told with cause and remedy", "client", (
+        (REFUSED, "test_cause_and_remedy_are_named_and_no_number_is_left_to_look_up"),)),
     ("Release, bare and protected", "server, client", (
         (ASSOCIATION, "test_release_of_a_ciphered_association_needs_the_protected_initiate"),
         (ASSOCIATION, "test_every_form_of_release_response_ends_the_association"))),
     ("Pre-established association, broadcast", "server, client", (
-        (ASSOCIATION, "test_broadcast_set_is_executed_once_and_never_answered"),)),
+        (ASSOCIATION, "test_broadcast_set_is_executed_once_and_never_answered"),
+        (DATAGRAMS, "test_one_datagram_each_way_on_an_association_that_always_stands"),
+        (DATAGRAMS, "test_on_it_nothing_is_served_in_clear_or_twice"))),
     ("GET normal, next, with-list", "server, client", (
         PLAIN, SIZES, GURUX, DLMS_COSEM, METERS, METERS_DLMS_COSEM)),
     ("SET normal, in blocks, with-list", "server, client", (
@@ -77,7 +124,10 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         PLAIN, SIZES, GURUX, METERS, METERS_DLMS_COSEM)),
     ("Selective access", "server, client", (
         (ASSOCIATION, "test_selective_access_reaches_the_object_unchanged"), METERS,
-        (DEFECTS, "test_an_answer_by_entry_is_an_array_of_the_rows"))),
+        (DEFECTS, "test_an_answer_by_entry_is_an_array_of_the_rows"),
+        (SELECTED, "test_a_range_of_any_captured_column_gives_exactly_its_rows"),
+        (SELECTED, "test_entries_and_columns_are_counted_from_one"),
+        (SELECTED, "test_a_range_may_choose_columns"))),
     ("Unconfirmed services", "server, client", (
         (ASSOCIATION, "test_unconfirmed_requests_are_executed_and_never_answered"),)),
     ("ACCESS", "server, client", (CIPHERED, ENVELOPES, SIZES_CIPHERED)),
@@ -102,8 +152,17 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (PUSHED, "test_a_meter_of_the_command_line_pushes_to_a_listener_of_the_command_line"))),
     ("DataNotification confirmed", "server, client", (
         (ASSOCIATION, "test_notification_confirmation_reaches_the_meter"),)),
-    ("EventNotification, InformationReport", "client", (
-        (ASSOCIATION, "test_event_notification_and_information_report_are_events"),)),
+    ("EventNotification", "server, client", (
+        (REPORTS, "test_in_a_plain_association_it_is_the_octets_of_the_standard"),
+        (REPORTS, "test_it_is_protected_as_the_policy_asks"),
+        (EVENTS, "test_an_event_is_told_with_code_and_time_of_the_meters_clock"),
+        (EVENTS, "test_events_arrive_while_a_long_answer_is_on_its_way"),
+        (EVENTS, "test_the_host_hears_of_an_event_at_once"),
+        (HEARD, "test_gurux_reads_an_event_in_clear"),
+        (HEARD, "test_gurux_reads_a_ciphered_event"))),
+    ("InformationReport", "server, client", (
+        (REPORTS, "test_by_short_names_it_is_an_information_report"),
+        (EVENTS, "test_by_short_names_the_event_is_an_information_report"))),
     ("Security suites 0, 1, 2", "server, client", (
         CIPHERED, ENVELOPES, GURUX_CIPHERED, METERS_CIPHERED, OURS)),
     ("glo-, ded-, general-glo, general-ded", "server, client", (ENVELOPES, SIZES_CIPHERED)),
@@ -124,6 +183,20 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (SETUP, "test_a_meter_is_delivered_with_four_certificates"),
         (SETUP, "test_a_new_key_pair_is_in_force_once_its_certificate_is_there"),
         (SETUP, "test_another_client_is_let_in_by_its_certificate_and_shut_out_without"))),
+    ("Security policy, raised and as delivered", "server, client", (
+        (ENCRYPTED, "test_as_delivered_it_is_read_encrypted_and_not_otherwise"),
+        (ENCRYPTED, "test_in_an_encrypted_association_nothing_less_is_served"),
+        (ENCRYPTED, "test_a_foreign_client_reads_it_encrypted"),
+        (FIRMWARE, "test_a_policy_is_only_ever_strengthened"))),
+    ("Data protection (class 30): attributes read and written, methods called", "server, client", (
+        (COMPACT, "test_attributes_and_methods_travel_protected"),
+        (COMPACT, "test_less_than_the_object_requires_is_refused_both_ways"),
+        (COMPACT, "test_forged_altered_and_repeated_data_are_refused"),
+        (COMPACT, "test_protection_gives_nobody_a_right"))),
+    ("Compact data (class 62): capture by method and when read, template", "server, client", (
+        (COMPACT, "test_it_captures_when_told_and_forgets_when_reset"),
+        (COMPACT, "test_it_captures_at_every_reading_where_the_method_says_so"),
+        (COMPACT, "test_profiles_are_captured_by_entry_and_by_date_with_the_columns_wanted"))),
     ("Guessing slowed down, over restarts", "server", (
         (SETUP, "test_guessed_passwords_are_slowed_down_over_a_restart_and_all_logged"),)),
     ("Interface classes: every association, object, attribute, get, set, action", "server", (
@@ -135,7 +208,19 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
     ("HDLC and wrapper on real meters", "server, client", (
         METERS, METERS_CIPHERED)),
     ("Image transfer", "server", (
-        (FIRMWARE, "test_blocks_come_in_any_order_and_the_image_runs_after_activation"),)),
+        (FIRMWARE, "test_blocks_come_in_any_order_and_the_image_runs_after_activation"),
+        (FIRMWARE, "test_missing_blocks_are_named_and_verification_waits_for_them"),
+        (FIRMWARE, "test_a_transfer_goes_on_after_a_power_cut"))),
+    ("Clock: all methods", "server", (
+        (CLOCK, "test_adjusting_to_the_nearest_quarter_and_minute"),
+        (CLOCK, "test_adjusting_to_the_measuring_period"),
+        (CLOCK, "test_a_preset_time_is_taken_within_its_validity_only"),
+        (CLOCK, "test_a_small_correction_is_a_silent_shift"))),
+    ("Compressed APDUs are refused: exception-response, deciphering-error", "server, client", (
+        ("test_compression_refused",
+         "test_a_compressed_request_is_a_deciphering_error_and_the_association_stands"),
+        ("test_compression_refused",
+         "test_a_compressed_answer_is_refused_by_the_client_and_the_real_one_taken"))),
     ("Invocation counters: reserved ahead, strictly increasing", "server, client", (
         (SECURITY, "test_numbers_are_reserved_ahead_and_never_given_twice_over_restarts"),
         (SECURITY, "test_replay_names_the_lowest_counter_and_only_to_the_key_holder"),
@@ -145,8 +230,26 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (ATTACKS, "test_downgraded_aarqs_open_nothing"),
         (ATTACKS, "test_downgraded_aares_are_not_accepted"))),
 )  # fmt: skip
+NO_COMPRESSION = (
+    "no implementation to test against was found; never proposed, and an APDU with bit 7 of its"
+    " security control set is answered by exception-response, deciphering-error"
+)
+BROWSED_CLASSES = (
+    "Behaviour of classes 10, 21, 24 to 26, 44, 46, 48, 61, 63, 65 to 68, 73, 74, 76, 77, 113,"
+    " 115, 116, 122 to 124, 151"
+)
+NO_BEHAVIOUR = (
+    "no meter of the data sheets has them: the reference meter lets them be browsed, read and"
+    " written; their methods answer read-write-denied"
+)
+NO_BUFFER_WRITING = (
+    "its methods do the same; the layout of a layer is our reading of the standard, no second"
+    " implementation was found"
+)
 ABSENT = (
-    ("Compression (V.44)", "no implementation to test against was found; refused cleanly"),
+    ("Compression (V.44)", NO_COMPRESSION),
+    (BROWSED_CLASSES, NO_BEHAVIOUR),
+    ("Writing to protection_buffer (class 30)", NO_BUFFER_WRITING),
     ("Several associations of one client on one link", "one per pair of addresses and link"),
 )
 
