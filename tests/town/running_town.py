@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -154,15 +155,16 @@ class RunningTown:
 
     def meters(self) -> list[dict[str, str]]:
         """What `blathy town --json` tells of the meters."""
-        done = subprocess.run(
-            [
-                sys.executable, "-c", "from blathy.cli import main; main()", "town", "--json",
-                "--data", str(self.data), "--dlms-port", str(self.dlms_port),
-            ],
-            capture_output=True, text=True, check=True, timeout=240,
-        )  # fmt: skip
-        found: list[dict[str, str]] = json.loads(done.stdout)
+        where = ["--data", str(self.data), "--dlms-port", str(self.dlms_port)]
+        found: list[dict[str, str]] = json.loads(self._run(["town", "--json", *where]))
         return found
+
+    def _run(self, arguments: list[str]) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", "from blathy.cli import main; main()", *arguments],
+            capture_output=True, text=True, check=True, timeout=GONE_S,
+        )  # fmt: skip
+        return done.stdout
 
 
 class Nursery:
@@ -183,23 +185,25 @@ class Nursery:
         assert line.startswith(MARK + word), line + self._process.stdout.read()
         return line.removeprefix(MARK + word).strip()
 
-    def launch(self, town: NurseryTown) -> int:
-        """Start a town; its process number. One at a time."""
+    def launch(
+        self, arguments: list[str], heard: Callable[[str], None], ended: Callable[[int], None]
+    ) -> int:
+        """Start `blathy`; its process number. One at a time: the next one when it has ended."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(town.arguments) + "\n")
+        self._process.stdin.write(json.dumps(arguments) + "\n")
         self._process.stdin.flush()
         pid = int(self._expect("pid"))
-        threading.Thread(target=self._read, args=(town,), daemon=True).start()
+        threading.Thread(target=self._read, args=(heard, ended), daemon=True).start()
         return pid
 
-    def _read(self, town: NurseryTown) -> None:
+    def _read(self, heard: Callable[[str], None], ended: Callable[[int], None]) -> None:
         assert self._process.stdout is not None
         while line := self._process.stdout.readline():
-            said, mark, ended = line.partition(f"{MARK}ended")
+            said, mark, status = line.partition(f"{MARK}ended")
             if said:
-                town.heard(said)
+                heard(said)
             if mark:
-                town.ended(int(ended))
+                ended(int(status))
                 return
 
     def close(self) -> None:
@@ -218,10 +222,11 @@ class NurseryTown(RunningTown):
         self._nursery = nursery
 
     def _launch(self) -> None:
-        self._pid = self._nursery.launch(self)
+        self._pid = self._nursery.launch(self.arguments, self._heard, self._ended)
 
-    def heard(self, line: str) -> None:
-        self._heard(line)
-
-    def ended(self, status: int) -> None:
-        self._ended(status)
+    def _run(self, arguments: list[str]) -> str:
+        lines: list[str] = []
+        over = threading.Event()
+        self._nursery.launch(arguments, lines.append, lambda _status: over.set())
+        assert over.wait(GONE_S)
+        return "".join(lines)
