@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -102,11 +103,17 @@ def _checked_numbers(kind: DataType, values: Values) -> Values:
     if values.dtype.kind not in "biuO":
         msg = f"a column of {kind.text} is sent from integers, not {values.dtype}"
         raise ProfileError(msg)
-    limits = np.iinfo(dtype)
-    if len(values) and not (limits.min <= values.min() and values.max() <= limits.max):
+    lowest, highest = _limits(dtype.char)
+    if len(values) and not (lowest <= values.min() and values.max() <= highest):
         msg = f"a value of {values.min()} to {values.max()} does not fit into {kind.text}"
         raise ProfileError(msg)
     return values
+
+
+@lru_cache
+def _limits(letter: str) -> tuple[int, int]:
+    limits = np.iinfo(letter)
+    return int(limits.min), int(limits.max)
 
 
 def _fill(

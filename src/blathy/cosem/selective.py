@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 from blathy.clock import UtcS, Zone
@@ -218,6 +219,7 @@ def _span(first: int, last: int, count: int) -> range:
     return range(start, max(start, stop))
 
 
+@lru_cache(maxsize=256)
 def parse_selection(selector: int, parameters: bytes) -> RangeDescriptor | EntryDescriptor:
     """The selective access of a profile buffer; raise AxdrError where it is none."""
     if selector not in {RANGE_SELECTOR, ENTRY_SELECTOR}:

@@ -184,7 +184,7 @@ def _position(view: ProfileView, moment: int, *, after: bool) -> int:
     low, high = ring.first, ring.end
     while low < high:
         middle = (low + high) // 2
-        stamp = int(ring.rows(middle, middle + 1)[0, STAMP])
+        stamp = ring.cell(middle, STAMP)
         if stamp < moment or (after and stamp == moment):
             low = middle + 1
         else:

@@ -54,6 +54,11 @@ class RingView:
             parts.append(self.chunks[index][max(0, low - at) : high - at])
         return np.concatenate(parts)
 
+    def cell(self, sequence: int, column: int) -> int:
+        """One value of the row with this sequence number, which must be there."""
+        index, inside = divmod(sequence - self.base, CHUNK_ROWS)
+        return int(self.chunks[index][inside, column])
+
 
 class Ring:
     """The newest `capacity` rows of `width` integers."""

@@ -25,6 +25,8 @@ class State(Enum):
     ASSOCIATED = auto()
     RELEASING = auto()
 
+    __hash__ = object.__hash__  # members are single; that of Enum is written in Python
+
 
 class Step(Enum):
     """What happens to an association."""
@@ -37,6 +39,8 @@ class Step(Enum):
     RELEASED = auto()
     RELEASE_REFUSED = auto()
     ABORT = auto()
+
+    __hash__ = object.__hash__
 
 
 STATES: Final[dict[State, dict[Step, State]]] = {

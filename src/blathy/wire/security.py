@@ -83,7 +83,10 @@ class Protection(IntFlag):
 
 _BROADCAST: Final = 0x40
 _COMPRESSED: Final = 0x80
+# Plain integers: an IntFlag costs a microsecond per operation, and every APDU passes here.
 _AE: Final = 0x30
+_A: Final = 0x10
+_SIGNED: Final = 0x100
 _PROTECTION_NAMES: Final = {
     value: frozenset(
         name
@@ -121,12 +124,14 @@ class SecurityPolicy(IntFlag):
     @property
     def request(self) -> int:
         """The Protection that a request needs at least."""
-        return (self & 0x0C) << 2 | (self & 0x10) << 4
+        bits = int(self)
+        return (bits & 0x0C) << 2 | (bits & 0x10) << 4
 
     @property
     def response(self) -> int:
         """The Protection that a response needs at least."""
-        return (self & 0x60) >> 1 | (self & 0x80) << 1
+        bits = int(self)
+        return (bits & 0x60) >> 1 | (bits & 0x80) << 1
 
 
 _POLICIES_V0: Final = (
@@ -643,7 +648,7 @@ class SecurityContext:
             total += 9
         elif envelope is Envelope.GENERAL_CIPHERING:
             total += 60 + 4 * _COORDINATE_OCTETS.get(self.keys.suite, 0)
-        if protection & Protection.SIGNED:
+        if protection & _SIGNED:
             total += 40 + 2 * _COORDINATE_OCTETS.get(self.keys.suite, 0)
         return total
 
@@ -652,9 +657,10 @@ class SecurityContext:
         key_choice: KeyChoice = KeyChoice.IDENTIFIED,
     ) -> bytes:  # fmt: skip
         """The ciphered (and, if asked for, signed) form of a plain APDU."""
+        protection = int(protection)
         if protection & _AE:
             apdu = self._cipher(apdu, protection & _AE, envelope, key_choice)
-        if protection & Protection.SIGNED:
+        if protection & _SIGNED:
             apdu = self._signed(apdu)
         return apdu
 
@@ -1003,7 +1009,7 @@ class HlsParty:
         key = context._unicast_key()
         counter = context.counters.next(self.title, key.key_id)
         nonce = self.title + counter.to_bytes(4, "big")
-        sealed = key.seal(Protection.AUTHENTICATED | context.keys.suite, nonce, challenge)
+        sealed = key.seal(_A | context.keys.suite, nonce, challenge)
         return sealed[:5] + sealed[-TAG_OCTETS:]
 
     def _check_gmac(self, proof: bytes, challenge: bytes, outer: Opened | None) -> bool:
@@ -1011,7 +1017,7 @@ class HlsParty:
         key = context._unicast_key()
         if len(proof) != 5 + TAG_OCTETS:
             return False
-        if proof[0] != Protection.AUTHENTICATED | context.keys.suite:
+        if proof[0] != _A | context.keys.suite:
             return False
         counter = int.from_bytes(proof[1:5], "big")
         nonce = self.peer_title + proof[1:5]
