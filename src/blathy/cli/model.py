@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.meters import console
 from blathy.models import MODELS, Model, model
 from blathy.quantity import SYMBOL
 
@@ -45,7 +46,7 @@ def list_models(
             str(len(found.rows)),
             f"{main.records():,} x {main.period_s // 60} min".replace(",", " "),
         )
-    Console().print(table)
+    console().print(table)
 
 
 @models_app.command("show")
@@ -55,26 +56,26 @@ def show_model(
 ) -> None:
     """Show what a meter has, and what of it is assumed."""
     found = model_of(name)
-    console = Console()
-    console.print(f"[bold]{found.name}[/bold] · {found.title} · {found.maker} ({found.flag})")
-    console.print(found.description)
-    console.print("sources: " + "; ".join(found.sources))
-    _print_ratings(console, found)
-    _print_profiles(console, found)
-    _print_logs(console, found)
-    _print_access(console, found)
+    out = console()
+    out.print(f"[bold]{found.name}[/bold] · {found.title} · {found.maker} ({found.flag})")
+    out.print(found.description)
+    out.print("sources: " + "; ".join(found.sources))
+    _print_ratings(out, found)
+    _print_profiles(out, found)
+    _print_logs(out, found)
+    _print_access(out, found)
     if rows:
-        _print_rows(console, found)
-    _print_assumptions(console, found)
+        _print_rows(out, found)
+    _print_assumptions(out, found)
 
 
-def _heading(console: Console, text: str) -> None:
-    console.print(f"\n[bold]{text}[/bold]")
+def _heading(out: Console, text: str) -> None:
+    out.print(f"\n[bold]{text}[/bold]")
 
 
-def _print_ratings(console: Console, found: Model) -> None:
+def _print_ratings(out: Console, found: Model) -> None:
     ratings = found.ratings
-    _heading(console, "Name plate")
+    _heading(out, "Name plate")
     currents = ", ".join(f"{ma / 1000:g}" for ma in ratings.i_ref_ma)
     lines = {
         "connection": found.connection,
@@ -91,14 +92,14 @@ def _print_ratings(console: Console, found: Model) -> None:
         **found.plate,
     }
     for key, value in lines.items():
-        console.print(f"  {key:<18} {value}")
+        out.print(f"  {key:<18} {value}")
     for port in found.ports:
         note = f" ({port.note})" if port.note else ""
-        console.print(f"  port {port.key:<13} {', '.join(port.protocols)}{note}")
+        out.print(f"  port {port.key:<13} {', '.join(port.protocols)}{note}")
 
 
-def _print_profiles(console: Console, found: Model) -> None:
-    _heading(console, "Profiles")
+def _print_profiles(out: Console, found: Model) -> None:
+    _heading(out, "Profiles")
     table = Table("profile", "OBIS", "columns", "period", "records", "days", box=None)
     for profile in found.profiles:
         for period_s in profile.periods_s:
@@ -121,30 +122,30 @@ def _print_profiles(console: Console, found: Model) -> None:
             str(billing.entries),
             "",
         )
-    console.print(table)
+    out.print(table)
 
 
-def _print_logs(console: Console, found: Model) -> None:
-    _heading(console, "Event logs")
+def _print_logs(out: Console, found: Model) -> None:
+    _heading(out, "Event logs")
     for log in found.logs:
-        console.print(
+        out.print(
             f"  {log.obis!s:<16} {log.title:<36} {log.entries} entries, {len(log.codes)} kinds"
         )
 
 
-def _print_access(console: Console, found: Model) -> None:
-    _heading(console, "Associations")
+def _print_access(out: Console, found: Model) -> None:
+    _heading(out, "Associations")
     for association in found.associations:
         ways = ", ".join(m.name.lower().replace("_", "-") for m in association.mechanisms)
         seal = ", only with the seal open" if association.needs_open_seal else ""
-        console.print(
+        out.print(
             f"  client {association.client_sap:<4} {association.level.value:<13} {ways},"
             f" cipher {association.ciphering.value}{seal}"
         )
 
 
-def _print_rows(console: Console, found: Model) -> None:
-    _heading(console, "Registers")
+def _print_rows(out: Console, found: Model) -> None:
+    _heading(out, "Registers")
     table = Table("OBIS", "class", "what", "type", "unit", "", box=None)
     for row in found.rows:
         unit = SYMBOL.get(row.shown_unit, "")
@@ -157,17 +158,17 @@ def _print_rows(console: Console, found: Model) -> None:
             scaled,
             "assumed" if row.assumed else "",
         )
-    console.print(table)
+    out.print(table)
 
 
-def _print_assumptions(console: Console, found: Model) -> None:
-    _heading(console, "Assumed, because no public document says it")
+def _print_assumptions(out: Console, found: Model) -> None:
+    _heading(out, "Assumed, because no public document says it")
     for text in _assumptions(found):
-        console.print(f"  - {text}")
+        out.print(f"  - {text}")
     if found.quirks:
-        _heading(console, "Peculiarities")
+        _heading(out, "Peculiarities")
         for text in found.quirks:
-            console.print(f"  - {text}")
+            out.print(f"  - {text}")
 
 
 def _assumptions(found: Model) -> Iterable[str]:

@@ -188,7 +188,9 @@ def _write_parquet(reading: ProfileReading, path: Path) -> None:
 
 def _plot(reading: ProfileReading) -> None:
     drawn = 0
-    for number in _shown_columns(reading):
+    columns = _shown_columns(reading)
+    measured = [number for number in columns if reading.units[number] is not None]
+    for number in measured or columns:  # a status word is no curve
         column = reading.columns[number]
         if column.values.dtype.kind not in "iuf" or not len(reading):
             continue

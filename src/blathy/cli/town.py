@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from blathy.cli.app import CommandError, app
 from blathy.models.model import Level
@@ -36,15 +34,20 @@ def command(
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table(title=f"Meters of the town in {data}", title_justify="left")
-    for name in ("point", "place", "model", "serial", "reader's URL"):
-        table.add_column(name, overflow="fold")
-    if keys:
-        table.add_column("ek / ak of management (client 1, hls5)", overflow="fold")
+    _print_rows(rows, keys=keys)
+
+
+def _print_rows(rows: list[dict[str, str]], *, keys: bool) -> None:
+    """One meter a line, never folded, so that a URL can be copied whole."""
+    heads = {"id": "point", "name": "place", "model": "model", "serial": "serial"}
+    widths = {key: max(len(head), *(len(row[key]) for row in rows)) for key, head in heads.items()}
+    typer.echo(
+        "  ".join(f"{head:<{widths[key]}}" for key, head in heads.items()) + "  reader's URL"
+    )
     for row in rows:
-        cells = [row["id"], row["name"], row["model"], row["serial"], row["url"]]
-        table.add_row(*cells, *([f"{row['ek']}\n{row['ak']}"] if keys else []))
-    Console().print(table)
+        typer.echo("  ".join(f"{row[key]:<{widths[key]}}" for key in heads) + f"  {row['url']}")
+        if keys:
+            typer.echo(f"  management: {row['management']}&ek={row['ek']}&ak={row['ak']}")
 
 
 def _row(place: Place, port: int) -> dict[str, str]:
