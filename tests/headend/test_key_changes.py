@@ -252,7 +252,7 @@ async def ended_at(folder: Path, small: SmallFleet, step: str, purposes: tuple[s
     head.database.close()
 
 
-@pytest.mark.parametrize("step", ["taken", "opened"])
+@pytest.mark.parametrize("step", ["taken"])
 def test_a_kill_leaves_the_meter_within_reach(tmp_path: Path, step: str) -> None:
     kill_at(tmp_path, step, "encryption,authentication")
 

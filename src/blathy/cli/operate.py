@@ -104,11 +104,7 @@ def clock(
             f"{result['refused']} refused, {result['failed']} failed",
             err=as_json,
         )
-    found = [
-        item
-        for item in centre.get("/clocks")["items"]
-        if not points or item["point"]["id"] in points
-    ]
+    found = [_clock_of(centre, point) for point in points] or centre.get("/clocks")["items"]
     if as_json:
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -176,6 +172,11 @@ def order(
     body = {"command": command, "arguments": dict(_argument(text) for text in arguments)}
     job = centre.ordered(f"/points/{point}/commands", body, yes=yes)
     typer.echo(json.dumps(job["result"]["read_back"], indent=1, ensure_ascii=False))
+
+
+def _clock_of(centre: ControlCentre, point: str) -> dict[str, Any]:
+    name = centre.get(f"/points/{point}")["name"]
+    return {"point": {"id": point, "name": name}, **centre.get(f"/points/{point}/clock")}
 
 
 def _argument(text: str) -> tuple[str, Any]:

@@ -142,6 +142,7 @@ class HeadEnd:
         await self.keys.stop()
         await self.jobs.stop()
         await self.collector.stop()
-        await asyncio.gather(*self._telling, return_exceptions=True)
+        while self._telling:  # what the last conversations told on their way out
+            await asyncio.gather(*self._telling, return_exceptions=True)
         await asyncio.to_thread(self.counters.flush)
         await asyncio.to_thread(self.database.close)

@@ -241,8 +241,8 @@ async def pushes(head: Head, size: Size = 100) -> Response:
 
 
 @router.get("/clocks", summary="All clocks, the worst first")
-async def clocks(head: Head) -> Response:
-    return json(await head.clocks.overview())
+async def clocks(head: Head, page: Page = 1, size: Size = 500) -> Response:
+    return json(await head.clocks.overview(page, size))
 
 
 @router.post("/clocks", summary="Correct the clocks of a group by rule, in two steps")

@@ -145,6 +145,7 @@ class Collector:
         self._begun: set[int] = set()
         self._talks: deque[dict[str, Any]] = deque(maxlen=5_000)
         self._followed: set[str] = set()
+        self._stopping = False
         self.on_clock: Callable[[Point, int], Awaitable[None]] = _nothing
         """Told the offset of a clock, in s, whenever it was checked."""
 
@@ -159,6 +160,7 @@ class Collector:
 
     async def stop(self) -> None:
         """Stop the schedules, release the lines, write what is known of the meters."""
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -540,7 +542,8 @@ class Collector:
 
     def follow(self, point: Point) -> None:
         """Read a meter's logs soon, because it has just told of an alarm; once for many alarms."""
-        if point.id in self._followed or len(self._followed) >= FOLLOWED_MAX:
+        known = point.id in self._followed or len(self._followed) >= FOLLOWED_MAX
+        if known or self._stopping:
             return
         self._followed.add(point.id)
         self._spawn(self._follow(point), f"follow {point.id}")

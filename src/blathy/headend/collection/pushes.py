@@ -21,6 +21,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy import Connection
 
+from blathy.client.address import DEFAULT_CLIENT_TITLE
 from blathy.client.conversation import counters_of
 from blathy.client.push import (
     Push,
@@ -74,7 +75,7 @@ LIMITS: Final = ListenerLimits(
 )
 WAITING_MAX: Final = 1_000
 """Pushes read from the line and not yet committed; more are left for the meter's retry."""
-WORKERS: Final = 4
+WORKERS: Final = 8
 BURST: Final = 200
 """Pushes of one source at once, and"""
 PER_SECOND: Final = 50.0
@@ -202,6 +203,8 @@ class PushListener:
         self._unknown: OrderedDict[tuple[str, str], _Sender] = OrderedDict()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._replays: dict[int, float] = {}
+        self._above: set[str] = set()
+        """Keys whose confirmations have a counter above what the meter may know."""
         self._queue: asyncio.Queue[_Arrival] = asyncio.Queue(WAITING_MAX)
         self._workers: list[asyncio.Task[None]] = []
         self._tcp: TcpListener | None = None
@@ -333,12 +336,7 @@ class PushListener:
             name = value.value.encode() if isinstance(value.value, str) else value.value
             if isinstance(name, bytes) and name in self._inventory.by_name:
                 return self._inventory.by_name[name]
-        here = [
-            m
-            for m in self._inventory.meters.values()
-            if m.host == endpoint.peer_ip and self._inventory.answering(m) is m
-        ]
-        return here[0] if len(here) == 1 else None
+        return self._inventory.alone_at.get(endpoint.peer_ip)
 
     def _objects_of(self, title: bytes) -> Sequence[CaptureObject]:
         meter = self._inventory.by_title.get(title)
@@ -431,19 +429,31 @@ class PushListener:
             return
         octets = apdu.DataNotificationConfirm(push.long_invoke).encode()
         if keys is not None:
-            context = SecurityContext(
-                LISTENER_TITLE, keys, counters_of(self._sent), os.urandom,
-                peer_title=push.originator,
-            )  # fmt: skip
-            protection = Protection.BOTH if keys.authentication else Protection.ENCRYPTED
             try:
-                octets = context.protect(octets, protection, Envelope.GENERAL_GLO)
+                octets = self._protected(octets, push, keys)
             except LocalProtocolError as error:
                 log.warning("push.not_confirmed", meter=meter.serial, reason=str(error))
+                self._follow(self._inventory.points[meter.point_id])
                 return
         with suppress(OSError):
             arrival.session.transmit(wrapper.encode(meter.client_sap, meter.server_sap, octets))
             self.counters["confirmed"] += 1
+
+    def _protected(self, octets: bytes, push: Push, keys: KeySet) -> bytes:
+        """Protect a confirmation. Its counter is one that no earlier head-end of this site can have
+        used either: an association has asked the meter for its highest, and we go on above."""
+        counters, key_id = counters_of(self._sent), push.key_id
+        if key_id not in self._above:
+            if not counters.lowest(push.originator, key_id):
+                raise LocalProtocolError("the meter has not been spoken to with this key yet")
+            above = counters.next(DEFAULT_CLIENT_TITLE, key_id) + 1
+            counters.follow_report(LISTENER_TITLE, key_id, above)
+            self._above.add(key_id)
+        context = SecurityContext(
+            LISTENER_TITLE, keys, counters, os.urandom, peer_title=push.originator
+        )
+        protection = Protection.BOTH if keys.authentication else Protection.ENCRYPTED
+        return context.protect(octets, protection, Envelope.GENERAL_GLO)
 
     # -- what is not taken ------------------------------------------------------------------------
 

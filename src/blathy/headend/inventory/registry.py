@@ -162,6 +162,8 @@ class Inventory:
         self.by_title: dict[bytes, Meter] = {}
         self.by_name: dict[bytes, Meter] = {}
         """Meters by their logical device name, for pushes in clear."""
+        self.alone_at: dict[str, Meter | None] = {}
+        """Address -> the only meter there; None where there are several."""
         self.push_objects: dict[int, tuple[CaptureObject, ...]] = {}
         """Push object lists, by meter, as the meters were found to have them."""
 
@@ -271,6 +273,10 @@ class Inventory:
             bytes.fromhex(m.system_title): m for m in meters.values() if m.system_title
         }
         self.by_name = {name: m for m in meters.values() if (name := _logical_device_name(m))}
+        self.alone_at = {}
+        for meter in meters.values():
+            if self.answering(meter) is meter:
+                self.alone_at[meter.host] = None if meter.host in self.alone_at else meter
 
     # -- questions ------------------------------------------------------------------------------
 

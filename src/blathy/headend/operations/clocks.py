@@ -224,18 +224,21 @@ class Clocks:
         ]
         return {**_standing(point.meter, rows), "rule": RULE, "history": history}
 
-    async def overview(self) -> dict[str, Any]:
-        """All clocks of the site, the worst first."""
+    async def overview(self, page: int, size: int) -> dict[str, Any]:
+        """The clocks of the site, the worst first, a page at a time."""
+        able = [
+            point
+            for point in self._inventory.points.values()
+            if "clock" in self._collector.driver.facts(point.meter).capabilities
+        ]
+        able.sort(key=lambda point: -abs(point.meter.state.clock_offset_s or 0))
         found = []
-        for point in self._inventory.points.values():
-            if "clock" not in self._collector.driver.facts(point.meter).capabilities:
-                continue
+        for point in able[(page - 1) * size : page * size]:
             rows = await self._database.read(partial(_history, meter_id=point.meter.id, count=50))
             found.append(
                 {"point": {"id": point.id, "name": point.name}, **_standing(point.meter, rows)}
             )
-        found.sort(key=lambda item: -abs(item["offset_s"] or 0))
-        return {"items": found, "total": len(found), "rule": RULE}
+        return {"items": found, "total": len(able), "page": page, "size": size, "rule": RULE}
 
 
 def place_text(points: Sequence[Point]) -> str:
