@@ -127,9 +127,10 @@ def test_a_range_may_choose_columns(key: str, ref: AttributeRef) -> None:
     captures, whole = captures_of(meter, ref), read(meter, ref)
     clock = next((c for c in captures if c.is_clock), None)
     assert clock is not None, "a profile without a clock"
-    ends = (CosemDateTime.from_utc(s, meter.zone) for s in (START_S - 1, START_S + 9 * DAY_S))
+    first = CosemDateTime.from_utc(START_S - 1, meter.zone)
+    last = CosemDateTime.from_utc(START_S + 9 * DAY_S, meter.zone)
     wanted = (captures[-1], clock)
-    chosen = RangeDescriptor.between(*ends, wanted, clock)
+    chosen = RangeDescriptor.between(first, last, wanted, clock)
     found = read(meter, ref, 1, chosen.encode())
     at = sorted({len(captures) - 1, captures.index(clock)})
     assert found in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError
@@ -46,12 +46,18 @@ from blathy.meter.setup_classes import HELD, gsm_diagnostic, held_object
 from blathy.meter.short_name_objects import association_sn_object, short_names_of
 from blathy.meter.supply_objects import disconnect_object, limiter_object
 from blathy.meter.values import parameter_object, row_object
-from blathy.models.model import Facility, Level, Model
+from blathy.models.model import Facility, Group, Level, Model
 from blathy.obis import Obis
 from blathy.quantity import Phase
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
+
+
+SHOWN: Final = frozenset({Group.PARAMETER, Group.TARIFF, Group.CONTROL, Group.TERMINAL})
+AUDITED: Final = SHOWN | {Group.SECURITY, Group.ASSOCIATION, Group.COMMUNICATION, Group.PAYMENT}
+"""What is a parameter of the meter: the change of one is audited."""
+SHOWN_OCTETS_MAX: Final = 64
 
 
 class ObjectTree:
@@ -306,11 +312,22 @@ class MeterObjects:
         assert setter is not None
         try:
             setter(self._meter, decoded(value))
+            if entry.object.group in AUDITED:
+                self._leave_evidence(entry.object, ref, value, who)
             self._meter.flush()
         except AccessError as error:
             if isinstance(error.result, DataAccessResult):
                 raise
             raise AccessError(_as_data_result(error.result), str(error)) from error
+
+    def _leave_evidence(
+        self, item: CosemObject, ref: AttributeRef, value: bytes, who: Requester
+    ) -> None:
+        """A change of a parameter goes into the audit chain, with the commit that holds it. What
+        may be a secret is not repeated."""
+        told = item.group in SHOWN and len(value) <= SHOWN_OCTETS_MAX
+        what = f"{ref.obis}/{ref.attribute}" + (f" = {value.hex()}" if told else "")
+        self._meter.ledger.note(f"client {who.client_sap}", "set", what)
 
     def invoke(self, ref: MethodReference, parameters: bytes, who: Requester) -> bytes:
         try:
