@@ -68,14 +68,14 @@ async def portal_of(head: HeadEnd) -> AsyncIterator[httpx.AsyncClient]:
         await until(lambda: server.started)
         base = f"http://127.0.0.1:{sock.getsockname()[1]}"
         try:
-            async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+            async with httpx.AsyncClient(base_url=base, timeout=120) as client:
                 user = {"user": ADMIN[0], "password": ADMIN[1]}
                 answer = await client.post("/api/v1/session", json=user)
                 client.headers["X-CSRF-Token"] = answer.json()["csrf"]
                 yield client
         finally:
             server.should_exit = True
-            await asyncio.wait({task}, timeout=5)
+            await asyncio.wait({task}, timeout=60)
 
 
 async def pushed_of(client: httpx.AsyncClient, point: str) -> list[dict[str, Any]]:

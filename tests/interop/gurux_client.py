@@ -60,7 +60,7 @@ class Peer:
         type(client.settings).blockNumber = property(lambda settings: settings.blockIndex)
         self.client = client
         self.socket = socket.create_connection(("127.0.0.1", job["port"]), 10)
-        self.socket.settimeout(10)
+        self.socket.settimeout(60)
 
     def send(self, frames: Any, reply: GXReplyData) -> None:
         for frame in frames if isinstance(frames, list) else [frames]:

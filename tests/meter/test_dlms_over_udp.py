@@ -153,11 +153,11 @@ def test_a_meter_of_the_command_line_listens_to_datagrams(tmp_path: Path) -> Non
         assert url.startswith("dlms+udp://")
         done = subprocess.run(
             [BLATHY, "read", url, "1-0:1.8.0", "--json"],
-            capture_output=True, text=True, timeout=60, env=environment, check=False,
+            capture_output=True, text=True, timeout=240, env=environment, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "Wh" in done.stdout
     finally:
         meter.terminate()
-        meter.wait(20)
+        meter.wait(120)
         meter.stdout.close()

@@ -182,8 +182,8 @@ def test_as_delivered_its_interface_says_nothing_in_clear() -> None:
     """Neither a readout nor an identification: the connection is closed."""
     with served(fed("omnipower", 1)) as port:
         for request in (b"/?!\r\n", b"/?12345678!\r\n", b"\x06050\r\n"):
-            with socket.create_connection(("127.0.0.1", port), 20) as line:
-                line.settimeout(20)
+            with socket.create_connection(("127.0.0.1", port), 120) as line:
+                line.settimeout(120)
                 line.sendall(request)
                 assert line.recv(100) == b""
 

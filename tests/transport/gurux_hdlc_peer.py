@@ -21,7 +21,7 @@ def main() -> None:
     client = GXDLMSClient(True, 16, server, Authentication.NONE, None, InterfaceType.HDLC)
     client.hdlcSettings.maxInfoTX = client.hdlcSettings.maxInfoRX = size
     sock = socket.create_connection(("127.0.0.1", port), 10)
-    sock.settimeout(10)
+    sock.settimeout(60)
 
     def exchange(data: Any, reply: GXReplyData) -> None:
         for part in data if isinstance(data, list) else [data]:
