@@ -341,6 +341,25 @@ def test_esox_finds_every_event_of_the_sheet_in_the_waves() -> None:
     assert abs(found(supply, 3) - 590) <= 1  # long outage
 
 
+@pytest.mark.requirement("OMNI-18")
+@pytest.mark.parametrize(
+    ("volts", "watts", "supply", "load"),
+    [(158, 158.0, False, True), (162, 162.0, True, True), (230, 2.1, True, False),
+     (230, 2.5, True, True)],
+)  # fmt: skip
+def test_omnipower_shows_supply_from_160_volts_and_load_from_2_3_watts(
+    volts: float, watts: float, supply: bool, load: bool
+) -> None:
+    meter = made("omnipower")
+    run(meter, Waves((Wave(volts), Wave(watts / volts)), Wiring.ONE_PHASE), 4)
+    with client(meter, Level.READER) as port:
+        face = tree(port.read("0-0:96.128.0"))
+    shown = {symbol[0] for symbol in face[7] if symbol[2]}
+    assert ("l1" in shown) is supply
+    assert ("i1" in shown) is load
+    assert (face[8][0][2] == "pulsing") is load
+
+
 # --- the ten-minute profile -----------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +51,11 @@ def command(
     uncalibrated: Annotated[
         bool, typer.Option("--uncalibrated", help="Leave the sensors' errors as they are.")
     ] = False,
+    hz: Annotated[int, typer.Option(help="Nominal frequency; default 50.")] = 50,
+    un: Annotated[float, typer.Option(help="Nominal voltage to neutral; default 230 V.")] = 0.0,
+    currents: Annotated[
+        str, typer.Option(help="Reference and largest current, such as '5(65)'.")
+    ] = "",
     html: Annotated[Path | None, typer.Option(help="Write the report with plots here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All points as JSON.")] = False,
 ) -> None:
@@ -63,8 +68,9 @@ def command(
         raise CommandError(f"there is no model {model!r}; known are {', '.join(MODELS)}")
     if html and html.suffix.lower() not in {".html", ".htm", ".pdf"}:
         raise CommandError(f"{html.name}: a report is written as .html or .pdf")
+    rating = rating_of(table, hz, un, currents)
     plans = [
-        plan_of(table, active, sensor, calibrated=not uncalibrated)
+        plan_of(table, active, sensor, calibrated=not uncalibrated, rating=rating)
         for active in active_classes(table, classes)
     ]
     reports = [_run(plan, quiet=as_json) for plan in plans]
@@ -97,13 +103,45 @@ def active_classes(model: Model, wanted: list[str] | None) -> list[AccuracyClass
     return found
 
 
-def plan_of(model: Model, active: AccuracyClass, sensor: str, *, calibrated: bool) -> TypeTestPlan:
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """The version of a model that is on the bench: frequency, voltage to neutral, currents."""
+
+    hz: int
+    un_v: float
+    i_ref_a: float
+    i_max_a: float
+
+
+def rating_of(model: Model, hz: int = 50, un_v: float = 0.0, currents: str = "") -> Rating:
+    """What is asked for, or the model's usual; CommandError for what its plate does not say."""
+    ratings = model.ratings
+    if hz not in ratings.fn_hz:
+        raise CommandError(f"{model.name} is for {' or '.join(map(str, ratings.fn_hz))} Hz")
+    if un_v and not any(abs(un_v - known) <= 1 for known in ratings.un_v if known <= 300):
+        known = ", ".join(str(v) for v in ratings.un_v if v <= 300)
+        raise CommandError(f"{model.name} is for {known} V to neutral")
+    usual = 230.0 if 230 in ratings.un_v else float(ratings.un_v[0])
+    i_ref_a, i_max_a = ratings.i_ref_ma[-1] / 1000.0, ratings.i_max_ma / 1000.0
+    if currents:
+        found = re.fullmatch(r"([\d.]+)\(([\d.]+)\)", currents, re.ASCII)
+        if not found or not 0 < float(found[1]) <= float(found[2]):
+            raise CommandError(f"--currents {currents!r} are none; write 5(65)")
+        i_ref_a, i_max_a = float(found[1]), float(found[2])
+    return Rating(hz, un_v or usual, i_ref_a, i_max_a)
+
+
+def plan_of(
+    model: Model, active: AccuracyClass, sensor: str, *, calibrated: bool,
+    rating: Rating | None = None,
+) -> TypeTestPlan:  # fmt: skip
     """The bench for a model: its ratings, and the sensor it is built with."""
     ratings = model.ratings
+    chosen = rating or rating_of(model)
     phases = len(model.phases)
-    un_v = 230.0 if 230 in ratings.un_v else float(ratings.un_v[0])
-    i_ref_a = FULL_SCALE_A if active.of_full_scale else ratings.i_ref_ma[-1] / 1000.0
-    i_max_a = i_ref_a * 1.2 if active.of_full_scale else ratings.i_max_ma / 1000.0
+    un_v = chosen.un_v
+    i_ref_a = FULL_SCALE_A if active.of_full_scale else chosen.i_ref_a
+    i_max_a = i_ref_a * 1.2 if active.of_full_scale else chosen.i_max_a
     reactive = None
     if ratings.accuracy_reactive:
         name = min(ratings.accuracy_reactive)
@@ -126,6 +164,7 @@ def plan_of(model: Model, active: AccuracyClass, sensor: str, *, calibrated: boo
         imp_per_kwh=ratings.imp_per_kwh or 1000,
         starting_a=ratings.starting_ma / 1000.0,
         calibrated=calibrated and kind != "ideal",
+        nominal_hz=chosen.hz,
     )
 
 
