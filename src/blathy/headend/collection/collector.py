@@ -155,8 +155,8 @@ class Collector:
         """Start the schedules."""
         self._load_runs()
         for schedule in self.schedules:
-            self._spawn(self._keep(schedule), f"schedule {schedule.task}")
-        self._spawn(self._housekeep(), "housekeeping")
+            self._spawn(partial(self._keep, schedule), f"schedule {schedule.task}")
+        self._spawn(self._housekeep, "housekeeping")
 
     async def stop(self) -> None:
         """Stop the schedules, release the lines, write what is known of the meters."""
@@ -171,10 +171,10 @@ class Collector:
             log.warning("collector.lines_not_released")
         await self._write_states(everything=True)
 
-    def _spawn(self, work: Awaitable[None], name: str) -> None:
+    def _spawn(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except Exception:
                 log.exception("collector.task_failed", task=name)
 
@@ -546,7 +546,7 @@ class Collector:
         if known or self._stopping:
             return
         self._followed.add(point.id)
-        self._spawn(self._follow(point), f"follow {point.id}")
+        self._spawn(partial(self._follow, point), f"follow {point.id}")
 
     async def _follow(self, point: Point) -> None:
         try:
