@@ -55,6 +55,7 @@ export const de: Messages = {
   'search.short': 'Suche',
   'search.hint': 'Name, Zählernummer, Adresse, Ereignis…',
   'search.more': 'Alle {n} gefundenen Zählpunkte',
+  'search.asking': 'Wird gesucht…',
   'search.none': 'Nichts gefunden. Versuchen Sie einen Teil des Namens oder der Nummer.',
   'overview.load': 'Bezug jetzt',
   'overview.export': 'Einspeisung jetzt',

@@ -53,6 +53,7 @@ export const en = {
   'search.short': 'Search',
   'search.hint': 'Name, serial number, address, event…',
   'search.more': 'All {n} points found',
+  'search.asking': 'Searching…',
   'search.none': 'Nothing found. Try a part of the name or of the serial number.',
   'overview.load': 'Load now',
   'overview.export': 'Export now',

@@ -55,6 +55,7 @@ export const hu: Messages = {
   'search.short': 'Keresés',
   'search.hint': 'Név, gyári szám, cím, esemény…',
   'search.more': 'Mind a {n} találat',
+  'search.asking': 'Keresés…',
   'search.none': 'Nincs találat. Próbálja a név vagy a szám egy részét.',
   'overview.load': 'Fogyasztás most',
   'overview.export': 'Betáplálás most',
