@@ -27,11 +27,16 @@ def main() -> None:
     if not installed():
         print("no Chromium found: asking Playwright for its own", flush=True)
         choose_node()
-        subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "playwright", "install", "chromium"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            print(next((x for x in done.stderr.splitlines() if "rror" in x), "it failed"))
     if not (installed() or of_playwright()):
         print(
-            "no Chromium for the browser tests: install the package `chromium` (Debian, as root: "
-            "apt install chromium) and run again"
+            "no Chromium that runs, for the browser tests: install the package `chromium` (Debian, "
+            "as root: apt install chromium) and run again"
         )
         sys.exit(1)
 
