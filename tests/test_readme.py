@@ -101,6 +101,13 @@ def test_every_internal_link_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_index_names_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = set(LINK.findall(index.read_text()))
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages - linked == set()
+
+
 def test_every_verb_is_in_the_docs() -> None:
     from blathy.cli.verbs import VERBS
 
