@@ -161,6 +161,14 @@ def test_constants_from_the_centres_database_bring_poor_transformers_to_the_prom
             assert [(t["serial"], t["channel"]) for t in listed] == [
                 ("CT-0001", 1), ("CT-0002", 2), ("CT-0003", 3),
             ]  # fmt: skip
+            point = (await api.get("/points/p1")).json()
+            assert (point["feeder"]["id"], point["station"]["id"]) == ("F1", "T1")
+            assert (point["meter"]["host"], point["meter"]["port"]) == ("127.0.0.1", port)
+            assert point["meter"]["model"] == "mpta-3"
+            assert {c["id"] for c in point["channels"]} >= {"a_import", "u_l1"}
+            keys = {k["purpose"]: k for k in (await api.get("/points/p1/keys")).json()["items"]}
+            assert keys["encryption"]["held"]
+            assert keys["authentication"]["held"]
             audit = (await api.get("/audit")).json()["items"]
             assert sum(entry["action"] == "ct.attach" for entry in audit) == 3
             await api.aclose()

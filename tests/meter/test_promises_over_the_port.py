@@ -83,6 +83,7 @@ def test_mt372_counts_with_one_two_or_three_phases(phases: int) -> None:
 def test_maximum_demand_with_its_time_and_its_reset(key: str) -> None:
     meter = fed(key, 1, 1200, options=MeterOptions(contracted_w=3000))
     with client(meter) as port:
+        assert number(port.read("1-0:1.7.0")) == 3600
         assert number(port.read("1-0:1.6.0")) == 3600
         moment = port.read(("1-0:1.6.0", 5))
         assert isinstance(moment, CosemDateTime)
