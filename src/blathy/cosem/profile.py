@@ -68,7 +68,7 @@ class ProfileTimes(NamedTuple):
         """UTC as datetime64[s]; NaT where a row has no time."""
         moments = self.utc_s.astype("datetime64[s]")
         if not self.valid.all():
-            moments[~self.valid] = np.datetime64("NaT")
+            moments[~self.valid] = np.datetime64("NaT", "s")
         return moments
 
 
