@@ -49,7 +49,7 @@ ComplexArray = NDArray[np.complex128]
 TAPS: Final = 16
 FRACTIONS: Final = 256
 TICK: Final = 16  # samples per quality mark
-SLICE: Final = 8_192  # samples worked on at a time: channels of one slice fit the cache
+SLICE: Final = 16_384  # samples worked on at a time: channels of one slice fit the cache
 INGEST_BLOCK: Final = 256
 KEEP_S: Final = 0.75  # samples kept for the spectrum of the longest window, and the look-ahead
 
@@ -156,7 +156,7 @@ class HalfCycleMeter:
         self._advance_max = 2 * np.pi * sync.DEVIATION_MAX_HZ * self.step / rate
         self._floor_v = sync.AMPLITUDE_FLOOR * connection.nominal_u_v
         self.keep = TICK * int(np.ceil(KEEP_S * rate / TICK))
-        self.capacity = self.keep + 8 * SLICE
+        self.capacity = self.keep + 4 * SLICE
         self.samples = np.zeros((phases + currents, self.capacity), np.float32)
         self._reference = np.zeros((2, self.capacity // self._decimation), np.float32)
         self._oscillator = np.zeros((2, self.capacity))
@@ -316,15 +316,17 @@ def _ingest(
             # Views, here and below: an index that starts at 0 is what the compiler can vectorise.
             line = samples[lines[channel], at + begin : at + begin + size]
             column = flat[begin * channels + channel : (begin + size) * channels]
+            good = np.float32(0.0)  # a float: as wide as the samples, so both fit one register
             if channels == 6:  # the common case, with a stride that the compiler knows
                 for n in range(size):
-                    line[n] = column[n * 6] * factor
+                    value = column[n * 6] * factor
+                    line[n] = value
+                    good += np.float32(1.0) if abs(value) < level else np.float32(0.0)
             else:
                 for n in range(size):
-                    line[n] = column[n * channels] * factor
-            good = np.float32(0.0)  # a float: as wide as the samples, so both fit one register
-            for n in range(size):
-                good += np.float32(1.0) if abs(line[n]) < level else np.float32(0.0)
+                    value = column[n * channels] * factor
+                    line[n] = value
+                    good += np.float32(1.0) if abs(value) < level else np.float32(0.0)
             if good < size:
                 _mark_bad(level, line, quality, at + begin)
     if channels < samples.shape[0]:  # u12 u32 i1 i3

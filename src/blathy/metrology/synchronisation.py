@@ -30,7 +30,7 @@ from blathy.metrology.kernels import FAST, KERNEL, PART
 
 WINDOW_CYCLES: Final = 5.72
 REFERENCE_RATE_HZ_MIN: Final = 5_000.0
-RING: Final = 256  # steps remembered: more than one slice of samples and the start hold
+RING: Final = 512  # steps remembered: more than one slice of samples and the start hold
 LOOK_BEHIND, LOOK_AHEAD = 3, 4  # steps around a disturbance that the window may have smeared
 START_STEPS_MAX: Final = 28  # without a usable voltage: run free on the nominal frequency
 COAST_STEPS_MAX: Final = 50  # then believe any voltage whose frequency is in range
