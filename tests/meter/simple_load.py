@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from blathy.quantity import Phase
 from blathy.registers.block import ENERGY_MEASURES, INSTANT_COLUMNS, INSTANT_INDEX, Block, Incident
 
 
@@ -32,12 +33,12 @@ class ConstantLoad:
                 ("u_mv", 230_000), ("i_ma", p_mw // 230), ("p_mw", p_mw), ("s_mva", p_mw),
                 ("pf_milli", 1000),
             ):  # fmt: skip
-                instant[:, INSTANT_INDEX[name, phase]] = value
+                instant[:, INSTANT_INDEX[name, Phase(phase)]] = value
         for name, value in (
             ("u_mv", 230_000), ("i_ma", p_mw // 230), ("p_mw", p_mw * self.phases),
             ("s_mva", p_mw * self.phases), ("pf_milli", 1000), ("f_mhz", 50_000),
         ):  # fmt: skip
-            instant[:, INSTANT_INDEX[name, 0]] = value
+            instant[:, INSTANT_INDEX[name, Phase.TOTAL]] = value
         supply = np.full(n, (1 << self.phases) - 1, np.uint8)
         end = start_utc_s + n * step_s
         incidents = tuple(i for i in self.incidents if start_utc_s <= i.at_utc_s < end)
