@@ -4,7 +4,8 @@
 breaker the controller takes away energies, currents and powers (the voltages stay: the meter sits
 on the grid's side), from the interval after the one whose end brought the decision. A decision
 inside a block cuts it there, so the result is the same for any cut. The source keeps describing
-what the site wants; it need not be asked again.
+what the site wants; it need not be asked again. Who must know what was really drawn (the head of
+the feeder) listens to `on_load`.
 
 Time windows and clocks are the meter's; dwell times and reclosing delays run on true time.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -69,7 +70,7 @@ class Controller:
     """One meter's supply control. Everything it does is logged in the ledger."""
 
     __slots__ = (
-        "_inputs", "_opener", "_wants_close", "breaker", "ledger", "limiters", "plan",
+        "_inputs", "_opener", "_wants_close", "breaker", "ledger", "limiters", "on_load", "plan",
         "prepayment", "relays", "smart",
     )  # fmt: skip
 
@@ -84,6 +85,9 @@ class Controller:
         self._inputs: Mapping[str, int] = _NO_INPUTS
         self._opener = ""
         self._wants_close = False
+        self.on_load: Callable[[int, bool], None] | None = None
+        """Told the second of true time from which the load was, or was not, connected: of every
+        piece that is gone through, so a change is told by the first piece after it."""
 
     # --- going through a block ------------------------------------------------------------------
 
@@ -112,6 +116,8 @@ class Controller:
         if not self.ledger.powered or self.ledger.now < rest.start_utc_s:
             limit = 1  # what the clock shows after an outage is known once the ledger has gone on
         effective = rest.cut(0, limit)
+        if self.on_load is not None:
+            self.on_load(rest.start_utc_s, self.breaker.connected)
         if not self.breaker.connected:
             effective = isolated(effective)
         limit = self._limit(effective)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -51,6 +51,14 @@ FINE_SPAN_S: Final = 3 * 3600
 log = structlog.get_logger("blathy.fleet")
 
 
+class Visitor(Protocol):
+    """Comes to a meter at moments of true time, each a whole minute, whether or not it is live."""
+
+    def next_visit(self, after_utc_s: int) -> int: ...
+
+    def visit(self, meter: Meter, at_utc_s: int) -> None: ...
+
+
 @dataclass(slots=True, eq=False)
 class Running:
     """One meter of the fleet: where it is reached, what feeds it, when somebody last looked."""
@@ -64,8 +72,13 @@ class Running:
     looked_at: float = 0.0
     injected: list[Incident] = field(default_factory=list)
     bus: Bus | None = None
-    daily: Callable[[Meter], None] | None = None
-    """What happens at the end of every day that is caught up (somebody buys credit)."""
+    visitor: Visitor | None = None
+    """Somebody who looks after the meter now and then (and buys credit)."""
+    counts: tuple[Running, ...] = ()
+    """The meters whose load this one sums: they go on before it does, so that it can know what
+    their breakers let through."""
+    counted: bool = False
+    """Whether another meter sums this one's load."""
 
     @property
     def now(self) -> int:
@@ -126,8 +139,6 @@ class Fleet:
             for one in behind:
                 self._advance(one, min(until_utc_s, one.now + SECONDS_PER_DAY))
                 self._synchronise(one)
-                if one.daily:
-                    one.daily(one.meter)
                 done += 1
                 if progress:
                     progress(min(done, total), total)
@@ -144,10 +155,19 @@ class Fleet:
             one.meter.ledger.set_clock(one.now, "catching up")
 
     def _advance(self, one: Running, until_utc_s: int) -> None:
-        """Step one meter to `until_utc_s`: seconds to the minute, minutes, seconds again."""
+        """Step one meter to `until_utc_s`, after those that it sums: seconds to the minute,
+        minutes, seconds again; what somebody does at it happens at its moment."""
         if not one.source.replayable and until_utc_s - one.now > SECONDS_PER_DAY:
             msg = "a live source cannot be asked for the past"
             raise ValueError(msg)
+        for part in one.counts:
+            self._advance(part, until_utc_s)
+        while one.visitor and (visit := one.visitor.next_visit(one.now)) <= until_utc_s:
+            self._go_on(one, visit)
+            one.visitor.visit(one.meter, visit)
+        self._go_on(one, until_utc_s)
+
+    def _go_on(self, one: Running, until_utc_s: int) -> None:
         while (left := until_utc_s - one.now) > 0:
             to_minute = -one.now % COARSE_STEP_S
             if to_minute or left < COARSE_STEP_S:
@@ -191,7 +211,10 @@ class Fleet:
             behind = utc_s - one.now
             hot = utc_s - one.looked_at < HOT_S or self.open_links.has(one.device)
             hot = hot or any(incident.at_utc_s <= utc_s for incident in one.injected)
-            if behind > 0 and (hot or (utc_s + index) % COLD_STEP_S == 0 or behind > 60):
+            turn = (utc_s + index) % COLD_STEP_S == 0
+            if one.counted:  # mostly it has gone on with the meter that sums it
+                turn = turn and behind >= COLD_STEP_S
+            if behind > 0 and (hot or turn or behind > 60):
                 self._advance(one, utc_s)
                 stepped += 1
         return stepped

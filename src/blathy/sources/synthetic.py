@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -31,6 +31,7 @@ from blathy.registers.block import (
 )
 from blathy.sources.appliances import APPLIANCES, ORDERS, Appliance
 from blathy.sources.background import U_HARMONICS
+from blathy.sources.connection import LoadConnection
 from blathy.sources.constants import Constants
 from blathy.sources.load_shapes import load_shape
 from blathy.sources.weather import MINUTES_PER_DAY, clearness, smooth_noise, sun_elevation_sin
@@ -41,6 +42,7 @@ Ints = NDArray[np.int64]
 UWH_PER_W_MINUTE: Final = 1_000_000 / 60
 _SHARES: Final = 1 << 20  # a minute's energy is dealt to its seconds in 2^-20 shares
 _DAYS_KEPT: Final = 2
+_HEAD_TABLES_KEPT: Final = 6
 ORDERS_KEPT: Final = ORDER_MAX + 1
 LATITUDE_DEG: Final = 46.9
 LONGITUDE_DEG: Final = 18.0
@@ -128,6 +130,9 @@ class SyntheticSource:
     replayable: bool = True
     constants: Callable[[], Constants] | None = None
     """Those of the meter: the parameters of its power transformer give the losses."""
+    connection: LoadConnection = field(default_factory=LoadConnection)
+    """What the meter's breaker did. The intervals are what the site wants whatever it says; the
+    head of its feeder counts only what could be drawn."""
     _days: OrderedDict[int, DayTable] = field(default_factory=OrderedDict, repr=False)
     _shares: Ints = field(init=False, repr=False)
     _pattern: Floats = field(init=False, repr=False)
@@ -585,11 +590,70 @@ class FeederSource(SyntheticSource):
 
     parts: tuple[SyntheticSource, ...] = ()
     resistance_ohm: float = 0.01
+    _off: frozenset[int] = frozenset()
+    _tables: OrderedDict[tuple[int, frozenset[int]], DayTable] = field(
+        default_factory=OrderedDict, repr=False
+    )
+
+    def block(self, start_utc_s: int, n: int, step_s: int) -> Block:
+        """As IntervalSource; the meters of the points have gone on at least to its end.
+
+        It is cut where a breaker opened or closed, so that each piece has one set of loads.
+        """
+        end = start_utc_s + n * step_s
+        changes = {at for part in self.parts for at in part.connection.changes(start_utc_s, end)}
+        pieces, begin = [], start_utc_s
+        for change in (*sorted(changes), end):
+            whole = start_utc_s + (change - start_utc_s) // step_s * step_s
+            if whole > begin:
+                pieces.append(self._piece(begin, (whole - begin) // step_s, step_s))
+                begin = whole
+            if change > begin:  # inside an interval, which is then made of its seconds
+                pieces.append(self._mixed(begin, step_s))
+                begin += step_s
+        return pieces[0] if len(pieces) == 1 else chained(pieces)
+
+    def _piece(self, start_utc_s: int, n: int, step_s: int) -> Block:
+        parts = enumerate(self.parts)
+        self._off = frozenset(k for k, p in parts if not p.connection.connected(start_utc_s))
+        return SyntheticSource.block(self, start_utc_s, n, step_s)
+
+    def _mixed(self, start_utc_s: int, step_s: int) -> Block:
+        """One interval within which loads came or went."""
+        seconds = self.block(start_utc_s, step_s, 1)
+        mean = seconds.instant.sum(axis=0, keepdims=True) // step_s
+        loss = seconds.loss_u
+        return replace(
+            seconds,
+            step_s=step_s,
+            energy_u=seconds.energy_u.sum(axis=0, keepdims=True),
+            instant=mean,
+            supply=seconds.supply.max(axis=0, keepdims=True),
+            loss_u=None if loss is None else loss.sum(axis=0, keepdims=True),
+            instant_min=seconds.instant.min(axis=0, keepdims=True),
+            instant_max=seconds.instant.max(axis=0, keepdims=True),
+        )
+
+    def day_table(self, day_utc: int) -> DayTable:
+        """The minutes of the day as if the same loads were connected all day."""
+        key = (day_utc, self._off)
+        table = self._tables.get(key)
+        if table is None:
+            table = self._tables[key] = self._compute(day_utc)
+            while len(self._tables) > _HEAD_TABLES_KEPT:
+                self._tables.popitem(last=False)
+        return table
+
+    def forget_days(self) -> None:
+        """As SyntheticSource."""
+        self._tables.clear()
 
     def _compute(self, day_utc: int) -> DayTable:
         shape = (MINUTES_PER_DAY, 3)
         power, reactive, distortion = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        for part in self.parts:
+        for number, part in enumerate(self.parts):
+            if number in self._off:
+                continue
             instant = part.day_table(day_utc).instant
             live = np.ones((MINUTES_PER_DAY, 1))
             for off, on in part.supply.outages(day_utc):
@@ -617,3 +681,23 @@ _COLUMNS: Final = {
     for name in ("u_mv", "p_mw", "q_mvar", "i_ma", "thd_u_milli_percent", "thd_i_milli_percent")
 }
 """Where the three phases of an instant stand."""
+
+
+def chained(pieces: Sequence[Block]) -> Block:
+    """Blocks of one step that follow each other, as one."""
+    first = pieces[0]
+    loss = [p.loss_u for p in pieces if p.loss_u is not None]
+    lows = [p.instant if p.instant_min is None else p.instant_min for p in pieces]
+    highs = [p.instant if p.instant_max is None else p.instant_max for p in pieces]
+    extremes = any(p.instant_min is not None for p in pieces)
+    return replace(
+        first,
+        energy_u=np.concatenate([p.energy_u for p in pieces]),
+        instant=np.concatenate([p.instant for p in pieces]),
+        supply=np.concatenate([p.supply for p in pieces]),
+        loss_u=np.concatenate(loss) if len(loss) == len(pieces) else None,
+        instant_min=np.concatenate(lows) if extremes else None,
+        instant_max=np.concatenate(highs) if extremes else None,
+        incidents=tuple(i for p in pieces for i in p.incidents),
+        harmonics=pieces[-1].harmonics,
+    )

@@ -43,6 +43,7 @@ from blathy.sources.sub_meters import SubMeterLoad, header_of
 from blathy.sources.synthetic import FeederSource, LoadSpec, SyntheticSource
 from blathy.town.channels import channels_of
 from blathy.town.compilation import SampledWhenReady, load_engine
+from blathy.town.customers import PrepaidCustomer
 from blathy.town.streets import FEEDERS, STATIONS, SubMeter, TownPoint, streets
 from blathy.wire.mbus import MbusSlave, Medium
 
@@ -68,8 +69,6 @@ PUSH_RETRIES: Final = 240
 PUSH_DELAY_S: Final = 15
 """An alarm waits an hour for a control centre that is down."""
 UWH_PER_KWH: Final = 10**9
-CREDIT_KEPT_UWH: Final = 10_050_000_000
-"""Just above the warning: a purchase of history ends here, so the next warning is never far."""
 MEDIA: Final = {"water": Medium.WATER, "heat": Medium.HEAT_OUTLET}
 UNIT_OF: Final = {"water": ("m³", -3, "volume", "Volume"), "heat": ("Wh", 3, "energy", "Heat")}
 
@@ -259,11 +258,36 @@ class Town:
             if place.plan and place.plan.credit_kwh:
                 if meter.ledger.now == self.plan.begin_utc_s:
                     meter.add_credit(round(place.plan.credit_kwh * UWH_PER_KWH))
-                running.daily = buy_credit
+                running.visitor = PrepaidCustomer(self.plan.seed, place.serial, self.zone)
             sub = place.plan.sub_meter if place.plan else None
             if sub:
                 running.bus = self._bus(place, sub, meter)
+            self._listen(place, meter)
+        for head in (place for place in self.places if place.plan is None):
+            self._sum(fleet, head)
         return fleet
+
+    @staticmethod
+    def _listen(place: Place, meter: Meter) -> None:
+        """Let the head of the feeder know what the meter's breaker lets through."""
+        if meter.model.breaker is None:
+            return
+        for part in parts_of(place.source):
+            if isinstance(part, SyntheticSource):
+                part.connection.tell(meter.ledger.now, meter.control.breaker.connected)
+                meter.control.on_load = part.connection.tell
+
+    def _sum(self, fleet: Fleet, head: Place) -> None:
+        """Let the meters behind breakers go on before the head of their feeder."""
+        switched = (
+            fleet.running[place.id]
+            for place in self.places
+            if place.feeder == head.feeder and place.plan and place.model.breaker is not None
+        )
+        one = fleet.running[head.id]
+        one.counts = tuple(switched)
+        for part in one.counts:
+            part.counted = True
 
     def push_to(self, fleet: Fleet, port: int) -> None:
         """Let every meter that has alarms push them to the control centre on this machine: again
@@ -399,13 +423,6 @@ def install(meter: Meter, place: Place) -> None:
     set_parameter(meter, "xs_microohm", round(losses.x_s_ohm * 1e6))
     set_parameter(meter, "rfe_milliohm", round(losses.r_fe_ohm * 1e3))
     set_parameter(meter, "xm_milliohm", round(losses.x_m_ohm * 1e3))
-
-
-def buy_credit(meter: Meter) -> None:
-    """People buy a little at a time, when the meter has warned them."""
-    account = meter.control.prepayment
-    if account.enabled and account.balance_uwh < CREDIT_KEPT_UWH:
-        meter.add_credit(CREDIT_KEPT_UWH - account.balance_uwh)
 
 
 def sub_serial(place: Place) -> int:
