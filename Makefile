@@ -66,8 +66,9 @@ unit: $(STAMPS)/dev $(PORTAL)
 bench: setup $(STAMPS)/dev
 	$(BIN)/python -m bench
 
-fuzz: $(STAMPS)/dev
-	$(BIN)/pytest -q -n 2 -m fuzz --timeout 7200 tests
+fuzz: setup $(STAMPS)/dev
+	BLATHY_EXPLORE=1 $(BIN)/pytest -q -n 2 -m fuzz --timeout 7200 tests
+	BLATHY_EXPLORE=1 $(BIN)/pytest -q -n 2 --dist loadgroup
 
 crash: setup $(STAMPS)/dev
 	@echo "the kills follow from the seed; to repeat them: make crash BLATHY_CRASH_SEED=$(BLATHY_CRASH_SEED)"

@@ -16,7 +16,14 @@ ROOT = Path(__file__).resolve().parent.parent
 ON_REQUEST = ("crash", "fuzz")
 
 # A busy machine must not fail a property that holds: time is judged by pytest-timeout alone.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples at every run, so that a change is judged by what it changed; BLATHY_EXPLORE=1
+# draws new ones, as `make fuzz` does.
+settings.register_profile(
+    "unhurried",
+    deadline=None,
+    derandomize="BLATHY_EXPLORE" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("unhurried")
 
 

@@ -78,7 +78,11 @@ def test_a_range_of_any_captured_column_gives_exactly_its_rows(key: str, ref: At
     meter = shared(key)
     captures, whole = captures_of(meter, ref), read(meter, ref)
     if not whole:
-        pytest.skip("nothing has been recorded in this buffer")
+        clock = next(c for c in captures if c.is_clock)
+        times = [CosemDateTime.from_utc(at, meter.zone) for at in (START_S, START_S + DAY_S)]
+        chosen = RangeDescriptor.between(times[0], times[1], restricting=clock)
+        assert read(meter, ref, 1, chosen.encode()) == []
+        return
     types = types_of(meter, ref)
     for at, capture in enumerate(captures):
         shown = [row[at] for row in whole if row[at] is not None]

@@ -40,8 +40,9 @@ def share_out(total: int, weights: NDArray[np.float64]) -> Int64s:
     assert total >= 0
     count = len(weights)
     weights = np.clip(weights, 0, None)
-    if weights.sum() <= 0:
-        weights = np.ones(count)
+    largest = weights.max(initial=0.0)
+    # Related to the largest first, so that no weight is too small or too large to divide by.
+    weights = weights / largest if largest > 0 else np.ones(count)
     exact = weights * (total / weights.sum())
     whole: Int64s = np.floor(exact).astype(np.int64)
     left = total - int(whole.sum())
