@@ -252,6 +252,8 @@ event = Table(
     Column("pushed_at", BigInteger),
     # the time that the push itself carried: the same push sent again is known by it
     Column("push_clock", BigInteger),
+    # 1: another row tells of the same event (the meter keeps it in two logs); kept, not shown
+    Column("twin", SmallInteger, nullable=False, server_default="0"),
     UniqueConstraint("point_id", "log", "at", "code", "occurrence"),
     Index("ix_event_at", "at"),
     Index("ix_event_point_id_at", "point_id", "at"),

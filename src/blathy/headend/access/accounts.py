@@ -262,6 +262,7 @@ class Accounts:
         secret, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
         session = _Session(name, csrf, now + SESSION_S)
         await self._database.write(lambda c: self._store_session(c, secret, session, now, address))
+        self._reload()  # else the list of users would not know of the login
         self._sessions[_mark(secret)] = session
         self._failures.pop(_guesser(name), None)
         self._trim_sessions(name)

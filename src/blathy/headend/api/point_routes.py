@@ -273,6 +273,7 @@ async def events(
     head: Head,
     severity: Text = "",
     kind: Text = "",
+    raw: bool = False,
     page: Page = 1,
     size: Size = 50,
 ) -> Response:
@@ -284,6 +285,7 @@ async def events(
         tuple(k for k in kind.split(",") if k),
         from_utc=start,
         to_utc=end,
+        raw=raw,
     )
     items, total = await head.events.find(wanted, page, size)
     return json({"items": items, "total": total, "page": page, "size": size})

@@ -164,6 +164,7 @@ async def events(
     kind: Text = "",
     group: Text = "",
     q: Text = "",
+    raw: bool = False,
     page: Page = 1,
     size: Size = 50,
 ) -> Response:
@@ -180,6 +181,7 @@ async def events(
         start,
         end,
         any_point=not (point or feeder),
+        raw=raw,
     )
     items, total = await head.events.find(wanted, page, size)
     return json({"items": items, "total": total, "page": page, "size": size})

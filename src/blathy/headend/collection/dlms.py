@@ -362,6 +362,7 @@ class DlmsConversation:
             unit = SYMBOL.get(cell.row.shown_unit, "")
             found[key] = LiveValue(obis, name, key[1], key[0], round(total, 6), unit)
         if not brief:
+            _leave_undefined(found)
             _derive(found, int(Phase.TOTAL))
         return list(found.values())
 
@@ -692,6 +693,18 @@ def _register(
     return RegisterValue(
         str(obis), name, value.mantissa, value.scaler, symbol, tariff, text, unit, digits, at
     )
+
+
+def _leave_undefined(found: dict[tuple[str, int], LiveValue]) -> None:
+    """Without current there is no power factor and no distortion of it: meters show 0 then."""
+    currents = {phase: one.value for (name, phase), one in found.items() if name == "i"}
+    idle = {phase for phase, value in currents.items() if value == 0}
+    if currents and len(idle) == len(currents):
+        idle.add(int(Phase.TOTAL))
+    for name in ("pf", "thd_i"):
+        for phase in idle:
+            if (name, phase) in found:
+                found[name, phase] = replace(found[name, phase], value=None)
 
 
 def _derive(found: dict[tuple[str, int], LiveValue], total: int) -> None:

@@ -134,6 +134,18 @@ class Point:
     groups: tuple[str, ...]
     meter: Meter
 
+    @property
+    def beyond_name(self) -> str:
+        """What the address adds to the name: many addresses begin with it."""
+        if not self.address.startswith(self.name):
+            return self.address
+        return self.address[len(self.name) :].lstrip(" ,")
+
+    @property
+    def place(self) -> str:
+        """The place as people know it: its name, and where that is."""
+        return ", ".join(part for part in (self.name, self.beyond_name) if part)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -245,8 +245,7 @@ def place_text(points: Sequence[Point]) -> str:
     """One place by its name, several by their number."""
     if len(points) > 1:
         return f"{len(points)} places"
-    point = points[0]
-    return f"{point.name}, {point.address}" if point.address else point.name
+    return points[0].place
 
 
 def _history(connection: Connection, meter_id: int, count: int) -> list[Any]:

@@ -196,7 +196,7 @@ class Commands:
 
 def place_of(point: Point) -> str:
     """The place as people know it."""
-    return f"{point.name}, {point.address}" if point.address else point.name
+    return point.place
 
 
 def _request(point: Point, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

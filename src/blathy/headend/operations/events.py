@@ -26,6 +26,10 @@ SAME_EVENT_S: Final = 120
 ALARM_WINDOW_S: Final = 86_400
 """An alarm counts as open until it is acknowledged or a day has passed."""
 PAGE_MAX: Final = 500
+CLOCK_BEFORE: Final = "clock_adjusted_old"
+CLOCK_AFTER: Final = "clock_adjusted_new"
+"""A clock that is set leaves two records in a log, one behind the other: one event is shown. Some
+meters have one code for both, so the second is known by its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class EventFilter:
     from_utc: int | None = None
     to_utc: int | None = None
     any_point: bool = True
+    raw: bool = False
+    """Also the records of an event that is shown already: the meter keeps it in two logs."""
 
 
 class Events:
@@ -56,7 +62,7 @@ class Events:
             return 0
         rows = self._rows(point, logged, now)
         fresh = await self._database.write(lambda connection: _insert_new(connection, rows))
-        self.tell(fresh)
+        self.tell([row for row in fresh if not row["twin"]])
         return len(fresh)
 
     def pushed_rows(
@@ -78,18 +84,24 @@ class Events:
 
     def _rows(self, point: Point, logged: Sequence[LoggedEvent], now: int) -> list[dict[str, Any]]:
         seen: Counter[tuple[str, int, int]] = Counter()
-        rows = []
+        rows: list[dict[str, Any]] = []
+        before: dict[str, dict[str, Any]] = {}
+        """Log -> the record of a clock's old time that waits for that of its new time."""
         for item in logged:
             key = (item.log, item.at, item.code)
-            meaning = meaning_of(item.name, item.code)
-            location = locate(self._inventory, point, item.name)
+            name = item.name
+            if name in {CLOCK_BEFORE, CLOCK_AFTER} and item.log in before:
+                before.pop(item.log)["twin"] = 1
+                name = CLOCK_AFTER
+            meaning = meaning_of(name, item.code)
+            location = locate(self._inventory, point, name)
             rows.append(
                 {
                     "point_id": point.id,
                     "log": item.log,
                     "at": item.at,
                     "received_at": now,
-                    "name": item.name or f"code_{item.code}",
+                    "name": name or f"code_{item.code}",
                     "text": meaning.text,
                     "severity": meaning.severity,
                     "group_name": meaning.group,
@@ -102,8 +114,11 @@ class Events:
                     "acknowledged_at": None,
                     "pushed_at": None,
                     "push_clock": None,
+                    "twin": 0,
                 }
             )
+            if name == CLOCK_BEFORE:
+                before[item.log] = rows[-1]
             seen[key] += 1
         return rows
 
@@ -151,6 +166,7 @@ class Events:
                 sa.select(event.c.point_id, sa.func.count())
                 .where(
                     event.c.severity == "alarm",
+                    event.c.twin == 0,
                     event.c.at >= now - ALARM_WINDOW_S,
                     event.c.acknowledged_at.is_(None),
                 )
@@ -220,10 +236,33 @@ def _insert_new(connection: Connection, rows: list[dict[str, Any]]) -> list[dict
     fresh = [row for row in fresh if not _settled(connection, row)]
     if not fresh:
         return []
+    _mark_twins(connection, fresh)
     before = connection.execute(sa.select(sa.func.max(event.c.id))).scalar() or 0
     insert_ignore(connection, event, fresh)
     added = connection.execute(sa.select(event).where(event.c.id > before).order_by(event.c.id))
     return [dict(row._mapping) for row in added]
+
+
+def _mark_twins(connection: Connection, fresh: list[dict[str, Any]]) -> None:
+    """Find the rows whose event another log of the meter told before, or tells beside them."""
+    own = (HEADEND_LOG, PUSH_LOG)
+    first, last = min(r["at"] for r in fresh), max(r["at"] for r in fresh)
+    told: dict[tuple[Any, ...], str] = {}
+    columns = (event.c.name, event.c.at, event.c.phase, event.c.occurrence, event.c.log)
+    query = sa.select(*columns).where(
+        event.c.point_id == fresh[0]["point_id"],
+        event.c.at.between(first, last),
+        event.c.log.not_in(own),
+        event.c.twin == 0,
+    )
+    for name, at, phase, occurrence, log in connection.execute(query):
+        told[name, at, phase or 0, occurrence] = log
+    for row in fresh:
+        if row["log"] in own or row["twin"]:
+            continue
+        key = (row["name"], row["at"], row["phase"] or 0, row["occurrence"])
+        if told.setdefault(key, row["log"]) != row["log"]:
+            row["twin"] = 1
 
 
 def _settled(connection: Connection, row: dict[str, Any]) -> bool:
@@ -276,6 +315,7 @@ def insert_pushed(
         if connection.execute(again.limit(1)).first() is not None:
             continue
         logged = event.c.log.not_in((HEADEND_LOG, PUSH_LOG)) & event.c.pushed_at.is_(None)
+        logged &= event.c.twin == 0
         found = _nearest(connection, row, logged)
         if found is not None:
             told = {name: row[name] for name in ("pushed_at", "push_clock")}
@@ -288,6 +328,8 @@ def insert_pushed(
 
 def _condition(wanted: EventFilter) -> sa.ColumnElement[bool]:
     parts: list[sa.ColumnElement[bool]] = [sa.true()]
+    if not wanted.raw:
+        parts.append(event.c.twin == 0)
     if not wanted.any_point or wanted.points:
         parts.append(event.c.point_id.in_(wanted.points))
     if wanted.severities:

@@ -105,9 +105,8 @@ class KeyChanges:
     async def prepare(self, user: str, point: Point, purposes: Sequence[str]) -> dict[str, Any]:
         """Check and ask back; nothing happens yet."""
         await asyncio.to_thread(self._check, point, purposes)
-        place = f"{point.name}, {point.address}" if point.address else point.name
         text = CONSEQUENCE.format(purposes=", ".join(_ordered(purposes)))
-        return self._confirmations.ask(user, _request(point, purposes), place, text)
+        return self._confirmations.ask(user, _request(point, purposes), point.place, text)
 
     async def confirm(self, user: str, point: Point, purposes: Sequence[str], word: str) -> Job:
         """Start the change as a job."""

@@ -28,7 +28,7 @@ def locate(inventory: Inventory, point: Point, name: str) -> dict[str, Any] | No
         text = f"{where}, at the feeder's own meter"
     else:
         text = f"{where}, between the station and {point.name}"
-        text += f" ({point.address})" if point.address else ""
+        text += f" ({point.beyond_name})" if point.beyond_name else ""
     return {
         "station": {"id": station.id, "name": station.name},
         "feeder": {"id": feeder.id, "name": feeder.name},

@@ -29,9 +29,22 @@ SPIKE_FLOOR_WH: Final = 50
 HAMPEL_SLOTS: Final = 12
 HAMPEL_K: Final = 6.0
 HAMPEL_FLOOR_WH: Final = 10
+HABIT_PERCENT: Final = 99
+"""A spike stands above what the point takes in one slot of a hundred in which it takes anything:
+a cooker or a charger comes again and is none."""
+HABIT_RATIO: Final = 5
+HABIT_SLOTS: Final = 24
+"""From fewer slots in which something was counted nobody knows a habit."""
 CAPACITY_MARGIN: Final = 1.1
 ZERO_RUN_S: Final = 86_400
+ZERO_RUN_OTHER_S: Final = 3 * 86_400
+"""Water, heat, gas: people are away over a weekend."""
 STALE_SLOTS: Final = 6
+STALE_COUNTS: Final = 50
+"""Smaller amounts of an energy repeat by their coarseness alone."""
+STALE_INSTANT_S: Final = 86_400
+"""So does the mean of a voltage, but not for a day; other instants (frequency, THD, a current that
+does not flow) may."""
 SENTINELS: Final = frozenset((0xFFFFFF, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFFFFFFFFFFFFF))
 LATE_S: Final = 1800
 
@@ -74,6 +87,15 @@ class Case:
     def channel(self) -> Channel:
         return self.series.channel
 
+    @property
+    def always_counts(self) -> bool:
+        """Whether something is counted day by day: the energy that comes in, and other media. What
+        flows back, reactive energy and losses may rest for as long as they like."""
+        obis = self.channel.obis
+        if not obis.startswith("1-"):
+            return True
+        return obis.partition(":")[2].partition(".")[0] == "1"
+
     def wh(self, amount: float) -> float:
         """An amount of the channel in whole units (Wh, l)."""
         return amount * 10.0**self.channel.scaler
@@ -99,6 +121,8 @@ def missing(case: Case) -> Iterator[tuple[int, int, str]]:
 
 
 def device_status(case: Case) -> Iterator[tuple[int, int, str]]:
+    if not case.channel.adds_up:
+        return  # only what is billed needs an estimate; its channels tell of the same time
     suspect = case.series.quality == QUALITY.index("suspect")
     for first, after in runs(suspect):
         yield first, after, f"The meter itself marks {after - first} readings as doubtful."
@@ -146,7 +170,8 @@ def spike(case: Case) -> Iterator[tuple[int, int, str]]:
 
 
 def robust_spike(case: Case) -> Iterator[tuple[int, int, str]]:
-    """Hampel filter: far from the median of the neighbours, measured by their own spread."""
+    """Hampel filter: far above the median of the neighbours, measured by their own spread, and
+    above what this point is used to."""
     series = case.series
     width = 2 * HAMPEL_SLOTS + 1
     if not series.channel.adds_up or len(series) < width:
@@ -161,36 +186,47 @@ def robust_spike(case: Case) -> Iterator[tuple[int, int, str]]:
     spread = np.nanmedian(np.abs(kept - median[:, None]), axis=1)
     limit = HAMPEL_K * np.maximum(1.4826 * spread, HAMPEL_FLOOR_WH)
     centre = np.flatnonzero(enough) + HAMPEL_SLOTS
-    far = np.abs(values[centre] - median) > limit
+    counted = values[values > 0]
+    if len(counted) < HABIT_SLOTS:
+        return
+    habit = HABIT_RATIO * np.percentile(counted, HABIT_PERCENT)
+    far = (values[centre] - median > limit) & (values[centre] > habit)
     mask = np.zeros(len(series), np.bool_)
     mask[centre[far]] = True
     for first, after in runs(mask):
-        yield first, after, "Far from its neighbours."
+        yield first, after, "Far above its neighbours and all that is usual here."
 
 
 def zero_run(case: Case) -> Iterator[tuple[int, int, str]]:
     series = case.series
-    if not series.channel.adds_up:
+    if not series.channel.adds_up or not case.always_counts:
         return
-    needed = max(1, ZERO_RUN_S // series.channel.step_s)
+    electric = series.channel.obis.startswith("1-")
+    needed = max(1, (ZERO_RUN_S if electric else ZERO_RUN_OTHER_S) // series.channel.step_s)
     for first, after in runs(series.known & (series.amounts == 0)):
         if after - first >= needed:
-            yield first, after, "Nothing at all was counted for a day or more."
+            days = "a day" if electric else "three days"
+            yield first, after, f"Nothing at all was counted for {days} or more."
 
 
 def stale(case: Case) -> Iterator[tuple[int, int, str]]:
     series = case.series
-    if len(series) < STALE_SLOTS:
+    adds_up = series.channel.adds_up
+    if not adds_up and series.channel.unit != "V":
+        return
+    needed = STALE_SLOTS if adds_up else STALE_INSTANT_S // series.channel.step_s
+    least = STALE_COUNTS if adds_up else 1
+    if len(series) < needed:
         return
     same = np.zeros(len(series), np.bool_)
     same[1:] = (
         series.known[1:]
         & series.known[:-1]
         & (series.amounts[1:] == series.amounts[:-1])
-        & (series.amounts[1:] != 0)
+        & (np.abs(series.amounts[1:]) >= least)
     )
     for first, after in runs(same):
-        if after - first + 1 >= STALE_SLOTS:
+        if after - first + 1 >= needed:
             yield first - 1, after, "The same value again and again."
 
 
