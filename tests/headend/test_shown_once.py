@@ -126,6 +126,19 @@ def test_every_code_and_bit_that_a_model_pushes_has_words(model: str) -> None:
                 assert event.name in MEANINGS
 
 
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_every_alarm_of_every_phase_has_a_bit_of_its_own(model: str) -> None:
+    """Else a sag of L2 is told as a swell of L1."""
+    table = MODELS[model]
+    codes = {name: code for log in table.logs for name, code in log.codes.items()}
+    taken = [
+        (register, bit + phase)
+        for name, (register, bit) in table.alarms.items()
+        for phase in range(3 if isinstance(codes.get(name), tuple) else 1)
+    ]
+    assert len(set(taken)) == len(taken)
+
+
 def test_without_current_there_is_no_power_factor() -> None:
     def value(quantity: str, phase: int, number: float) -> tuple[tuple[str, int], LiveValue]:
         return (quantity, phase), LiveValue("", quantity, phase, quantity, number, "")

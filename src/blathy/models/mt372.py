@@ -412,9 +412,9 @@ MT372: Final = Model(
         "main_cover_opened": (1, 4),
         "device_error": (1, 5),
         "phase_lost": (1, 6),
-        "overvoltage_start": (1, 7),
-        "undervoltage_start": (1, 8),
-        "low_credit": (1, 9),
+        "overvoltage_start": (1, 9),
+        "undervoltage_start": (1, 12),
+        "low_credit": (1, 15),
     },
     errors={
         "clock_backup_empty": 24,
