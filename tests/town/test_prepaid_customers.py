@@ -10,6 +10,7 @@ import pytest
 from blathy.control.breaker import State
 from blathy.fleet.fleet import Fleet
 from blathy.quantity import Kind, Measure, Source
+from blathy.registers.block import Incident
 from blathy.town import customers
 from blathy.town.town import Place, Town, TownPlan
 
@@ -119,6 +120,18 @@ def test_a_head_that_goes_on_in_seconds_counts_the_same(
     assert 0 <= drift <= 0.006 * 200 * 20_000 / 3600 * 1e6
     assert place.source.block(at + 100, 1, 1).energy_u[0, 0, 0] > 0  # the site would draw
     assert one.meter.control.breaker.state is State.DISCONNECTED
+
+
+def test_an_alarm_of_the_past_leaves_the_meter_in_the_past(tmp_path: Path) -> None:
+    """What it pushes is read from its books: that must not bring it up to now, past all the
+    evenings on which its clock is kept."""
+    town = Town(TownPlan(3, 16, BEGIN))
+    fleet = town.fleet(tmp_path, lambda: float(BEGIN + 3 * DAY_S))
+    for name in [name for name in fleet.running if name != "f1-01"]:
+        del fleet.running[name]
+    fleet.inject("f1-01", Incident(BEGIN + 3600, "terminal_cover_opened"))
+    fleet.catch_up(BEGIN + DAY_S)
+    assert fleet.running["f1-01"].now == BEGIN + DAY_S
 
 
 def _members(town: Town, fleet: Fleet) -> int:

@@ -99,6 +99,7 @@ class Fleet:
         self.storage_error = ""
         self.pushes = PushSender()
         self.open_links = OpenLinks()
+        self._stepping = False
         self._own_addresses = True
         self._listeners: list[TcpListener] = []
         self._task: asyncio.Task[None] | None = None
@@ -191,7 +192,11 @@ class Fleet:
             one.injected = [i for i in one.injected if i.at_utc_s >= block.end_utc_s]
             moved = (Incident(max(i.at_utc_s, one.now), i.name, i.phase, i.value) for i in due)
             block = block.with_incidents(moved)
-        one.meter.step(one.bus.feed(block) if one.bus else block)
+        self._stepping = True
+        try:
+            one.meter.step(one.bus.feed(block) if one.bus else block)
+        finally:
+            self._stepping = False
 
     def inject(self, name: str, incident: Incident) -> None:
         """Let something happen at a meter at its next step (a cover opened, a magnet)."""
@@ -199,6 +204,8 @@ class Fleet:
 
     def look_at(self, one: Running) -> None:
         """Somebody reads this meter: bring it up to now if it is behind, and keep it hot."""
+        if self._stepping:
+            return  # the meter itself reads what it pushes: that is of the time of its alarm
         one.looked_at = self.now()
         if one.looked_at - one.now > STALE_S and self._writing is None:
             self._advance(one, int(one.looked_at))

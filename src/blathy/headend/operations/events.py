@@ -85,14 +85,15 @@ class Events:
     def _rows(self, point: Point, logged: Sequence[LoggedEvent], now: int) -> list[dict[str, Any]]:
         seen: Counter[tuple[str, int, int]] = Counter()
         rows: list[dict[str, Any]] = []
-        before: dict[str, dict[str, Any]] = {}
-        """Log -> the record of a clock's old time that waits for that of its new time."""
+        halves: dict[str, dict[str, Any]] = {}
+        """Log -> the record of a clock's old or new time that waits for the other one."""
         for item in logged:
             key = (item.log, item.at, item.code)
             name = item.name
-            if name in {CLOCK_BEFORE, CLOCK_AFTER} and item.log in before:
-                before.pop(item.log)["twin"] = 1
-                name = CLOCK_AFTER
+            other = halves.pop(item.log, None) if name in {CLOCK_BEFORE, CLOCK_AFTER} else None
+            second = other is not None and other["name"] == CLOCK_AFTER
+            if other is not None and not second:
+                other["twin"], name = 1, CLOCK_AFTER
             meaning = meaning_of(name, item.code)
             location = locate(self._inventory, point, name)
             rows.append(
@@ -114,11 +115,11 @@ class Events:
                     "acknowledged_at": None,
                     "pushed_at": None,
                     "push_clock": None,
-                    "twin": 0,
+                    "twin": int(second),
                 }
             )
-            if name == CLOCK_BEFORE:
-                before[item.log] = rows[-1]
+            if other is None and name in {CLOCK_BEFORE, CLOCK_AFTER}:
+                halves[item.log] = rows[-1]
             seen[key] += 1
         return rows
 
