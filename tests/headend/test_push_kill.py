@@ -17,6 +17,7 @@ from blathy.headend import HeadEnd
 from blathy.headend.schema import event, push_message
 from blathy.meter.meter import Meter
 from blathy.meter.pushing import PushMessage, is_confirmation, push_apdus
+from blathy.models import MODELS
 from blathy.obis import Obis
 from blathy.wire import wrapper
 from tests.headend.small_fleet import SmallFleet, small_fleet
@@ -25,8 +26,8 @@ PUSHES = 6
 CONFIRMED = 0x4000_0000
 NAMES = ("terminal_cover_opened", "main_cover_opened", "device_error", "phase_lost",
          "overvoltage_start", "undervoltage_start")  # fmt: skip
-BITS = (3, 4, 5, 6, 7, 8)
-"""Their bits in the alarm register of an MT372."""
+BITS = tuple(MODELS["mt372"].alarms[name][1] for name in NAMES)
+"""Their bits in the first alarm register."""
 CHILD = """
 import asyncio, os, signal, sys
 from pathlib import Path
