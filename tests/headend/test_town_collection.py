@@ -117,11 +117,8 @@ async def first_visit(head: HeadEnd, town: Running) -> None:
     for point_id in one_of_each_model(town.site):
         point = head.inventory.point(point_id)
         assert point is not None
-        _, live = await head.collector.live(point)
-        by = {(v.quantity, v.phase): v.value for v in live}
-        assert 49 < (by["f", 0] or 0) < 51
-        assert 180 < (by["u", 1] or 0) < 260
-        assert ("p", 0) in by
+        if not await is_supplied(head, point):
+            continue
         _, registers = await head.collector.registers(point)
         total = next(r for r in registers if ":1.8.0" in r.obis)
         assert total.mantissa > 0
@@ -142,6 +139,19 @@ async def first_visit(head: HeadEnd, town: Running) -> None:
         await head.clocks.correct(point, "set", user="test", large=True)
         assert abs(await head.collector.check_clock(point)) <= 5  # it is asked and compared late
     await check_balance(head, town)
+
+
+async def is_supplied(head: HeadEnd, point: Point) -> bool:
+    """Values of a grid that is there, or of one that is dead all over: feeders have outages."""
+    _, live = await head.collector.live(point)
+    by = {(v.quantity, v.phase): v.value or 0 for v in live}
+    if by["f", 0] == 0:
+        assert (by["u", 1], by["p", 0]) == (0, 0)
+        return False
+    assert 49 < by["f", 0] < 51
+    assert 180 < by["u", 1] < 260
+    assert ("p", 0) in by
+    return True
 
 
 async def switched(head: HeadEnd, point: Point, commands: tuple[str, ...]) -> None:
