@@ -55,7 +55,9 @@ class Text:
 
 
 Shape = Line | Area | Dot | Text
-_PRINTABLE: Final = str.maketrans({"φ": "phi", "−": "-", "–": "-", "≤": "<=", "Ω": "ohm", "Δ": "d"})
+_PRINTABLE: Final = str.maketrans(
+    {"φ": "phi", "−": "-", "–": "-", "…": "to", "≤": "<=", "≥": ">=", "Ω": "ohm", "Δ": "d"}
+)
 
 
 def printable(text: str) -> str:
