@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blathy.report.drawing import Axis, Series, bar_chart, line_chart
+from blathy.report.drawing import Axis, Series, bar_chart, line_chart, printable
 from blathy.report.page import Heading, Paragraph, Report, Table, Verdict, number
 
 
@@ -72,3 +72,7 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
 def test_numbers_have_a_real_minus_and_nothing_is_a_dash() -> None:
     assert number(-1.5, 1) == "−1.5"
     assert number(None) == "–"
+
+
+def test_ranges_are_written_in_letters_that_the_pdf_fonts_have() -> None:
+    assert printable("207 … 253 V, ≤ 8 %, ≥ 2 Ω") == "207 to 253 V, <= 8 %, >= 2 ohm"
