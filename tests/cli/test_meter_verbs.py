@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
 
 from blathy.cli import main
@@ -123,7 +124,6 @@ def test_profile_as_table_csv_json_parquet_and_plot(run: Run, port: int, tmp_pat
     assert found["rows"][0] == ["2026-03-10T00:15:00Z", 1000000.0]
     file = tmp_path / "lp.parquet"
     run(*profile, "--parquet", str(file))
-    parquet = pytest.importorskip("pyarrow.parquet")
     assert parquet.read_table(file).num_rows == 8
     _, out, _ = run(*profile, "--plot")
     assert "█" in out

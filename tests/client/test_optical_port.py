@@ -80,8 +80,6 @@ def test_a_meter_without_mode_e_says_so() -> None:
 
 
 def test_dlms_over_a_serial_port() -> None:
-    pytest.importorskip("serial")
-
     async def test() -> None:
         master, slave = os.openpty()
         tty.setraw(master)
@@ -144,8 +142,6 @@ def test_32_meters_on_one_loop_each_answer_under_their_own_address() -> None:
 
 
 def test_serial_ports_that_are_not_there() -> None:
-    pytest.importorskip("serial")
-
     async def test() -> None:
         with pytest.raises(Exception, match="not there") as caught:
             await SerialLine.connect("/dev/no-such-port")

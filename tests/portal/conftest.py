@@ -53,7 +53,7 @@ def _answers(url: str) -> bool:
 def portal_url() -> Iterator[str]:
     """Where the portal of a seeded site is served."""
     if not (STATIC / "index.html").is_file():
-        pytest.skip("the portal is not built: run `make setup` or `python tools/build_portal.py`")
+        pytest.fail("the portal is not built: run `make setup` or `python tools/build_portal.py`")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(

@@ -19,7 +19,7 @@ FEEDERS = 4
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTown]:
     if not (STATIC / "index.html").is_file():
-        pytest.skip("the portal is not built: run `make setup` or `python tools/build_portal.py`")
+        pytest.fail("the portal is not built: run `make setup` or `python tools/build_portal.py`")
     where: Path = tmp_path_factory.mktemp("town")
     running = RunningTown(where, points=14, days=2)
     try:
