@@ -22,6 +22,7 @@ from blathy.headend.inventory.sealing import Sealer
 from blathy.headend.operations.clocks import Clocks
 from blathy.headend.operations.commands import Commands
 from blathy.headend.operations.confirmations import Confirmations
+from blathy.headend.operations.desk import Desk
 from blathy.headend.operations.events import Events
 from blathy.headend.operations.jobs import Jobs
 from blathy.headend.operations.keys import KeyChanges
@@ -65,10 +66,10 @@ class HeadEnd:
             database, self.inventory, self.driver, self.events, now, schedules, history_days
         )
         self.confirmations = Confirmations(now)
-        parts = (database, self.inventory, self.collector, self.jobs, self.confirmations)
-        self.clocks = Clocks(*parts, now)
-        self.keys = KeyChanges(*parts, now)
-        self.commands = Commands(*parts, self.clocks, now)
+        desk = Desk(database, self.inventory, self.collector, self.jobs, self.confirmations, now)
+        self.clocks = Clocks(desk)
+        self.keys = KeyChanges(desk)
+        self.commands = Commands(desk, self.clocks)
         self.transformers = CurrentTransformers(database, self.collector, now)
         self.pushes = PushListener(
             database, self.inventory, self.events, self.counters, now, self.collector.follow

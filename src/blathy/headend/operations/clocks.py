@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,13 +18,12 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from blathy.clock import iso_utc
-from blathy.headend.collection.collector import Collector
 from blathy.headend.collection.conversation import ClockAction, ConversationError
-from blathy.headend.database import Database
-from blathy.headend.inventory.registry import Inventory, Meter, Point
+from blathy.headend.inventory.registry import Meter, Point
 from blathy.headend.operations import audit
-from blathy.headend.operations.confirmations import CommandRefused, Confirmations
-from blathy.headend.operations.jobs import Job, Jobs
+from blathy.headend.operations.confirmations import CommandRefused
+from blathy.headend.operations.desk import Desk
+from blathy.headend.operations.jobs import Job
 from blathy.headend.schema import clock_record
 
 LEAVE_S: Final = 2
@@ -59,22 +58,14 @@ def decide(offset_s: int, how: str = "auto", *, large: bool = False) -> ClockAct
 class Clocks:
     """Corrects clocks and remembers how they went."""
 
-    def __init__(
-        self,
-        database: Database,
-        inventory: Inventory,
-        collector: Collector,
-        jobs: Jobs,
-        confirmations: Confirmations,
-        now: Callable[[], float],
-    ) -> None:
-        self._database = database
-        self._inventory = inventory
-        self._collector = collector
-        self._jobs = jobs
-        self._confirmations = confirmations
-        self._now = now
-        collector.on_clock = self.checked
+    def __init__(self, desk: Desk) -> None:
+        self._database = desk.database
+        self._inventory = desk.inventory
+        self._collector = desk.collector
+        self._jobs = desk.jobs
+        self._confirmations = desk.confirmations
+        self._now = desk.now
+        desk.collector.on_clock = self.checked
 
     async def checked(self, point: Point, offset_s: int) -> None:
         """A clock was looked at: noted, and corrected at once on a site that keeps clocks."""

@@ -8,18 +8,17 @@ Limits and the sale of credit go the same way.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from blathy.headend.collection.collector import Collector
 from blathy.headend.collection.conversation import ConversationError
-from blathy.headend.database import Database
-from blathy.headend.inventory.registry import Inventory, Point
+from blathy.headend.inventory.registry import Point
 from blathy.headend.operations import audit
 from blathy.headend.operations.clocks import Clocks
-from blathy.headend.operations.confirmations import CommandRefused, Confirmations
+from blathy.headend.operations.confirmations import CommandRefused
 from blathy.headend.operations.credit import CreditSales
-from blathy.headend.operations.jobs import Job, Jobs
+from blathy.headend.operations.desk import Desk
+from blathy.headend.operations.jobs import Job
 
 PER_POINT: Final = (4, 600)
 """At most so many switching commands to one point in so many seconds."""
@@ -50,24 +49,15 @@ disconnection by another name."""
 class Commands:
     """The only way to a switch."""
 
-    def __init__(
-        self,
-        database: Database,
-        inventory: Inventory,
-        collector: Collector,
-        jobs: Jobs,
-        confirmations: Confirmations,
-        clocks: Clocks,
-        now: Callable[[], float],
-    ) -> None:
-        self._database = database
-        self._inventory = inventory
-        self._collector = collector
-        self._jobs = jobs
-        self._now = now
-        self._confirmations = confirmations
+    def __init__(self, desk: Desk, clocks: Clocks) -> None:
+        self._database = desk.database
+        self._inventory = desk.inventory
+        self._collector = desk.collector
+        self._jobs = desk.jobs
+        self._now = desk.now
+        self._confirmations = desk.confirmations
         self._clocks = clocks
-        self.sales = CreditSales(database, collector, now)
+        self.sales = CreditSales(desk)
         self._by_point: dict[str, deque[float]] = {}
         self._offs: deque[float] = deque()
 

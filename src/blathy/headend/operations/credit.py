@@ -7,16 +7,14 @@ balance tells whether the meter has it. A sale that nobody can tell of stays unc
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from blathy.clock import iso_utc
-from blathy.headend.collection.collector import Collector
 from blathy.headend.collection.conversation import ConversationError, Outcome, SupplyState
-from blathy.headend.database import Database
 from blathy.headend.inventory.registry import Point
+from blathy.headend.operations.desk import Desk
 from blathy.headend.schema import credit_sale
 
 TELLABLE_S: Final = 3600
@@ -28,10 +26,10 @@ STARTED, SOLD, FAILED, UNCERTAIN = "started", "sold", "failed", "uncertain"
 class CreditSales:
     """The till."""
 
-    def __init__(self, database: Database, collector: Collector, now: Callable[[], float]) -> None:
-        self._database = database
-        self._collector = collector
-        self._now = now
+    def __init__(self, desk: Desk) -> None:
+        self._database = desk.database
+        self._collector = desk.collector
+        self._now = desk.now
 
     def open(self) -> None:
         """What was under way when the process died is uncertain."""

@@ -23,15 +23,14 @@ import structlog
 from sqlalchemy import Connection
 
 from blathy.clock import iso_utc
-from blathy.headend.collection.collector import Collector
 from blathy.headend.collection.conversation import Conversation, ConversationError, Outcome
-from blathy.headend.database import Database
 from blathy.headend.inventory import keyring
 from blathy.headend.inventory.keyring import PURPOSES, STORED, PendingKeys
-from blathy.headend.inventory.registry import Inventory, Meter, Point
+from blathy.headend.inventory.registry import Meter, Point
 from blathy.headend.operations import audit
-from blathy.headend.operations.confirmations import CommandRefused, Confirmations
-from blathy.headend.operations.jobs import Job, Jobs
+from blathy.headend.operations.confirmations import CommandRefused
+from blathy.headend.operations.desk import Desk
+from blathy.headend.operations.jobs import Job
 from blathy.headend.schema import audit_entry
 from blathy.wire.security import KEY_OCTETS, wrap_key
 
@@ -52,25 +51,17 @@ CONSEQUENCE: Final = (
 class KeyChanges:
     """Makes keys, hands them over, proves them. `step` is called at every boundary."""
 
-    def __init__(
-        self,
-        database: Database,
-        inventory: Inventory,
-        collector: Collector,
-        jobs: Jobs,
-        confirmations: Confirmations,
-        now: Callable[[], float],
-    ) -> None:
-        self._database = database
-        self._inventory = inventory
-        self._collector = collector
-        self._jobs = jobs
-        self._confirmations = confirmations
-        self._now = now
+    def __init__(self, desk: Desk) -> None:
+        self._database = desk.database
+        self._inventory = desk.inventory
+        self._collector = desk.collector
+        self._jobs = desk.jobs
+        self._confirmations = desk.confirmations
+        self._now = desk.now
         self._busy: set[int] = set()
         self._settler: asyncio.Task[None] | None = None
         self.step: Callable[[str], None] = lambda _name: None
-        collector.lines.on_keys = self._found_out
+        desk.collector.lines.on_keys = self._found_out
 
     # -- running ----------------------------------------------------------------------------------
 
