@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,8 +54,10 @@ def test_keys_clocks_orders_and_alarms(tmp_path: Path) -> None:
             assert meter.key("unicast").hex() not in done.out
             done = await command(client, "keys", "mt372", "--settle")
             assert "can be changed" in done.out
-            done = await command(client, "order", "mt372", "limit", "power_w=4000", "--yes")
-            assert done.json["limit_w"] == 4000
+            done = await command(client, "order", "mt372", "limit", "power_w=5000", "--yes")
+            assert re.search(r"^limit +5\s000 W$", done.out, re.MULTILINE)
+            limit = ("order", "mt372", "limit", "power_w=4000", "--yes", "--json")
+            assert (await command(client, *limit)).json["limit_w"] == 4000
             done = await command(client, "order", "mt372", "limit", "power_w=4", "--yes")
             assert done.status == 2
             assert "from 1000" in done.err

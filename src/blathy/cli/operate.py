@@ -21,6 +21,7 @@ from blathy.cli.centre import (
 )
 from blathy.cli.meters import JsonOption
 
+UNITS = {"w": "W", "wh": "Wh", "s": "s"}
 PointArgument = Annotated[str, typer.Argument(help="A metering point, e.g. f1-01.")]
 
 
@@ -166,12 +167,20 @@ def order(
     user: UserOption = "",
     password: PasswordOption = "",
     token: TokenOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Switch, limit or sell to a place; asked twice, audited, read back from the meter."""
     centre = ControlCentre(api, user, password, token)
     body = {"command": command, "arguments": dict(_argument(text) for text in arguments)}
     job = centre.ordered(f"/points/{point}/commands", body, yes=yes)
-    typer.echo(json.dumps(job["result"]["read_back"], indent=1, ensure_ascii=False))
+    read_back = job["result"]["read_back"]
+    if as_json:
+        typer.echo(json.dumps(read_back, indent=1, ensure_ascii=False))
+        return
+    table = _table("read back from the meter", "")
+    for name, value in read_back.items():
+        table.add_row(*_in_words(name, value))
+    Console().print(table)
 
 
 def _clock_of(centre: ControlCentre, point: str) -> dict[str, Any]:
@@ -187,6 +196,20 @@ def _argument(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+
+
+def _in_words(name: str, value: object) -> tuple[str, str]:
+    """`balance_wh`, 1200 as ("balance", "1 200 Wh")."""
+    words, _, end = name.rpartition("_")
+    if end not in UNITS:
+        words, end = name, ""
+    if isinstance(value, bool):
+        shown = "on" if value else "off"
+    elif isinstance(value, int):
+        shown = f"{value:,} {UNITS.get(end, '')}".replace(",", "\N{NARROW NO-BREAK SPACE}").strip()
+    else:
+        shown = "none" if value is None else str(value)
+    return words.replace("_", " "), shown
 
 
 def _show_alarm(item: dict[str, Any], *, as_json: bool) -> None:
