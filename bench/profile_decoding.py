@@ -131,8 +131,8 @@ def run() -> list[dict[str, Any]]:
         def decode(raw: bytes = raw) -> object:
             return decode_profile(raw, CAPTURES).times(period_s=PERIOD_S).datetime64()
 
-        goal = None if name == "compact-array" else 1e6
-        lines.append(_line(f"{name} to columns with datetime64", rows_per_s(decode), goal))
+        asked = None if name == "compact-array" else 1e6
+        lines.append(_line(f"{name} to columns with datetime64", rows_per_s(decode), asked))
     columns = table()
     lines.append(_line("columns to profile", rows_per_s(lambda: encode_profile(columns)), None))
     moments = START_S + PERIOD_S * np.arange(ROWS)

