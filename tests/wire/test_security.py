@@ -9,11 +9,11 @@ import pytest
 from blathy.wire import apdu
 from blathy.wire.acse import Mechanism
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.hls import HlsParty
 from blathy.wire.security import (
     COUNTER_LAST,
     Envelope,
     GcmKey,
-    HlsParty,
     InvocationCounters,
     KeyChoice,
     KeySet,

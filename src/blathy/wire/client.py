@@ -53,6 +53,7 @@ from blathy.wire.association_events import (
 )
 from blathy.wire.block_transfer import BlockExchange
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.hls import CHALLENGE_OCTETS, HlsParty
 from blathy.wire.octets import (
     Reader,
     attribute_descriptor,
@@ -61,10 +62,8 @@ from blathy.wire.octets import (
     octet_string,
 )
 from blathy.wire.security import (
-    CHALLENGE_OCTETS,
     Entropy,
     Envelope,
-    HlsParty,
     InvocationCounters,
     KeyChoice,
     KeySet,

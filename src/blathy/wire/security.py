@@ -1,4 +1,4 @@
-"""COSEM security (IEC 62056-5-3, IEC 62056-6-2): suites 0, 1, 2, keys, counters, HLS proofs.
+"""COSEM security (IEC 62056-5-3, IEC 62056-6-2): protection of APDUs in suites 0, 1, 2.
 
 Theory of operation. Every protected APDU carries a security control octet (suite, authenticated A,
 encrypted E, key set) and an invocation counter. The AES-GCM nonce is the originator's system title
@@ -16,21 +16,14 @@ Tags are 12 octets. Keys and secrets are hidden from every repr.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, IntFlag
 from functools import lru_cache
 from hmac import compare_digest
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, keywrap
-from cryptography.hazmat.primitives.asymmetric import ec, utils
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from blathy.wire.acse import Mechanism
 from blathy.wire.apdu import (
     DED_OF,
     GLO_OF,
@@ -50,25 +43,70 @@ from blathy.wire.apdu import (
     decode,
 )
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.invocation_counters import (
+    COUNTER_LAST,
+    CounterStore,
+    DedicatedCounters,
+    InvocationCounters,
+    VolatileCounterStore,
+    counter_name,
+    key_fingerprint,
+)
 from blathy.wire.octets import Reader, length_octets, octet_string
+from blathy.wire.suites import (
+    COORDINATE_OCTETS,
+    KEY_OCTETS,
+    Entropy,
+    agree_ephemeral,
+    derive_key,
+    ephemeral_offer,
+    new_private_key,
+    public_key_of,
+    sign,
+    unwrap_key,
+    verify,
+    wrap_key,
+)
 
-Entropy = Callable[[int], bytes]
-"""Gives that many unpredictable octets."""
+__all__ = [
+    "COUNTER_LAST",
+    "KEY_OCTETS",
+    "CounterStore",
+    "Entropy",
+    "Envelope",
+    "GcmKey",
+    "InvocationCounters",
+    "KeyChoice",
+    "KeySet",
+    "Opened",
+    "Protection",
+    "SecurityContext",
+    "SecurityError",
+    "SecurityPolicy",
+    "VolatileCounterStore",
+    "agree_ephemeral",
+    "counter_name",
+    "derive_key",
+    "ephemeral_offer",
+    "key_fingerprint",
+    "new_private_key",
+    "protection_names",
+    "public_key_of",
+    "sign",
+    "unwrap_key",
+    "verify",
+    "wrap_key",
+]
 
 TAG_OCTETS: Final = 12
 TITLE_OCTETS: Final = 8
-COUNTER_LAST: Final = 0xFFFF_FFFE  # at FFFFFFFF the key is exhausted
-RESERVED_AHEAD: Final = 64  # numbers lost at a crash at most, against one durable write per number
 CIPHERS_MAX: Final = 256  # keys that are kept expanded, the most recently used ones
-DEDICATED_KEYS_MAX: Final = 64  # dedicated keys whose sequences are remembered
 UNPROVEN_JUMP_MAX: Final = 0x1_0000
 """How far a frame without tag may move the receive floor: noise must not use a key up."""
-REPORTED_JUMP_MAX: Final = 0x0100_0000
-"""How far an unauthenticated report of the peer may move our own counter at once."""
 
 _AES_OCTETS: Final = frozenset({16, 24, 32})
-KEY_OCTETS: Final = {0: 16, 1: 16, 2: 32}
-_COORDINATE_OCTETS: Final = {1: 32, 2: 48}
+_ONE_PASS: Final = b"\x01"
+_STATIC: Final = b"\x02"
 
 
 class Protection(IntFlag):
@@ -85,7 +123,6 @@ _BROADCAST: Final = 0x40
 _COMPRESSED: Final = 0x80
 # Plain integers: an IntFlag costs a microsecond per operation, and every APDU passes here.
 _AE: Final = 0x30
-_A: Final = 0x10
 _SIGNED: Final = 0x100
 _PROTECTION_NAMES: Final = {
     value: frozenset(
@@ -197,140 +234,6 @@ class KeySet:
         return f"KeySet(suite={self.suite}, holds={'+'.join(names) or 'nothing'})"
 
 
-# --- Invocation counters ------------------------------------------------------------------------
-
-
-class CounterStore(Protocol):
-    """Where invocation counters survive. Names are opaque; every write is durable on return."""
-
-    def reserve(self, name: str, count: int) -> int:
-        """Set `count` consecutive numbers aside for ever and return the first; 1 for a new name."""
-
-    def advance(self, name: str, at_least: int) -> None:
-        """The next number reserved is `at_least` or more; never lowers."""
-
-    def lowest(self, name: str) -> int:
-        """The lowest number still acceptable from a sender; 0 for a new name."""
-
-    def accept(self, name: str, lowest: int) -> None:
-        """Raise the lowest acceptable number; never lowers."""
-
-
-class VolatileCounterStore:
-    """Counters that end with the process: simulations and tests."""
-
-    def __init__(self) -> None:
-        self._next: dict[str, int] = {}
-        self._lowest: dict[str, int] = {}
-
-    def reserve(self, name: str, count: int) -> int:
-        first = self._next.get(name, 1)
-        self._next[name] = first + count
-        return first
-
-    def advance(self, name: str, at_least: int) -> None:
-        self._next[name] = max(self._next.get(name, 1), at_least)
-
-    def lowest(self, name: str) -> int:
-        return self._lowest.get(name, 0)
-
-    def accept(self, name: str, lowest: int) -> None:
-        self._lowest[name] = max(self._lowest.get(name, 0), lowest)
-
-
-@dataclass(slots=True)
-class DedicatedCounters:
-    """The two sequences of one dedicated key: the next number to send, the lowest to accept."""
-
-    next: int = 1
-    lowest: int = 0
-
-
-class InvocationCounters:
-    """The counters of one meter or one client in front of their store, reserved ahead.
-
-    One per system title and store: two of them for one title would hand numbers out of order.
-    """
-
-    __slots__ = ("_ahead", "_blocks", "_dedicated", "_lowest", "_store")
-
-    def __init__(self, store: CounterStore, reserved_ahead: int = RESERVED_AHEAD) -> None:
-        self._store = store
-        self._ahead = reserved_ahead
-        self._blocks: dict[tuple[bytes, str], list[int]] = {}
-        self._lowest: dict[tuple[bytes, str], int] = {}
-        self._dedicated: dict[tuple[bytes, str], DedicatedCounters] = {}
-
-    def next(self, title: bytes, key_id: str) -> int:
-        """A number never given before for this title and key; raise when the key is exhausted."""
-        block = self._blocks.get((title, key_id))
-        if block is None or block[0] >= block[1]:
-            first = self._store.reserve(_name("send", title, key_id), self._ahead)
-            block = self._blocks[title, key_id] = [first, first + self._ahead]
-        number = block[0]
-        if number > COUNTER_LAST:
-            raise LocalProtocolError(
-                "the invocation counter of this key is used up; transfer a new key"
-            )
-        block[0] = number + 1
-        return number
-
-    def untouched(self, title: bytes, key_id: str) -> bool:
-        """Whether no number was ever taken for this title and key, also not in an earlier run."""
-        if (title, key_id) in self._blocks:
-            return False
-        first = self._store.reserve(_name("send", title, key_id), self._ahead)
-        self._blocks[title, key_id] = [first, first + self._ahead]
-        return first == 1
-
-    def follow_report(
-        self, title: bytes, key_id: str, at_least: int, jump_max: int = REPORTED_JUMP_MAX
-    ) -> None:
-        """Continue at `at_least`, which the peer reported; upwards only and by a bounded jump."""
-        block = self._blocks.pop((title, key_id), None)
-        name = _name("send", title, key_id)
-        current = block[0] if block is not None else self._store.reserve(name, 1)
-        if at_least - current > jump_max:
-            raise LocalProtocolError(
-                f"the peer wants invocation counter {at_least}, far above our {current}; "
-                "set it by hand if that is right"
-            )
-        self._store.advance(name, max(at_least, current))
-
-    def lowest(self, title: bytes, key_id: str) -> int:
-        """The lowest number that this originator may still use under this key."""
-        # Not remembered here: anybody may claim any title, and memory must not grow by claims.
-        lowest = self._lowest.get((title, key_id))
-        return self._store.lowest(_name("receive", title, key_id)) if lowest is None else lowest
-
-    def accept(self, title: bytes, key_id: str, counter: int) -> None:
-        """Call after the tag verified: this number and all below are spent."""
-        self._store.accept(_name("receive", title, key_id), counter + 1)
-        self._lowest[title, key_id] = counter + 1
-
-    def dedicated(self, peer_title: bytes, key_id: str) -> DedicatedCounters:
-        """The sequences of a dedicated key: new for a new key, going on for one used before.
-
-        A client that takes the same key for every association would otherwise open the door to
-        replays, and make us use a nonce twice.
-        """
-        at = (peer_title, key_id)
-        counters = self._dedicated.pop(at, None) or DedicatedCounters()
-        if len(self._dedicated) >= DEDICATED_KEYS_MAX:
-            del self._dedicated[next(iter(self._dedicated))]
-        self._dedicated[at] = counters
-        return counters
-
-
-def _name(direction: str, title: bytes, key_id: str) -> str:
-    return f"{direction}:{title.hex()}:{key_id}"
-
-
-def key_fingerprint(key: bytes) -> str:
-    """Names a key without showing it: counters start anew with every new key by themselves."""
-    return hashlib.sha256(b"invocation counter of" + key).hexdigest()[:16]
-
-
 # --- One key ------------------------------------------------------------------------------------
 
 
@@ -399,125 +302,6 @@ class GcmKey:
 
     def __repr__(self) -> str:
         return f"GcmKey({self.key_id})"
-
-
-# --- Elliptic curves ----------------------------------------------------------------------------
-
-_CURVES: Final[dict[int, ec.EllipticCurve]] = {1: ec.SECP256R1(), 2: ec.SECP384R1()}
-_GROUP_ORDER: Final = {
-    1: 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
-    2: int(
-        "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF"
-        "581A0DB248B0A77AECEC196ACCC52973",
-        16,
-    ),
-}
-_KDF_OID: Final = bytes.fromhex("608574050803")  # 2.16.756.5.8.3
-_ONE_PASS: Final = b"\x01"
-_STATIC: Final = b"\x02"
-
-
-def _hash_of(suite: int) -> hashes.HashAlgorithm:
-    return hashes.SHA256() if suite < 2 else hashes.SHA384()
-
-
-def _curve(suite: int) -> ec.EllipticCurve:
-    if suite not in _CURVES:
-        raise LocalProtocolError("security suite 0 has no signatures and no key agreement")
-    return _CURVES[suite]
-
-
-def _private(raw: bytes, suite: int) -> ec.EllipticCurvePrivateKey:
-    if not raw:
-        raise LocalProtocolError("a private key is missing for this kind of protection")
-    return ec.derive_private_key(int.from_bytes(raw, "big"), _curve(suite))
-
-
-def _public(raw: bytes, suite: int) -> ec.EllipticCurvePublicKey:
-    try:
-        return ec.EllipticCurvePublicKey.from_encoded_point(_curve(suite), b"\x04" + raw)
-    except ValueError as error:
-        raise RemoteProtocolError("a public key that is not a point of the curve") from error
-
-
-def new_private_key(suite: int, entropy: Entropy) -> bytes:
-    """A private scalar; eight octets more than needed make the modulo bias negligible."""
-    octets = _curve(suite).key_size // 8
-    scalar = int.from_bytes(entropy(octets + 8), "big") % (_GROUP_ORDER[suite] - 1) + 1
-    return scalar.to_bytes(octets, "big")
-
-
-def public_key_of(private: bytes, suite: int) -> bytes:
-    """x and y of the public key that belongs to a private scalar."""
-    numbers = _private(private, suite).public_key().public_numbers()
-    octets = _COORDINATE_OCTETS[suite]
-    return numbers.x.to_bytes(octets, "big") + numbers.y.to_bytes(octets, "big")
-
-
-def sign(message: bytes, private: bytes, suite: int) -> bytes:
-    """ECDSA as raw r and s; deterministic (RFC 6979), so no entropy can be wrong."""
-    algorithm = ec.ECDSA(_hash_of(suite), deterministic_signing=True)
-    r, s = utils.decode_dss_signature(_private(private, suite).sign(message, algorithm))
-    octets = _COORDINATE_OCTETS[suite]
-    return r.to_bytes(octets, "big") + s.to_bytes(octets, "big")
-
-
-def verify(message: bytes, signature: bytes, public: bytes, suite: int) -> bool:
-    """True where the raw signature is the key holder's over exactly this message."""
-    octets = _COORDINATE_OCTETS.get(suite, 0)
-    if not octets or not public or len(signature) != 2 * octets:
-        return False
-    r = int.from_bytes(signature[:octets], "big")
-    s = int.from_bytes(signature[octets:], "big")
-    try:
-        der = utils.encode_dss_signature(r, s)
-        _public(public, suite).verify(der, message, ec.ECDSA(_hash_of(suite)))
-    except (InvalidSignature, RemoteProtocolError, ValueError):
-        return False
-    return True
-
-
-def derive_key(suite: int, private: bytes, public: bytes, party_u: bytes, party_v: bytes) -> bytes:
-    """ECDH and the one-round concatenation KDF of NIST SP 800-56A, for an AES-GCM key."""
-    try:
-        shared = _private(private, suite).exchange(ec.ECDH(), _public(public, suite))
-    except ValueError as error:
-        raise RemoteProtocolError("the key agreement fails with this public key") from error
-    algorithm = _KDF_OID + (b"\x00" if suite < 2 else b"\x01")
-    message = b"\x00\x00\x00\x01" + shared + algorithm + party_u + party_v
-    digest = hashlib.sha256(message) if suite < 2 else hashlib.sha384(message)
-    return digest.digest()[: KEY_OCTETS[suite]]
-
-
-def wrap_key(master: bytes, key: bytes) -> bytes:
-    """AES key wrap, RFC 3394."""
-    return keywrap.aes_key_wrap(master, key)
-
-
-def unwrap_key(master: bytes, wrapped: bytes) -> bytes:
-    """Raise RemoteProtocolError where it was not wrapped under this master key."""
-    try:
-        return keywrap.aes_key_unwrap(master, wrapped)
-    except (keywrap.InvalidUnwrap, ValueError) as error:
-        raise RemoteProtocolError("the key was not wrapped under our master key") from error
-
-
-def ephemeral_offer(key_id: int, private: bytes, signing: bytes, suite: int) -> bytes:
-    """key_data of the Security setup's key_agreement: ephemeral public key and signature."""
-    public = public_key_of(private, suite)
-    return public + sign(bytes((key_id,)) + public, signing, suite)
-
-
-def agree_ephemeral(
-    key_id: int, private: bytes, offer: bytes, peer_signing: bytes, suite: int, *,
-    client_title: bytes, server_title: bytes,
-) -> bytes:  # fmt: skip
-    """The key that both sides of a key_agreement arrive at; raise where the offer is not signed."""
-    half = _curve(suite).key_size // 4
-    public, signature = offer[:half], offer[half:]
-    if not verify(bytes((key_id,)) + public, signature, peer_signing, suite):
-        raise RemoteProtocolError("the ephemeral key of a key agreement is not signed by the peer")
-    return derive_key(suite, private, public, client_title, server_title)
 
 
 # --- Protection of an association ---------------------------------------------------------------
@@ -619,7 +403,7 @@ class SecurityContext:
     @property
     def unicast_key_id(self) -> str:
         """Names the global unicast encryption key in the counters."""
-        return self._unicast_key().key_id
+        return self.unicast_key().key_id
 
     def lowest_unicast(self) -> int:
         """The lowest counter that the peer may use under the global unicast key."""
@@ -627,7 +411,7 @@ class SecurityContext:
             return 0
         return self.counters.lowest(self.peer_title, self._unicast.key_id)
 
-    def _unicast_key(self) -> GcmKey:
+    def unicast_key(self) -> GcmKey:
         if self._unicast is None:
             raise LocalProtocolError("there is no global unicast encryption key")
         return self._unicast
@@ -647,9 +431,9 @@ class SecurityContext:
         if envelope in (Envelope.GENERAL_GLO, Envelope.GENERAL_DED):
             total += 9
         elif envelope is Envelope.GENERAL_CIPHERING:
-            total += 60 + 4 * _COORDINATE_OCTETS.get(self.keys.suite, 0)
+            total += 60 + 4 * COORDINATE_OCTETS.get(self.keys.suite, 0)
         if protection & _SIGNED:
-            total += 40 + 2 * _COORDINATE_OCTETS.get(self.keys.suite, 0)
+            total += 40 + 2 * COORDINATE_OCTETS.get(self.keys.suite, 0)
         return total
 
     def protect(
@@ -671,7 +455,7 @@ class SecurityContext:
         if envelope in (Envelope.DED, Envelope.GENERAL_DED):
             key, counter, tags = self._next_dedicated()
         else:
-            key = self._broadcast_key() if choice is KeyChoice.BROADCAST else self._unicast_key()
+            key = self._broadcast_key() if choice is KeyChoice.BROADCAST else self.unicast_key()
             counter, tags = self.counters.next(self.title, key.key_id), GLO_OF
         control = kind | suite | (_BROADCAST if choice is KeyChoice.BROADCAST else 0)
         content = key.seal(control, self.title + counter.to_bytes(4, "big"), apdu)
@@ -711,7 +495,7 @@ class SecurityContext:
         """The key to protect with, and what tells it; None where the peer knows it already."""
         keys = self.keys
         if choice is KeyChoice.IDENTIFIED:
-            return self._unicast_key(), IdentifiedKey(0)
+            return self.unicast_key(), IdentifiedKey(0)
         if choice is KeyChoice.BROADCAST:
             return self._broadcast_key(), IdentifiedKey(1)
         if self._derived_out is not None and self._derived_out[0] is choice is not KeyChoice.STATIC:
@@ -913,7 +697,7 @@ class SecurityContext:
         assert isinstance(info, AgreedKey)
         if info.scheme == _STATIC and not info.key_data:
             return self._static_key(header), KeyChoice.STATIC
-        half = 2 * _COORDINATE_OCTETS.get(keys.suite, 0)
+        half = 2 * COORDINATE_OCTETS.get(keys.suite, 0)
         public, signature = info.key_data[:half], info.key_data[half:]
         if info.scheme != _ONE_PASS or not half:
             raise _refused("a key agreement scheme that is not used here")
@@ -957,104 +741,3 @@ _CIPHERED_INSIDE: Final = (
     frozenset(PLAIN_OF_GLO) | frozenset(PLAIN_OF_DED)
     | {Tag.GENERAL_GLO, Tag.GENERAL_DED, Tag.GENERAL_CIPHERING}
 )  # fmt: skip
-
-
-# --- HLS ----------------------------------------------------------------------------------------
-
-CHALLENGE_OCTETS: Final = dict.fromkeys(range(2, 7), (8, 64)) | {7: (32, 64)}
-"""Mechanism -> shortest and longest challenge."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class HlsParty:
-    """What one side needs to prove itself and to check the other in HLS mechanisms 2 to 7."""
-
-    mechanism: Mechanism
-    secret: bytes
-    title: bytes
-    peer_title: bytes
-    context: SecurityContext | None
-
-    def prove(self, received: bytes, sent: bytes) -> bytes:
-        """f(challenge received), for pass 3 (client) and pass 4 (server)."""
-        if self.mechanism is Mechanism.HLS_GMAC:
-            return self._gmac(received)
-        if self.mechanism is Mechanism.HLS_ECDSA:
-            keys = self._context().keys
-            return sign(self.title + self.peer_title + received + sent, keys.signing, keys.suite)
-        return _digest(self.mechanism, self.secret, self.title, self.peer_title, received, sent)
-
-    def check(self, proof: bytes, sent: bytes, received: bytes, outer: Opened | None) -> bool:
-        """Whether the peer's proof answers the challenge that we sent.
-
-        `outer`: the protected APDU that carried the proof. Its counter is already spent, and the
-        GMAC was made before it, so the GMAC is measured at the floor from before.
-        """
-        if self.mechanism is Mechanism.HLS_GMAC:
-            return self._check_gmac(proof, sent, outer)
-        if self.mechanism is Mechanism.HLS_ECDSA:
-            keys = self._context().keys
-            signed = self.peer_title + self.title + sent + received
-            return verify(signed, proof, keys.peer_signing, keys.suite)
-        expected = _digest(self.mechanism, self.secret, self.peer_title, self.title, sent, received)
-        return compare_digest(expected, proof)
-
-    def _context(self) -> SecurityContext:
-        if self.context is None:
-            raise LocalProtocolError(f"{self.mechanism.name} needs keys")
-        return self.context
-
-    def _gmac(self, challenge: bytes) -> bytes:
-        context = self._context()
-        key = context._unicast_key()
-        counter = context.counters.next(self.title, key.key_id)
-        nonce = self.title + counter.to_bytes(4, "big")
-        sealed = key.seal(_A | context.keys.suite, nonce, challenge)
-        return sealed[:5] + sealed[-TAG_OCTETS:]
-
-    def _check_gmac(self, proof: bytes, challenge: bytes, outer: Opened | None) -> bool:
-        context = self._context()
-        key = context._unicast_key()
-        if len(proof) != 5 + TAG_OCTETS:
-            return False
-        if proof[0] != _A | context.keys.suite:
-            return False
-        counter = int.from_bytes(proof[1:5], "big")
-        nonce = self.peer_title + proof[1:5]
-        if key.open(proof[:5] + challenge + proof[5:], nonce) is None or not key.can_verify:
-            return False
-        lowest = context.counters.lowest(self.peer_title, key.key_id)
-        floor = outer.floor if outer is not None and outer.counter >= 0 else lowest
-        if counter < floor:
-            return False
-        if counter >= lowest:
-            context.counters.accept(self.peer_title, key.key_id, counter)
-        return True
-
-    def __repr__(self) -> str:
-        return f"HlsParty({self.mechanism.name})"
-
-
-def _digest(
-    mechanism: Mechanism, secret: bytes, own: bytes, peer: bytes, challenge: bytes, other: bytes
-) -> bytes:
-    if mechanism is Mechanism.HLS_MD5:
-        return hashlib.md5(challenge + secret, usedforsecurity=False).digest()
-    if mechanism is Mechanism.HLS_SHA1:
-        return hashlib.sha1(challenge + secret, usedforsecurity=False).digest()
-    if mechanism is Mechanism.HLS_SHA256:
-        return hashlib.sha256(secret + own + peer + challenge + other).digest()
-    if mechanism is Mechanism.HLS:
-        return _manufacturer(challenge, secret)
-    raise LocalProtocolError(f"{mechanism.name} has no digest")
-
-
-def _manufacturer(challenge: bytes, secret: bytes) -> bytes:
-    """The common form of mechanism 2: AES-ECB of the challenge, both padded with zeros to 16n."""
-    if not 0 < len(secret) <= 32:
-        raise LocalProtocolError("the secret of mechanism 2 has 1 to 32 octets")
-    key = secret.ljust(16 if len(secret) <= 16 else 32, b"\x00")
-    padded = challenge + bytes(-len(challenge) % 16)
-    # ECB is what the meters in the field do here; the challenge is fresh and never repeats.
-    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
-    return encryptor.update(padded) + encryptor.finalize()

@@ -54,6 +54,7 @@ from blathy.wire.association_events import (
 )
 from blathy.wire.block_transfer import BlockExchange
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.hls import CHALLENGE_OCTETS, HlsParty
 from blathy.wire.ln_services import (
     PDU_TOO_LONG,
     SERVICE_NOT_SUPPORTED,
@@ -64,10 +65,8 @@ from blathy.wire.ln_services import (
 from blathy.wire.octets import Reader, octet_string
 from blathy.wire.push import data_notification
 from blathy.wire.security import (
-    CHALLENGE_OCTETS,
     Entropy,
     Envelope,
-    HlsParty,
     InvocationCounters,
     KeySet,
     Opened,

@@ -1,0 +1,154 @@
+"""Invocation counters (IEC 62056-5-3): those to send with, and the floors of those received.
+
+The AES-GCM nonce is the originator's system title and this counter, so a counter must never be used
+twice under one key and title. A sender reserves numbers in its store before the first of them is
+used; a receiver takes a number once and only upwards, per originator and key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from blathy.wire.errors import LocalProtocolError
+
+COUNTER_LAST: Final = 0xFFFF_FFFE  # at FFFFFFFF the key is exhausted
+RESERVED_AHEAD: Final = 64  # numbers lost at a crash at most, against one durable write per number
+DEDICATED_KEYS_MAX: Final = 64  # dedicated keys whose sequences are remembered
+REPORTED_JUMP_MAX: Final = 0x0100_0000
+"""How far an unauthenticated report of the peer may move our own counter at once."""
+
+
+class CounterStore(Protocol):
+    """Where invocation counters survive. Names are opaque; every write is durable on return."""
+
+    def reserve(self, name: str, count: int) -> int:
+        """Set `count` consecutive numbers aside for ever and return the first; 1 for a new name."""
+
+    def advance(self, name: str, at_least: int) -> None:
+        """The next number reserved is `at_least` or more; never lowers."""
+
+    def lowest(self, name: str) -> int:
+        """The lowest number still acceptable from a sender; 0 for a new name."""
+
+    def accept(self, name: str, lowest: int) -> None:
+        """Raise the lowest acceptable number; never lowers."""
+
+
+class VolatileCounterStore:
+    """Counters that end with the process: simulations and tests."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, int] = {}
+        self._lowest: dict[str, int] = {}
+
+    def reserve(self, name: str, count: int) -> int:
+        first = self._next.get(name, 1)
+        self._next[name] = first + count
+        return first
+
+    def advance(self, name: str, at_least: int) -> None:
+        self._next[name] = max(self._next.get(name, 1), at_least)
+
+    def lowest(self, name: str) -> int:
+        return self._lowest.get(name, 0)
+
+    def accept(self, name: str, lowest: int) -> None:
+        self._lowest[name] = max(self._lowest.get(name, 0), lowest)
+
+
+@dataclass(slots=True)
+class DedicatedCounters:
+    """The two sequences of one dedicated key: the next number to send, the lowest to accept."""
+
+    next: int = 1
+    lowest: int = 0
+
+
+class InvocationCounters:
+    """The counters of one meter or one client in front of their store, reserved ahead.
+
+    One per system title and store: two of them for one title would hand numbers out of order.
+    """
+
+    __slots__ = ("_ahead", "_blocks", "_dedicated", "_lowest", "_store")
+
+    def __init__(self, store: CounterStore, reserved_ahead: int = RESERVED_AHEAD) -> None:
+        self._store = store
+        self._ahead = reserved_ahead
+        self._blocks: dict[tuple[bytes, str], list[int]] = {}
+        self._lowest: dict[tuple[bytes, str], int] = {}
+        self._dedicated: dict[tuple[bytes, str], DedicatedCounters] = {}
+
+    def next(self, title: bytes, key_id: str) -> int:
+        """A number never given before for this title and key; raise when the key is exhausted."""
+        block = self._blocks.get((title, key_id))
+        if block is None or block[0] >= block[1]:
+            first = self._store.reserve(counter_name("send", title, key_id), self._ahead)
+            block = self._blocks[title, key_id] = [first, first + self._ahead]
+        number = block[0]
+        if number > COUNTER_LAST:
+            raise LocalProtocolError(
+                "the invocation counter of this key is used up; transfer a new key"
+            )
+        block[0] = number + 1
+        return number
+
+    def untouched(self, title: bytes, key_id: str) -> bool:
+        """Whether no number was ever taken for this title and key, also not in an earlier run."""
+        if (title, key_id) in self._blocks:
+            return False
+        first = self._store.reserve(counter_name("send", title, key_id), self._ahead)
+        self._blocks[title, key_id] = [first, first + self._ahead]
+        return first == 1
+
+    def follow_report(
+        self, title: bytes, key_id: str, at_least: int, jump_max: int = REPORTED_JUMP_MAX
+    ) -> None:
+        """Continue at `at_least`, which the peer reported; upwards only and by a bounded jump."""
+        block = self._blocks.pop((title, key_id), None)
+        name = counter_name("send", title, key_id)
+        current = block[0] if block is not None else self._store.reserve(name, 1)
+        if at_least - current > jump_max:
+            raise LocalProtocolError(
+                f"the peer wants invocation counter {at_least}, far above our {current}; "
+                "set it by hand if that is right"
+            )
+        self._store.advance(name, max(at_least, current))
+
+    def lowest(self, title: bytes, key_id: str) -> int:
+        """The lowest number that this originator may still use under this key."""
+        # Not remembered here: anybody may claim any title, and memory must not grow by claims.
+        lowest = self._lowest.get((title, key_id))
+        return (
+            self._store.lowest(counter_name("receive", title, key_id)) if lowest is None else lowest
+        )
+
+    def accept(self, title: bytes, key_id: str, counter: int) -> None:
+        """Call after the tag verified: this number and all below are spent."""
+        self._store.accept(counter_name("receive", title, key_id), counter + 1)
+        self._lowest[title, key_id] = counter + 1
+
+    def dedicated(self, peer_title: bytes, key_id: str) -> DedicatedCounters:
+        """The sequences of a dedicated key: new for a new key, going on for one used before.
+
+        A client that takes the same key for every association would otherwise open the door to
+        replays, and make us use a nonce twice.
+        """
+        at = (peer_title, key_id)
+        counters = self._dedicated.pop(at, None) or DedicatedCounters()
+        if len(self._dedicated) >= DEDICATED_KEYS_MAX:
+            del self._dedicated[next(iter(self._dedicated))]
+        self._dedicated[at] = counters
+        return counters
+
+
+def counter_name(direction: str, title: bytes, key_id: str) -> str:
+    """What a store calls the numbers that `title` uses under a key."""
+    return f"{direction}:{title.hex()}:{key_id}"
+
+
+def key_fingerprint(key: bytes) -> str:
+    """Names a key without showing it: counters start anew with every new key by themselves."""
+    return hashlib.sha256(b"invocation counter of" + key).hexdigest()[:16]
