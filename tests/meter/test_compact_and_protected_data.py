@@ -30,7 +30,7 @@ from blathy.wire.data_protection import (
     elements_data,
     protect_data,
 )
-from blathy.wire.security import InvocationCounters, KeyChoice, SecurityContext
+from blathy.wire.security import KeyChoice, SecurityContext
 from tests.meter.running import fed, served
 
 COMPACT = "0-0:66.0.1"
@@ -277,8 +277,8 @@ def protected(client: Client, plain_data: axdr.Data, **changed: bytes) -> tuple[
     own = client.conversation.association.security
     assert own is not None
     context = SecurityContext(
-        changed.get("title", own.title), own.keys, InvocationCounters(VolatileCounterStore()),
-        lambda n: bytes(n), peer_title=changed.get("peer", client.system_title),
+        changed.get("title", own.title), own.keys, own.counters, lambda n: bytes(n),
+        peer_title=changed.get("peer", client.system_title),
     )  # fmt: skip
     used, octets = protect_data(context, axdr.encode(plain_data), [ProtectionElement(BOTH)])
     return elements_data(used), octets
@@ -314,6 +314,149 @@ def test_forged_altered_and_repeated_data_are_refused() -> None:
     meter = with_client(test)
     names = [entry.name for entries in meter.books.logs.values() for entry in entries]
     assert "decryption_failed" in names
+
+
+@pytest.mark.parametrize(("suite", "layers", "key"), EVERY)
+def test_the_buffer_reads_and_writes_attributes(
+    suite: int, layers: tuple[int, ...], key: KeyChoice
+) -> None:
+    """What it was protected with is told by the parameters, so a reader can open it."""
+    meter = fed("reference", 1, options=MeterOptions(suite=suite))
+
+    async def test() -> None:
+        more = keys_of(meter) if key in NEEDS_MORE_KEYS else ""
+        async with connected(meter, port, more=more) as client:
+            sealed = ProtectedAccess(client, SEALED, layers=layers, key=key)
+            for limit in (4321, 1234):
+                await sealed.set_buffer((POWER_LIMIT, axdr.u16(limit)))
+                limit_read, energy = await sealed.get_buffer(POWER_LIMIT, ENERGY)
+                assert (limit_read.value, energy.value) == (limit, ENERGY_WH)
+
+    with served(meter) as port:
+        run(test)
+
+
+async def buffer_for(client: Client, *codes: tuple[int, str, int]) -> None:
+    listed = (item(class_id, Obis.parse(code), number) for class_id, code, number in codes)
+    await client.set((SEALED, 3), axdr.array(*(each.data(5) for each in listed)))
+
+
+LIMIT = (3, POWER_LIMIT, 2)
+
+
+def test_forged_altered_and_repeated_buffers_are_refused() -> None:
+    async def value(client: Client) -> int:
+        return int((await client.get_data(await client.reference(POWER_LIMIT))).value)
+
+    async def test(client: Client) -> None:
+        before = await value(client)
+        values = axdr.structure(axdr.u16(4321))
+        parameters, octets = protected(client, values)
+        with pytest.raises(ObjectRefused):
+            await client.set((SEALED, 2), axdr.octets(octets))  # nothing is listed
+        await buffer_for(client, LIMIT)
+        with pytest.raises(ObjectRefused):
+            await client.set((SEALED, 2), axdr.octets(octets))  # no parameters: unprotected
+        await client.set((SEALED, 5), parameters)
+        wrong = [octets[:5], octets[:-1], octets + b"\0", b"", axdr.encode(values)]
+        for position in (0, 4, 8, len(octets) - 1):
+            altered = bytearray(octets)
+            altered[position] ^= 1
+            wrong.append(bytes(altered))
+        for forged in wrong:
+            with pytest.raises(ObjectRefused):
+                await client.set((SEALED, 2), axdr.octets(forged))
+        with pytest.raises(ObjectRefused):
+            await client.set((SEALED, 2), axdr.visible("no octets"))
+        for other in ({"peer": b"OTHERMTR"}, {"title": client.system_title}):
+            said, sealed = protected(client, values, **other)
+            await client.set((SEALED, 5), said)
+            with pytest.raises(ObjectRefused):
+                await client.set((SEALED, 2), axdr.octets(sealed))
+        assert await value(client) == before
+        await client.set((SEALED, 5), parameters)
+        await client.set((SEALED, 2), axdr.octets(octets))
+        assert await value(client) == 4321
+        await client.set((POWER_LIMIT, 2), axdr.u16(1))
+        for _ in range(2):  # again, and again with the parameters of the time
+            with pytest.raises(ObjectRefused):
+                await client.set((SEALED, 2), axdr.octets(octets))
+            await client.set((SEALED, 5), parameters)
+        assert await value(client) == 1
+
+    with_client(test)
+
+
+def test_what_was_read_cannot_be_written_back() -> None:
+    """Reflected: the meter's own protection of the value that it shows."""
+
+    async def test(client: Client) -> None:
+        sealed = ProtectedAccess(client, SEALED)
+        await sealed.get_buffer(POWER_LIMIT)
+        shown = await client.get_data(await client.reference((SEALED, 4)))
+        octets = await client.get_data(await client.reference((SEALED, 2)))
+        await client.set((SEALED, 5), shown)
+        with pytest.raises(ObjectRefused):
+            await client.set((SEALED, 2), octets)
+
+    with_client(test)
+
+
+def test_of_several_writes_all_or_none_take_place() -> None:
+    """Rights and types are looked at before the first is written; a value that is refused for what
+    it is leaves those before it as they were."""
+    cases = {
+        "no right": ((3, ENERGY, 2), axdr.u32(0)),
+        "another type": ((8, "0-0:1.0.0", 3), axdr.visible("60")),
+        "out of range": ((62, COMPACT, 6), axdr.enum(9)),
+        "no such object": ((3, "1-0:99.9.9", 2), axdr.u32(0)),
+    }
+
+    async def test(client: Client) -> None:
+        sealed = ProtectedAccess(client, SEALED)
+        await client.set((POWER_LIMIT, 2), axdr.u16(77))
+        for (class_id, code, number), refused in cases.values():
+            listed = axdr.array(
+                item(3, Obis.parse(POWER_LIMIT)).data(5),
+                item(class_id, Obis.parse(code), number).data(5),
+            )
+            await client.set((SEALED, 3), listed)
+            for by_method in (True, False):
+                said, octets = protected(client, axdr.structure(axdr.u16(4321), refused))
+                request = axdr.structure(listed, said, axdr.octets(octets))
+                await client.set((SEALED, 5), said)
+                with pytest.raises(ObjectRefused):
+                    await (
+                        client.action(SEALED, "set_protected_attributes", request)
+                        if by_method
+                        else client.set((SEALED, 2), axdr.octets(octets))
+                    )
+                limit = await client.get_data(await client.reference(POWER_LIMIT))
+                assert limit.value == 77
+        await sealed.set((POWER_LIMIT, axdr.u16(4321)), ((COMPACT, 6), axdr.enum(1)))
+        assert (await client.get_data(await client.reference(POWER_LIMIT))).value == 4321
+
+    with_client(test)
+
+
+def test_signed_data_without_a_counter_are_taken_once_too() -> None:
+    async def test(client: Client) -> None:
+        await client.set((SEALED, 6), axdr.enum(0x90))  # signed both ways
+        own = client.conversation.association.security
+        assert own is not None
+        used, octets = protect_data(
+            own, axdr.encode(axdr.structure(axdr.u16(4321))), [ProtectionElement(SIGNATURE)]
+        )
+        await write(client, elements_data(used), octets, POWER_LIMIT)
+        await client.set((POWER_LIMIT, 2), axdr.u16(1))
+        with pytest.raises(ObjectRefused):
+            await write(client, elements_data(used), octets, POWER_LIMIT)
+        sealed = ProtectedAccess(client, SEALED, layers=(SIGNATURE,))
+        assert (await sealed.get(POWER_LIMIT))[0].value == 1
+        await sealed.set_buffer((POWER_LIMIT, axdr.u16(2)))
+        assert (await sealed.get_buffer(POWER_LIMIT))[0].value == 2
+
+    with_client(test, suite=1)
 
 
 def test_protection_gives_nobody_a_right() -> None:

@@ -193,6 +193,12 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (COMPACT, "test_less_than_the_object_requires_is_refused_both_ways"),
         (COMPACT, "test_forged_altered_and_repeated_data_are_refused"),
         (COMPACT, "test_protection_gives_nobody_a_right"))),
+    ("Data protection: protection_buffer read and written, all or none", "server, client", (
+        (COMPACT, "test_the_buffer_reads_and_writes_attributes"),
+        (COMPACT, "test_forged_altered_and_repeated_buffers_are_refused"),
+        (COMPACT, "test_what_was_read_cannot_be_written_back"),
+        (COMPACT, "test_of_several_writes_all_or_none_take_place"),
+        (COMPACT, "test_signed_data_without_a_counter_are_taken_once_too"))),
     ("Compact data (class 62): capture by method and when read, template", "server, client", (
         (COMPACT, "test_it_captures_when_told_and_forgets_when_reset"),
         (COMPACT, "test_it_captures_at_every_reading_where_the_method_says_so"),
@@ -242,14 +248,9 @@ NO_BEHAVIOUR = (
     "no meter of the data sheets has them: the reference meter lets them be browsed, read and"
     " written; their methods answer read-write-denied"
 )
-NO_BUFFER_WRITING = (
-    "its methods do the same; the layout of a layer is our reading of the standard, no second"
-    " implementation was found"
-)
 ABSENT = (
     ("Compression (V.44)", NO_COMPRESSION),
     (BROWSED_CLASSES, NO_BEHAVIOUR),
-    ("Writing to protection_buffer (class 30)", NO_BUFFER_WRITING),
     ("Several associations of one client on one link", "one per pair of addresses and link"),
 )
 

@@ -113,11 +113,7 @@ class ProtectedAccess:
             for kind in self._layers
         ]
         request = axdr.structure(_object_list(listed), elements_data(wanted))
-        answer = await self._call(1, request)
-        plain = self._opened(answer, context)
-        if plain.type is not axdr.DataType.STRUCTURE or len(plain.value) != len(items):
-            raise self._garbled("another number of values than asked for")
-        return tuple(plain.value)
+        return self._values(await self._call(1, request), context, len(items))
 
     async def set(self, *writes: tuple[Item, Data]) -> None:
         """Write attributes; the values are protected for the meter itself."""
@@ -125,6 +121,40 @@ class ProtectedAccess:
         plain = axdr.encode(axdr.structure(*(value for _, value in writes)))
         used, octets = self._protected(plain, self._context())
         await self._call(2, axdr.structure(_object_list(listed), used, octets))
+
+    async def get_buffer(self, *items: Item) -> tuple[Data, ...]:
+        """Attributes through protection_buffer, for clients of it that can only GET and SET: sets
+        which, and how protected, then reads the buffer and what it was protected with."""
+        listed = [await self._meter.reference(item) for item in items]
+        context = self._context()
+        wanted = [
+            ProtectionElement(kind, recipient=context.title, key_info=self._key_of(kind))
+            for kind in self._layers
+        ]
+        code = str(self._obis)
+        await self._meter.set((code, 3), _object_list(listed))
+        await self._meter.set((code, 4), elements_data(wanted))
+        octets = await self._attribute(2)
+        return self._values(axdr.structure(await self._attribute(4), octets), context, len(items))
+
+    async def set_buffer(self, *writes: tuple[Item, Data]) -> None:
+        """Write attributes by writing protection_buffer."""
+        listed = [await self._meter.reference(item) for item, _ in writes]
+        plain = axdr.encode(axdr.structure(*(value for _, value in writes)))
+        used, octets = self._protected(plain, self._context())
+        code = str(self._obis)
+        await self._meter.set((code, 3), _object_list(listed))
+        await self._meter.set((code, 5), used)
+        await self._meter.set((code, 2), octets)
+
+    async def _attribute(self, number: int) -> Data:
+        return await self._meter.get_data(AttributeRef(DATA_PROTECTION, self._obis, number))
+
+    def _values(self, answer: Data, context: SecurityContext, count: int) -> tuple[Data, ...]:
+        plain = self._opened(answer, context)
+        if plain.type is not axdr.DataType.STRUCTURE or len(plain.value) != count:
+            raise self._garbled("another number of values than asked for")
+        return tuple(plain.value)
 
     async def action(self, ref: MethodRef, parameters: Data) -> Data:
         """Call a method; parameters and what it returns are protected."""

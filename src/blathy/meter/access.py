@@ -38,13 +38,11 @@ class Entry:
         attribute = self.object.attribute(number)
         if number == 1:
             return True
-        return attribute is not None and (
-            attribute.get is not None or attribute.personal is not None
-        )
+        return attribute is not None and attribute.readable
 
     def may_set(self, number: int) -> bool:
         attribute = self.object.attribute(number)
-        return bool(self.right & Right.SET) and attribute is not None and attribute.set is not None
+        return bool(self.right & Right.SET) and attribute is not None and attribute.writable
 
     def may_invoke(self, number: int) -> bool:
         return bool(self.right & Right.ACTION) and self.object.method(number) is not None

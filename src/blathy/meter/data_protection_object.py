@@ -3,6 +3,13 @@
 Between the meter and whoever's keys it knows, independent of the association that carries the
 service: a data collector may pass on what it cannot read. Everything is done with the rights of the
 client that asks; protection never gives a right, it only takes away who can read along.
+
+The buffer is one octet-string for all of protection_object_list: what is read of it was protected
+as protection_parameters_get say, what is written to it must be protected as
+protection_parameters_set say. An octet-string has no place for what is different each time (the
+transaction-id, a wrapped or an ephemeral key), so protection_parameters_get, once the buffer has
+been read, show what it was protected with, until they are written again: our choice, where the
+standard could not be compared.
 """
 
 from __future__ import annotations
@@ -75,17 +82,18 @@ def _values(meter: Meter, items: Sequence[CapturedItem], who: Requester) -> byte
 def _write_values(
     meter: Meter, items: Sequence[CapturedItem], plain: bytes, who: Requester
 ) -> None:
+    """All of them or none."""
     try:
         data = axdr.decode(plain)
     except AxdrError as error:
         raise AccessError(ActionResult.TYPE_UNMATCHED, str(error)) from error
     if data.type is not DataType.STRUCTURE or len(data.value) != len(items):
         raise AccessError(ActionResult.TYPE_UNMATCHED, "a value for each attribute is needed")
-    for item, value in zip(items, data.value, strict=True):
-        if item.capture.data_index or item.restriction or item.columns:
-            raise denied("only whole attributes can be written")
-        ref = AttributeRef(item.capture.class_id, item.capture.obis, item.capture.attribute)
-        meter.objects.set(ref, axdr.encode(value), who)
+    if any(item.capture.data_index or item.restriction or item.columns for item in items):
+        raise denied("only whole attributes can be written")
+    captures = (item.capture for item in items)
+    refs = (AttributeRef(each.class_id, each.obis, each.attribute) for each in captures)
+    meter.objects.set_all(list(zip(refs, map(axdr.encode, data.value), strict=True)), who)
 
 
 def _elements_of(data: Data) -> tuple[ProtectionElement, ...]:
@@ -101,6 +109,7 @@ class _DataProtection:
     def __init__(self, obis: Obis) -> None:
         delivered = axdr.enum(int(SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED))
         self.obis = obis
+        self.used = b"protected with:" + bytes(obis)
         self.required = setting(
             obis, REQUIRED, delivered, ENUM, check=lambda data: not int(data.value) & 0x03
         )
@@ -178,7 +187,33 @@ class _DataProtection:
         elements = _elements_of(self.stored(meter, PARAMETERS_GET))
         peer = next((e.recipient for e in elements if e.recipient), who.client_title)
         plain = _values(meter, self.readable(listed), who)
-        return axdr.encode_octets(self.protected(meter, plain, elements, peer)[1])
+        used, octets = self.protected(meter, plain, elements, peer)
+        meter.save_setting(self.used, axdr.encode(used))
+        return axdr.encode_octets(octets)
+
+    def write_buffer(self, meter: Meter, data: Data, who: Requester) -> None:
+        listed, octets = self.stored(meter, OBJECT_LIST), _octets(data)
+        if not listed.value and not octets:
+            return
+        elements = _elements_of(self.stored(meter, PARAMETERS_SET))
+        items = self.readable(listed)
+        plain, _ = self.opened(meter, octets, elements)
+        _write_values(meter, items, plain, who)
+
+    def parameters_get(self) -> Attribute:
+        """What the buffer will be protected with, or was when it was last read."""
+        kept = self.kept(PARAMETERS_GET, parse_elements)
+
+        def get(meter: Meter) -> bytes:
+            used = meter.settings.get(self.used)
+            return axdr.encode(self.stored(meter, PARAMETERS_GET)) if used is None else used
+
+        def write(meter: Meter, data: Data) -> None:
+            assert kept.set is not None
+            kept.set(meter, data)
+            meter.drop_settings(self.used)
+
+        return Attribute(get, write)
 
     def get_protected(self, meter: Meter, data: Data, who: Requester) -> bytes:
         listed, parameters = _parts(data, 2)
@@ -217,9 +252,9 @@ def data_protection_object(facility: Facility) -> CosemObject:
     return CosemObject(
         CLASS_ID, 0, facility.obis, facility.group, facility.title,
         (
-            Attribute(None, personal=one.buffer),
+            Attribute(None, personal=one.buffer, personal_set=one.write_buffer),
             one.kept(OBJECT_LIST, parse_items),
-            one.kept(PARAMETERS_GET, parse_elements),
+            one.parameters_get(),
             one.kept(PARAMETERS_SET, parse_elements),
             Attribute(one.required.get, one.required.set),
         ),

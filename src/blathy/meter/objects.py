@@ -31,7 +31,7 @@ class Attribute:
     """One attribute: bytes when it never changes, else a function of the meter.
 
     `get` None: not readable (a password). `set` None: not writable by anybody. `personal` answers
-    what differs from one association to the next.
+    what differs from one association to the next, `personal_set` takes what depends on who writes.
     """
 
     get: bytes | Getter | None
@@ -41,6 +41,23 @@ class Attribute:
     personal: ForRequester | None = None
     personal_select: Callable[[Meter, int, bytes, Requester], bytes] | None = None
 
+    personal_set: Callable[[Meter, Data, Requester], None] | None = None
+
+    @property
+    def readable(self) -> bool:
+        return self.get is not None or self.personal is not None
+
+    @property
+    def writable(self) -> bool:
+        return self.set is not None or self.personal_set is not None
+
+    def write(self, meter: Meter, data: Data, who: Requester) -> None:
+        """Set it; only where it is writable."""
+        if self.personal_set is not None:
+            self.personal_set(meter, data, who)
+            return
+        assert self.set is not None
+        self.set(meter, data)
 
 @dataclass(frozen=True, slots=True)
 class CosemObject:

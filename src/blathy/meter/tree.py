@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
-from blathy.cosem.axdr import AxdrError
+from blathy.cosem.axdr import AxdrError, Data
+from blathy.cosem.classes import interface_class
 from blathy.cosem.service import (
     AccessError,
     ActionResult,
@@ -292,9 +294,10 @@ class MeterObjects:
     def _all(self, item: CosemObject, who: Requester) -> bytes:
         """Attribute 0: every attribute that can be read, null-data for the others."""
         parts = [axdr.encode_octets(item.obis)]
-        for attribute in item.attributes:
-            readable = attribute.get is not None or attribute.personal is not None
-            parts.append(self._value(attribute, who) if readable else axdr.encode_null())
+        parts.extend(
+            self._value(attribute, who) if attribute.readable else axdr.encode_null()
+            for attribute in item.attributes
+        )
         return axdr.encode_structure(*parts)
 
     def set(self, ref: AttributeRef, value: bytes, who: Requester) -> None:
@@ -308,21 +311,52 @@ class MeterObjects:
         if not entry.may_set(ref.attribute) or ref.selector is not None:
             self._meter.record("access_refused")
             raise AccessError(DataAccessResult.READ_WRITE_DENIED, f"{ref.obis} is not writable")
-        setter = entry.object.attributes[ref.attribute - 2].set
-        assert setter is not None
+        return entry.object
+
+    def _write(self, item: CosemObject, ref: AttributeRef, value: bytes, who: Requester) -> None:
+        item.attributes[ref.attribute - 2].write(self._meter, decoded(value), who)
+        self._meter.parameters_set()
+        if item.group in AUDITED:
+            self._leave_evidence(item, ref, value, who)
+
+    def _leave_evidence(
+        self, item: CosemObject, ref: AttributeRef, value: bytes, who: Requester
+    ) -> None:
+        item = self._writable(ref, who)
         try:
-            setter(self._meter, decoded(value))
-            if entry.object.group in AUDITED:
-                self._leave_evidence(entry.object, ref, value, who)
+            self._write(item, ref, value, who)
             self._meter.flush()
         except AccessError as error:
             if isinstance(error.result, DataAccessResult):
                 raise
             raise AccessError(_as_data_result(error.result), str(error)) from error
 
-    def _leave_evidence(
-        self, item: CosemObject, ref: AttributeRef, value: bytes, who: Requester
-    ) -> None:
+    def set_all(self, writes: Sequence[tuple[AttributeRef, bytes]], who: Requester) -> None:
+        """Write all of them with one commit, or none: rights and types are checked before the first
+        is written, and where one is refused then for its value, those before it get their values
+        back. What cannot be read (a password) cannot be given back.
+        """
+        items = [self._writable(ref, who) for ref, _ in writes]
+        for item, (ref, value) in zip(items, writes, strict=True):
+            column = interface_class(item.class_id, item.version).attribute(ref.attribute)
+            if not column.type.accepts(decoded(value)):
+                raise AccessError(DataAccessResult.TYPE_UNMATCHED, f"{ref.obis}: another type")
+        written: list[tuple[CosemObject, AttributeRef, bytes]] = []
+        try:
+            for item, (ref, value) in zip(items, writes, strict=True):
+                attribute = item.attributes[ref.attribute - 2]
+                before = self._value(attribute, who) if attribute.readable else b""
+                self._write(item, ref, value, who)
+                written.append((item, ref, before))
+        except AccessError:
+            for item, ref, before in reversed(written):
+                if before:
+                    self._write(item, ref, before, who)
+            raise
+        self._meter.flush()
+
+    def _writable(self, ref: AttributeRef, who: Requester) -> CosemObject:
+        """The object, if this client may write that attribute of it."""
         """A change of a parameter goes into the audit chain, with the commit that holds it. What
         may be a secret is not repeated."""
         told = item.group in SHOWN and len(value) <= SHOWN_OCTETS_MAX

@@ -44,6 +44,8 @@ _KINDS: Final = {
 _STATIC: Final = b"\x02"
 _DATA: Final = "/data"
 """Counters of protected data are followed apart: they arrive inside an APDU of a later number."""
+_TRANSACTION: Final = "transaction"
+_TRANSACTION_OCTETS_MAX: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,11 @@ def unprotect_data(
     context: SecurityContext, octets: bytes, elements: Sequence[ProtectionElement]
 ) -> bytes:
     """The data without its layers. Raise RemoteProtocolError where one of them does not verify, or
-    was used before; then no counter has moved."""
+    was used before; then no counter has moved.
+
+    A signature has no invocation counter: where nothing else protects, its transaction-id takes the
+    place, as in general-signing.
+    """
     spent: list[tuple[str, int]] = []
     for element in reversed(elements):
         if element.originator != context.peer_title or element.recipient != context.title:
@@ -195,9 +201,20 @@ def unprotect_data(
             octets = _signed(context, octets, element)
         else:
             octets = _opened(context, octets, element, spent)
+    if not spent:
+        spent = [_transaction_of(context, element) for element in elements[-1:]]
     for key_id, counter in spent:
         context.counters.accept(context.peer_title, key_id + _DATA, counter)
     return octets
+
+
+def _transaction_of(context: SecurityContext, element: ProtectionElement) -> tuple[str, int]:
+    octets = element.transaction_id
+    number = int.from_bytes(octets, "big")
+    lowest = context.counters.lowest(context.peer_title, _TRANSACTION + _DATA)
+    if not 0 < len(octets) <= _TRANSACTION_OCTETS_MAX or number < lowest:
+        raise RemoteProtocolError("the transaction-id of signed data was used before")
+    return _TRANSACTION, number
 
 
 def _signed(context: SecurityContext, octets: bytes, element: ProtectionElement) -> bytes:
