@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
-from blathy.cosem.axdr import AxdrError, Data
+from blathy.cosem.axdr import AxdrError
 from blathy.cosem.classes import interface_class
 from blathy.cosem.service import (
     AccessError,
@@ -301,27 +301,6 @@ class MeterObjects:
         return axdr.encode_structure(*parts)
 
     def set(self, ref: AttributeRef, value: bytes, who: Requester) -> None:
-        entry = self.view_of(who).entries.get(ref.obis)
-        if entry is None:
-            raise AccessError(DataAccessResult.OBJECT_UNDEFINED, f"{ref.obis} is not there")
-        if entry.object.class_id != ref.class_id:
-            raise AccessError(
-                DataAccessResult.OBJECT_CLASS_INCONSISTENT, f"{ref.obis} is of another class"
-            )
-        if not entry.may_set(ref.attribute) or ref.selector is not None:
-            self._meter.record("access_refused")
-            raise AccessError(DataAccessResult.READ_WRITE_DENIED, f"{ref.obis} is not writable")
-        return entry.object
-
-    def _write(self, item: CosemObject, ref: AttributeRef, value: bytes, who: Requester) -> None:
-        item.attributes[ref.attribute - 2].write(self._meter, decoded(value), who)
-        self._meter.parameters_set()
-        if item.group in AUDITED:
-            self._leave_evidence(item, ref, value, who)
-
-    def _leave_evidence(
-        self, item: CosemObject, ref: AttributeRef, value: bytes, who: Requester
-    ) -> None:
         item = self._writable(ref, who)
         try:
             self._write(item, ref, value, who)
@@ -357,6 +336,26 @@ class MeterObjects:
 
     def _writable(self, ref: AttributeRef, who: Requester) -> CosemObject:
         """The object, if this client may write that attribute of it."""
+        entry = self.view_of(who).entries.get(ref.obis)
+        if entry is None:
+            raise AccessError(DataAccessResult.OBJECT_UNDEFINED, f"{ref.obis} is not there")
+        if entry.object.class_id != ref.class_id:
+            raise AccessError(
+                DataAccessResult.OBJECT_CLASS_INCONSISTENT, f"{ref.obis} is of another class"
+            )
+        if not entry.may_set(ref.attribute) or ref.selector is not None:
+            self._meter.record("access_refused")
+            raise AccessError(DataAccessResult.READ_WRITE_DENIED, f"{ref.obis} is not writable")
+        return entry.object
+
+    def _write(self, item: CosemObject, ref: AttributeRef, value: bytes, who: Requester) -> None:
+        item.attributes[ref.attribute - 2].write(self._meter, decoded(value), who)
+        if item.group in AUDITED:
+            self._leave_evidence(item, ref, value, who)
+
+    def _leave_evidence(
+        self, item: CosemObject, ref: AttributeRef, value: bytes, who: Requester
+    ) -> None:
         """A change of a parameter goes into the audit chain, with the commit that holds it. What
         may be a secret is not repeated."""
         told = item.group in SHOWN and len(value) <= SHOWN_OCTETS_MAX
