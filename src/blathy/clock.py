@@ -7,9 +7,12 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
+from io import BytesIO
 from typing import NewType
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -43,7 +46,8 @@ def iso_utc(utc_s: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A civil time zone by its IANA name."""
+    """A civil time zone: an IANA name, or a rule as in POSIX's TZ: `<S>-1:00<D>-2:00,M3.5.0/2:00,
+    M10.5.0/3:00` (offsets count westwards; start in standard, end in daylight-saving time)."""
 
     name: str = "Europe/Budapest"
 
@@ -80,10 +84,20 @@ class Zone:
         return self.civil(utc_s).date()
 
 
+_RULE = re.compile(r"<[^<>]+>[^<>]+(<[^<>]+>[^<>,]+,[^<>,]+,[^<>,]+)?", re.ASCII)
+_TZIF = struct.Struct(">4sc15x6I")
+
+
+def _of_rule(rule: str) -> ZoneInfo:
+    """A zone that is nothing but its rule: a time-zone file (RFC 8536) without transitions."""
+    block = _TZIF.pack(b"TZif", b"2", 0, 0, 0, 0, 1, 4) + struct.pack(">iBB", 0, 0, 0) + b"UTC\0"
+    return ZoneInfo.from_file(BytesIO(block + block + b"\n" + rule.encode() + b"\n"), key=rule)
+
+
 @lru_cache(maxsize=64)
 def _load(name: str) -> ZoneInfo:
     try:
-        return ZoneInfo(name)
+        return _of_rule(name) if _RULE.fullmatch(name) else ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
         msg = f"{name!r} is not a time zone; use an IANA name such as Europe/Budapest"
         raise ValueError(msg) from error

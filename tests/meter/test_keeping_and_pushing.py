@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blathy.cosem import axdr
+from blathy.cosem.axdr import Data
 from blathy.cosem.service import AccessError
 from blathy.meter.keeping import StoreKeeper, pack_settings, unpack_settings
 from blathy.meter.mbus_objects import MbusReading
@@ -214,3 +215,30 @@ def test_an_open_cover_shows_until_it_is_closed() -> None:
         meter.advance(ConstantLoad(incidents=cover, phases=1), START_S + until)
         symbols = {i: on for i, _label, on in get(meter, 1, "0-0:96.128.0", 2)[7]}
         assert symbols["tamper"] is expected
+
+
+@pytest.mark.parametrize(
+    ("class_id", "obis", "attribute", "data"),
+    [
+        (7, "1-0:99.1.0", 4, axdr.u32(1800)),
+        (8, "0-0:1.0.0", 3, axdr.i16(0)),
+        (8, "0-0:1.0.0", 8, axdr.boolean(False)),
+    ],
+)
+def test_a_power_cut_at_any_commit_leaves_a_meter_that_starts(
+    class_id: int, obis: str, attribute: int, data: Data
+) -> None:
+    store = Store.in_memory()
+    keeper = StoreKeeper(store, "m")
+    meter = fed("mt372", 1, keeper=keeper)
+    before = get(meter, class_id, obis, attribute)
+    commit, found = keeper.commit, []
+
+    def commit_and_look() -> None:
+        commit()
+        found.append(get(made("mt372", keeper=StoreKeeper(store, "m")), class_id, obis, attribute))
+
+    keeper.commit = commit_and_look  # type: ignore[method-assign]
+    put(meter, class_id, obis, attribute, data)
+    assert found[-1] == data.value
+    assert set(found) <= {before, data.value}

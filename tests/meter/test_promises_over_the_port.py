@@ -97,7 +97,7 @@ def test_maximum_demand_with_its_time_and_its_reset(key: str) -> None:
         assert number(port.read("1-0:1.2.0")) == 3600
 
 
-@pytest.mark.requirement("K-15")
+@pytest.mark.requirement("K-15", "ESOX-07")
 @pytest.mark.parametrize(("key", "rates"), [("k382m", 8), ("k162m", 8), ("esox", 6), ("mt372", 4)])
 def test_every_rate_counts_when_an_uploaded_calendar_says_so(key: str, rates: int) -> None:
     meter = made(key)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from blathy.clock import Zone
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data
-from blathy.cosem.cosem_time import CosemDate, CosemDateTime, CosemTime, date_time_of
+from blathy.cosem.cosem_time import date_time_of
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
+from blathy.meter import daylight_saving
 from blathy.meter.objects import I16, Attribute, CosemObject, fits
 from blathy.models.model import ClockSpec, Group
 
@@ -21,57 +20,6 @@ QUARTER_S: Final = 900
 SHIFT_MAX_S: Final = 900
 INTERNAL_CRYSTAL: Final = 1
 _PRESET: Final = b"clock:preset"
-_LAST_WEEKDAY: Final = 0xFE
-
-
-@lru_cache(maxsize=64)
-def _switches(zone: Zone, year: int) -> tuple[datetime | None, datetime | None]:
-    """Local moments (of the period that ends) at which daylight saving begins and ends."""
-    begin: datetime | None = None
-    end: datetime | None = None
-    day = date(year, 1, 1)
-    while day.year == year:
-        first, last = zone.day_bounds(day)
-        if zone.is_dst(first) != zone.is_dst(last):
-            low, high = int(first), int(last)
-            while high - low > 1:
-                middle = (low + high) // 2
-                if zone.is_dst(middle) == zone.is_dst(low):
-                    low = middle
-                else:
-                    high = middle
-            local = datetime.fromtimestamp(high, UTC) + timedelta(seconds=zone.offset_s(low))
-            if zone.is_dst(high):
-                begin = local.replace(tzinfo=None)
-            else:
-                end = local.replace(tzinfo=None)
-        day += timedelta(days=1)
-    return begin, end
-
-
-def _pattern(moment: datetime | None, deviation_min: int) -> bytes:
-    """`last Sunday of March, 02:00` as a date-time with wildcards; all open without a switch."""
-    if moment is None:
-        return axdr.encode_octets(CosemDateTime().raw())
-    raw = bytearray(
-        CosemDateTime(
-            CosemDate.of_date(moment.date()),
-            CosemTime(moment.hour, moment.minute, moment.second, 0),
-            deviation_min,
-            0,
-        ).raw()
-    )
-    raw[0:2] = b"\xff\xff"
-    if moment.date().day > 24:
-        raw[3] = _LAST_WEEKDAY
-    return axdr.encode_octets(bytes(raw))
-
-
-def _standard_deviation_min(zone: Zone, year: int) -> int:
-    """Minutes from standard local time to UTC: -60 in central Europe."""
-    january = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
-    july = int(datetime(year, 7, 1, tzinfo=UTC).timestamp())
-    return -min(zone.offset_s(january), zone.offset_s(july)) // 60
 
 
 def _year(meter: Meter) -> int:
@@ -92,32 +40,27 @@ def _set_time(meter: Meter, data: Data) -> None:
     meter.set_clock(utc_s)
 
 
-def _zone(meter: Meter) -> bytes:
-    return axdr.encode_i16(_standard_deviation_min(meter.zone, _year(meter)))
-
-
 def _status(meter: Meter) -> bytes:
     return axdr.encode_u8(meter.clock_raw()[11])
 
 
-def _begin(meter: Meter) -> bytes:
-    year = _year(meter)
-    standard = _standard_deviation_min(meter.zone, year)
-    return _pattern(_switches(meter.zone, year)[0], standard)
+def _ruled(number: int) -> Attribute:
+    """Time zone, begin and end of daylight saving, its deviation, whether it is observed."""
 
+    def get(meter: Meter) -> bytes:
+        delivered = Zone(meter.zone_delivered)
+        return daylight_saving.attribute(delivered, meter.settings, number, _year(meter))
 
-def _end(meter: Meter) -> bytes:
-    year = _year(meter)
-    standard = _standard_deviation_min(meter.zone, year)
-    return _pattern(_switches(meter.zone, year)[1], standard - 60)
+    def write(meter: Meter, data: Data) -> None:
+        try:
+            daylight_saving.check(number, data)
+            meter.set_zone_rule(number, axdr.encode(data))
+        except AxdrError as error:
+            raise AccessError(DataAccessResult.TYPE_UNMATCHED, str(error)) from error
+        except daylight_saving.RuleError as error:
+            raise AccessError(DataAccessResult.OTHER_REASON, str(error)) from error
 
-
-def _deviation(meter: Meter) -> bytes:
-    return axdr.encode_i8(60 if _switches(meter.zone, _year(meter))[0] else 0)
-
-
-def _enabled(meter: Meter) -> bytes:
-    return axdr.encode_boolean(_switches(meter.zone, _year(meter))[0] is not None)
+    return Attribute(get, write)
 
 
 def _to_nearest(meter: Meter, step_s: int) -> bytes:
@@ -175,7 +118,8 @@ def _shift(meter: Meter, data: Data, _who: Requester) -> bytes:
 
 
 def clock_object(spec: ClockSpec) -> CosemObject:
-    """Class 8. Time zone and daylight saving follow the zone that the meter was made for."""
+    """Class 8. Time zone and daylight saving are those of the zone that the meter was delivered
+    for, until they are set."""
     return CosemObject(
         8,
         0,
@@ -184,12 +128,9 @@ def clock_object(spec: ClockSpec) -> CosemObject:
         "clock",
         (
             Attribute(_time, _set_time),
-            Attribute(_zone),
+            _ruled(daylight_saving.TIME_ZONE),
             Attribute(_status),
-            Attribute(_begin),
-            Attribute(_end),
-            Attribute(_deviation),
-            Attribute(_enabled),
+            *(_ruled(number) for number in (5, 6, 7, 8)),
             Attribute(axdr.encode_enum(INTERNAL_CRYSTAL)),
         ),
         (_quarter, _measuring_period, _minute, _adjust_to_preset, _preset, _shift),

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from blathy.clock import Zone
 from blathy.cosem import axdr
+from blathy.meter.daylight_saving import zone_as_set
 from blathy.meter.plan import MeterOptions, phase_voltage_mv
 from blathy.metrology.conditions import DEFAULT_LIMITS, Condition, Limit
 from blathy.metrology.sensors import Calibration, CalibrationPoint
@@ -56,7 +58,7 @@ def _set_number(model: Model, settings: Mapping[bytes, bytes], name: str) -> int
 def options_as_set(
     model: Model, options: MeterOptions, settings: Mapping[bytes, bytes]
 ) -> MeterOptions:
-    """The options with the limits that were written at a port."""
+    """The options with the limits, and the time zone, that were written at a port."""
 
     def number(name: str) -> int | None:
         return _set_number(model, settings, name)
@@ -79,7 +81,8 @@ def options_as_set(
     ):
         if (value := number(name)) is not None:
             found[option] = value
-    return replace(options, **found)  # type: ignore[arg-type]
+    zone = zone_as_set(Zone(options.zone), settings).name
+    return replace(options, zone=zone, **found)  # type: ignore[arg-type]
 
 
 # --- constants ----------------------------------------------------------------------------------

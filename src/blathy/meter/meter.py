@@ -24,6 +24,7 @@ from blathy.meter.certificates import SIGNATURE
 from blathy.meter.client_profiles import ClientProfiles
 from blathy.meter.control import EMERGENCY_GROUPS, WATT, ControlView, control_plan, view_of
 from blathy.meter.counters import BASE, MeterCounterStore
+from blathy.meter.daylight_saving import key_of, zone_as_set
 from blathy.meter.face import Face, face_data
 from blathy.meter.guard import MeterGuard
 from blathy.meter.identity import MeterIdentity, identity_of
@@ -146,7 +147,7 @@ class Meter:
         "_profiles", "_views", "catch_up", "control", "counter_store", "counters", "entropy",
         "faults", "guard", "harmonics", "identity", "image", "keeper", "ledger", "model",
         "neighbours", "objects", "on_event", "options", "outbox", "seal_open", "settings", "tree",
-        "zone",
+        "zone", "zone_delivered",
     )  # fmt: skip
 
     def __init__(
@@ -164,7 +165,7 @@ class Meter:
         self.model = model
         self.identity = identity
         self.options = options or MeterOptions()
-        self.zone = Zone(self.options.zone)
+        self.zone_delivered = self.options.zone
         self.keeper: Keeper = keeper or VolatileKeeper()
         self.settings: dict[bytes, bytes] = {}
         self.faults = _NO_FAULTS
@@ -184,6 +185,7 @@ class Meter:
         self._packed: tuple[bytes, bytes] | None = None
         self._orders: dict[str, tuple[int, bool]] = {}
         self.ledger = self._open(start_utc_s, drift_ppb)
+        self.zone = Zone(self.options.zone)
         if counter_base and BASE not in self.settings:
             self.settings[BASE] = counter_base.to_bytes(4, "big")
         self.tree = tree_of(model, self.options)
@@ -432,20 +434,23 @@ class Meter:
         before = next((c for c in self.options.profiles if c.key == key), ProfileChoice(key))
         choice = ProfileChoice(key, period_s or before.period_s, columns or before.columns)
         options = replace(self.options, profiles=(*others, choice))
-        plan = plan_of(self.model, options)
+        plan_of(self.model, options)  # raises, where it must, before anything changes
         self.clear_profile(key)
+        self._renew_plan(options)
         self.save_setting(_PROFILE + key.encode(), _choice_bytes(choice))
-        ledger = Ledger.from_state(
-            plan, self.ledger.state_bytes(), _content_of(self.ledger.snapshot()), adopt=True
-        )
-        self._stage()
-        self.commit()
-        self.options = options
-        self.ledger = self.control.ledger = ledger
         self.tree = tree_of(self.model, options)
         self.objects.renew()
         self._orders.clear()
         self._dirty = True
+
+    def set_zone_rule(self, number: int, octets: bytes) -> None:
+        """Set time zone or daylight saving, an attribute of the clock; raise RuleError."""
+        settings = {**self.settings, key_of(number): octets}
+        zone = zone_as_set(Zone(self.zone_delivered), settings)
+        if zone != self.zone:
+            self._renew_plan(replace(self.options, zone=zone.name))
+            self.zone = zone
+        self.save_setting(key_of(number), octets)
 
     def clear_log(self, name: str) -> None:
         """Forget the entries of an event log."""
@@ -463,9 +468,12 @@ class Meter:
             self._constants = None
 
     def _renew_plan(self, options: MeterOptions) -> None:
-        """Go on with other limits: registers, profiles and logs stay."""
-        self._dirty = True
-        self.flush()
+        """Go on with another plan: registers, and all that has kept its layout, stay.
+
+        A setting that asks for another layout is saved after this, so that no commit holds the one
+        without the other.
+        """
+        self._stage()
         ledger = Ledger.from_state(
             plan_of(self.model, options), self.ledger.state_bytes(),
             _content_of(self.ledger.snapshot()), adopt=True,
