@@ -53,7 +53,7 @@ from blathy.wire.association_events import (
 )
 from blathy.wire.block_transfer import BlockExchange
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
-from blathy.wire.hls import CHALLENGE_OCTETS, HlsParty
+from blathy.wire.hls import CHALLENGE_OCTETS, HlsParty, reflects
 from blathy.wire.octets import (
     Reader,
     attribute_descriptor,
@@ -578,9 +578,17 @@ class ClientAssociation:
         if tag in apdu.CIPHERED_TAGS:
             if self._security is None:
                 return [Discarded("a ciphered APDU, and there are no keys to read it")]
-            opened = self._security.unprotect(octets)
+            opened = self._unprotected(self._security, octets)
             return self._plain(opened.plain, opened)
         return self._plain(octets, None)
+
+    @staticmethod
+    def _unprotected(security: SecurityContext, octets: bytes) -> Opened:
+        opened = security.unprotect(octets)
+        if opened.broadcast:
+            # Every meter of the group holds this key: it says nothing of who answers.
+            raise RemoteProtocolError("an answer under the broadcast key")
+        return opened
 
     def _plain(self, plain: bytes, opened: Opened | None) -> list[ClientEvent]:
         tag = plain[0]
@@ -792,7 +800,7 @@ class ClientAssociation:
         if information and information[0] in apdu.CIPHERED_TAGS:
             if self._security is None:
                 raise RemoteProtocolError("the AARE is ciphered and we have no keys")
-            opened = self._security.unprotect(information)
+            opened = self._unprotected(self._security, information)
             information, protection = opened.plain, opened.protection
         if not information or information[0] != Tag.INITIATE_RESPONSE:
             raise RemoteProtocolError("the server accepts without an InitiateResponse")
@@ -814,7 +822,7 @@ class ClientAssociation:
         shortest, longest = CHALLENGE_OCTETS[mechanism]
         if not shortest <= len(challenge) <= longest:
             return "the server does not authenticate itself: it sent no challenge of proper length"
-        if challenge == self._challenge:
+        if reflects(mechanism, self._challenge, challenge):
             return "the server sent our own challenge back"
         return None
 
@@ -840,16 +848,17 @@ class ClientAssociation:
         return [Send(self._global(plain))]
 
     def _global(self, plain: bytes) -> bytes:
-        """The dedicated key is not valid before the fourth pass."""
+        """Protected as the Initiate was: the dedicated key is not valid before the fourth pass."""
         if not self._protecting:
             return plain
         assert self._security is not None
+        protection = self._protecting | (int(Protection.BOTH) if self._dedicated else 0)
         envelope = self._config.envelope
         if envelope is Envelope.DED:
             envelope = Envelope.GLO
         elif envelope is Envelope.GENERAL_DED:
             envelope = Envelope.GENERAL_GLO
-        return self._security.protect(plain, self._protecting, envelope, self._config.key_choice)
+        return self._security.protect(plain, protection, envelope, self._config.key_choice)
 
     def _party(self) -> HlsParty:
         config = self._config
@@ -860,7 +869,7 @@ class ClientAssociation:
     def _associated(self) -> Associated:
         self._state = after(self._state, Step.ACCEPT)
         if self._dedicated and self._security is not None:
-            self._security.use_dedicated(self._dedicated)
+            self._security.use_dedicated(self._dedicated, own=True)
         return Associated(
             self._conformance, self._server_pdu_size, self.server_title, self._config.mechanism
         )

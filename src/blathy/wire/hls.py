@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from blathy.wire.acse import Mechanism
 from blathy.wire.errors import LocalProtocolError
+from blathy.wire.invocation_counters import COUNTER_LAST
 from blathy.wire.security import TAG_OCTETS, Opened, Protection, SecurityContext
 from blathy.wire.suites import sign, verify
 
@@ -86,7 +87,7 @@ class HlsParty:
             return False
         lowest = context.counters.lowest(self.peer_title, key.key_id)
         floor = outer.floor if outer is not None and outer.counter >= 0 else lowest
-        if counter < floor:
+        if counter < floor or counter > COUNTER_LAST:
             return False
         if counter >= lowest:
             context.counters.accept(self.peer_title, key.key_id, counter)
@@ -94,6 +95,22 @@ class HlsParty:
 
     def __repr__(self) -> str:
         return f"HlsParty({self.mechanism.name})"
+
+
+def reflects(mechanism: Mechanism, sent: bytes, received: bytes) -> bool:
+    """Whether a server's challenge would make us answer our own: then it need not know the secret.
+
+    Mechanism 2 enciphers block by block, so one block of ours among theirs is enough.
+    """
+    if mechanism is not Mechanism.HLS:
+        return received == sent
+    ours, theirs = set(_blocks(sent)), set(_blocks(received))
+    return not ours.isdisjoint(theirs)
+
+
+def _blocks(challenge: bytes) -> list[bytes]:
+    padded = challenge + bytes(-len(challenge) % 16)
+    return [padded[at : at + 16] for at in range(0, len(padded), 16)]
 
 
 def _digest(

@@ -16,6 +16,10 @@ from blathy.wire.errors import LocalProtocolError
 COUNTER_LAST: Final = 0xFFFF_FFFE  # at FFFFFFFF the key is exhausted
 RESERVED_AHEAD: Final = 64  # numbers lost at a crash at most, against one durable write per number
 DEDICATED_KEYS_MAX: Final = 64  # dedicated keys whose sequences are remembered
+DEDICATED: Final = "dedicated"
+"""Names the one sequence that a server sends with under all dedicated keys: clients choose them,
+and one that takes the same key again must not make us use a nonce twice, not over a restart
+either."""
 REPORTED_JUMP_MAX: Final = 0x0100_0000
 """How far an unauthenticated report of the peer may move our own counter at once."""
 
@@ -60,10 +64,19 @@ class VolatileCounterStore:
 
 @dataclass(slots=True)
 class DedicatedCounters:
-    """The two sequences of one dedicated key: the next number to send, the lowest to accept."""
+    """The two sequences of a key of one association: the next number to send, the lowest to
+    accept."""
 
     next: int = 1
     lowest: int = 0
+
+    def take(self) -> int:
+        """The next number; raise when the key is exhausted."""
+        number = self.next
+        if number > COUNTER_LAST:
+            raise LocalProtocolError("the key of this association is used up; associate again")
+        self.next = number + 1
+        return number
 
 
 class InvocationCounters:
@@ -134,7 +147,7 @@ class InvocationCounters:
         """The sequences of a dedicated key: new for a new key, going on for one used before.
 
         A client that takes the same key for every association would otherwise open the door to
-        replays, and make us use a nonce twice.
+        replays.
         """
         at = (peer_title, key_id)
         counters = self._dedicated.pop(at, None) or DedicatedCounters()

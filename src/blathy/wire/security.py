@@ -45,6 +45,7 @@ from blathy.wire.apdu import (
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.invocation_counters import (
     COUNTER_LAST,
+    DEDICATED,
     CounterStore,
     DedicatedCounters,
     InvocationCounters,
@@ -107,6 +108,9 @@ UNPROVEN_JUMP_MAX: Final = 0x1_0000
 _AES_OCTETS: Final = frozenset({16, 24, 32})
 _ONE_PASS: Final = b"\x01"
 _STATIC: Final = b"\x02"
+_NONE_TAKEN: Final = DedicatedCounters()
+"""What an association has before it has a key of its own; never taken from."""
+TRANSACTION_OCTETS_MAX: Final = 8
 
 
 class Protection(IntFlag):
@@ -325,13 +329,21 @@ class Opened(NamedTuple):
 
 
 class SecurityError(RemoteProtocolError):
-    """A protected APDU that was refused. `kind` says why, `answer` is the exception-response."""
+    """A protected APDU that was refused. `kind` says why, `answer` is the exception-response.
+
+    `lowest`: the counter to tell; None where the sender did not prove to hold the key, who then
+    hears of a deciphering error only.
+    """
 
     def __init__(self, kind: ServiceError, reason: str, lowest: int | None = None) -> None:
-        answer = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, kind, lowest).encode()
+        told = kind
+        if kind is ServiceError.INVOCATION_COUNTER_ERROR and lowest is None:
+            told = ServiceError.DECIPHERING_ERROR
+        answer = ExceptionResponse(StateError.SERVICE_NOT_ALLOWED, told, lowest).encode()
         super().__init__(reason, answer)
         self.kind = kind
         self.lowest = lowest
+        self.broadcast = False  # True: it came under the broadcast key, so that nobody answers
 
 
 def _refused(reason: str) -> SecurityError:
@@ -348,8 +360,8 @@ class SecurityContext:
     """
 
     __slots__ = (
-        "_broadcast_made", "_dedicated", "_dedicated_counters", "_derived_in", "_derived_out",
-        "_entropy", "_unicast", "counters", "keys",
+        "_broadcast_made", "_dedicated", "_dedicated_counters", "_derived_counters", "_derived_in",
+        "_derived_out", "_entropy", "_own_dedicated", "_unicast", "counters", "keys",
         "needs", "peer_title", "title", "verify_tags",
     )  # fmt: skip
 
@@ -366,7 +378,8 @@ class SecurityContext:
         self.verify_tags = verify_tags
         self._entropy = entropy
         self._dedicated: GcmKey | None = None
-        self._dedicated_counters = DedicatedCounters()
+        self._dedicated_counters = self._derived_counters = _NONE_TAKEN
+        self._own_dedicated = False
         self._derived_in: tuple[KeyChoice, GcmKey] | None = None
         self._derived_out: tuple[KeyChoice, GcmKey] | None = None
         self.keys = keys
@@ -391,10 +404,12 @@ class SecurityContext:
         self._derived_in = self._derived_out = None
         self._load()
 
-    def use_dedicated(self, key: bytes) -> None:
-        """Both directions start a sequence of their own under the dedicated key."""
+    def use_dedicated(self, key: bytes, *, own: bool = False) -> None:
+        """Protect with the dedicated key from now on. `own`: we drew it, so that it is new and our
+        numbers may start anew; the peer's choice may be a key that it has used before."""
         self._dedicated = GcmKey(key, self.keys.authentication)
         self._dedicated_counters = self.counters.dedicated(self.peer_title, self._dedicated.key_id)
+        self._own_dedicated = own
 
     @property
     def has_dedicated(self) -> bool:
@@ -468,20 +483,22 @@ class SecurityContext:
     def _next_dedicated(self) -> tuple[GcmKey, int, dict[int, int]]:
         if self._dedicated is None:
             raise LocalProtocolError("this association has no dedicated key")
-        counter = self._dedicated_counters.next
-        if counter > COUNTER_LAST:
-            raise LocalProtocolError("the dedicated key is used up; associate again")
-        self._dedicated_counters.next = counter + 1
-        return self._dedicated, counter, DED_OF
+        if self._own_dedicated:
+            return self._dedicated, self._dedicated_counters.take(), DED_OF
+        return self._dedicated, self.counters.next(self.title, DEDICATED), DED_OF
+
+    def new_transaction(self) -> bytes:
+        """A transaction-id that rises with every exchange with this partner."""
+        number = self.counters.next(self.title, f"transaction:{self.peer_title.hex()}")
+        return number.to_bytes(8, "big")
 
     def _general_header(self) -> GeneralHeader:
-        transaction = self.counters.next(self.title, "transaction")
-        return GeneralHeader(transaction.to_bytes(8, "big"), self.title, self.peer_title)
+        return GeneralHeader(self.new_transaction(), self.title, self.peer_title)
 
     def _general_ciphering(self, apdu: bytes, kind: int, choice: KeyChoice) -> bytes:
         header = self._general_header()
         key, info = self.outgoing_key(choice, header)
-        counter = self.counters.next(self.title, key.key_id)
+        counter = self._next_number(choice, key)
         control = kind | self.keys.suite
         if choice is KeyChoice.BROADCAST:
             control |= _BROADCAST
@@ -518,7 +535,14 @@ class SecurityContext:
             raw = self._static_key(header)
         key = GcmKey(raw, keys.authentication)
         self._derived_out = (choice, key)
+        self._derived_counters = DedicatedCounters()
         return key, info
+
+    def _next_number(self, choice: KeyChoice, key: GcmKey) -> int:
+        """A key that was made for this association starts a sequence that ends with it."""
+        if choice in (KeyChoice.IDENTIFIED, KeyChoice.BROADCAST):
+            return self.counters.next(self.title, key.key_id)
+        return self._derived_counters.take()
 
     def _static_key(self, header: GeneralHeader) -> bytes:
         keys = self.keys
@@ -600,7 +624,11 @@ class SecurityContext:
         if len(title) != TITLE_OCTETS:
             raise _refused("the system title of the sender is not known")
         lowest = self.counters.lowest(title, key.key_id)
-        plain, counter, proved = self._verified(key, content, title, lowest, plain_tag)
+        try:
+            plain, counter, proved = self._verified(key, content, title, lowest, plain_tag)
+        except SecurityError as error:
+            error.broadcast = broadcast
+            raise
         self.counters.accept(title, key.key_id, counter)
         return Opened(plain, proved, envelope, counter, lowest, broadcast, title)
 
@@ -626,26 +654,35 @@ class SecurityContext:
         plain = key.open(content, title + content[1:5], header)
         if plain is None:
             raise _refused("the authentication tag does not verify: wrong key or altered APDU")
-        if counter < lowest:
-            raise SecurityError(
-                ServiceError.INVOCATION_COUNTER_ERROR,
-                f"invocation counter {counter} was used before; the lowest acceptable is {lowest}",
-                lowest,
-            )
         proved = kind if key.can_verify else kind & ~0x10
         if self.needs & ~proved:
             raise SecurityError(
                 ServiceError.OPERATION_NOT_POSSIBLE,
                 "the APDU has less protection than it must have",
             )
-        if not proved & 0x10 and lowest and counter - lowest > UNPROVEN_JUMP_MAX:
-            raise SecurityError(
-                ServiceError.INVOCATION_COUNTER_ERROR,
-                "the invocation counter of an unauthenticated APDU jumps too far", lowest,
-            )  # fmt: skip
+        self._check_counter(counter, lowest, authentic=proved & 0x10 != 0)
         if not plain or (plain[0] != plain_tag if plain_tag is not None else plain[0] < 1):
             raise _refused("the APDU inside is not of the kind that its envelope says")
         return plain, counter, proved
+
+    def _check_counter(self, counter: int, lowest: int, *, authentic: bool) -> None:
+        if counter < lowest or counter > COUNTER_LAST:
+            used = "was used before" if counter < lowest else "is the one that ends a key"
+            raise SecurityError(
+                ServiceError.INVOCATION_COUNTER_ERROR,
+                f"invocation counter {counter} {used}; the lowest acceptable is {lowest}",
+                min(lowest, COUNTER_LAST + 1) if authentic else None,
+            )
+        if authentic or not self.verify_tags:
+            return
+        if not self.peer_title:
+            # Whoever claims a title must not make us remember a counter for it.
+            raise _refused("nothing proves who sent an unauthenticated APDU")
+        if lowest and counter - lowest > UNPROVEN_JUMP_MAX:
+            raise SecurityError(
+                ServiceError.INVOCATION_COUNTER_ERROR,
+                "the invocation counter of an unauthenticated APDU jumps too far",
+            )
 
     def _open_general(self, apdu: bytes) -> Opened:
         envelope = decode(apdu)
@@ -724,10 +761,11 @@ class SecurityContext:
         if inner and inner[0] in _CIPHERED_INSIDE:
             opened = self._open(envelope.content)
             return opened._replace(protection=opened.protection | Protection.SIGNED)
-        # Plain content has no invocation counter: the transaction-id takes its place.
-        if not inner or inner[0] == Tag.GENERAL_SIGNING or not header.transaction_id:
-            raise _refused("a signed APDU without content or transaction-id")
-        transaction = int.from_bytes(header.transaction_id, "big")
+        # Plain content has no invocation counter: the transaction-id takes its place. And without a
+        # recipient it could be played to every other meter that knows the signer.
+        if not inner or inner[0] == Tag.GENERAL_SIGNING or not header.recipient:
+            raise _refused("a signed APDU without content or recipient")
+        transaction = transaction_number(header.transaction_id)
         if transaction < self.counters.lowest(title, "transaction"):
             raise _refused("the transaction-id of a signed APDU was used before")
         self.counters.accept(title, "transaction", transaction)
@@ -735,6 +773,15 @@ class SecurityContext:
 
     def __repr__(self) -> str:
         return f"SecurityContext({self.title.hex()} to {self.peer_title.hex()}, {self.keys!r})"
+
+
+def transaction_number(transaction_id: bytes) -> int:
+    """The number that a transaction-id stands for where nothing else shows a replay."""
+    if not 0 < len(transaction_id) <= TRANSACTION_OCTETS_MAX or (
+        transaction_id[0] & 0x80 and (len(transaction_id) == TRANSACTION_OCTETS_MAX)
+    ):
+        raise _refused("the transaction-id is no number of at most 63 bits")
+    return int.from_bytes(transaction_id, "big")
 
 
 _CIPHERED_INSIDE: Final = (

@@ -136,6 +136,8 @@ class AssociationProfile:
             raise ValueError(f"client {self.client_sap}: a security policy needs keys")
         if self.mechanism in (Mechanism.HLS_GMAC, Mechanism.HLS_ECDSA) and self.keys is None:
             raise ValueError(f"client {self.client_sap}: {self.mechanism.name} needs keys")
+        if self.mechanism in _BY_SECRET and not self.secret:
+            raise ValueError(f"client {self.client_sap}: {self.mechanism.name} needs a secret")
 
     def __repr__(self) -> str:
         return (
@@ -175,7 +177,7 @@ class _Refusal(Exception):  # noqa: N818 - a way out of the checks of an AARQ, n
         self.error = error
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Proposal:
     """An AARQ that passed its checks."""
 
@@ -186,7 +188,7 @@ class _Proposal:
     conformance: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Challenges:
     sent: bytes = b""
     received: bytes = b""
@@ -283,6 +285,7 @@ class ServerAssociation:
 
         `protection` None: what the security policy asks of responses.
         """
+        self._follow_security_change()
         if self._state is not State.ASSOCIATED:
             raise LocalProtocolError("there is no association to send a notification in")
         return data_notification(
@@ -304,6 +307,7 @@ class ServerAssociation:
         Nothing where there is no association, the client did not agree to the service, may not
         read the attribute, or takes no APDU so long.
         """
+        self._follow_security_change()
         if self._state is not State.ASSOCIATED or self._profile is None:
             return []
         who = self._requester(_PLAIN_REQUEST._replace(protection=self._answer_needs))
@@ -403,6 +407,7 @@ class ServerAssociation:
 
     def _receive(self, octets: bytes) -> bytes:
         tag = octets[0] if octets else -1
+        self._follow_security_change()
         try:
             if tag == Tag.AARQ:
                 return self._aarq(octets)
@@ -413,7 +418,7 @@ class ServerAssociation:
             return self._request(octets, _PLAIN_REQUEST._replace(plain=octets))
         except SecurityError as error:
             self._report_security(error)
-            return error.answer
+            return SILENCE if error.broadcast else error.answer
         except RemoteProtocolError as error:
             return error.answer or MALFORMED
         except LocalProtocolError as error:
@@ -428,10 +433,14 @@ class ServerAssociation:
         if security is None or not self._context.ciphered:
             return DECIPHERING
         opened = security.unprotect(octets)
-        answer = self._request(opened.plain, opened)
-        if opened.broadcast:
-            return SILENCE  # a broadcast is for many; nobody answers
-        return answer
+        if not opened.broadcast:
+            return self._request(opened.plain, opened)
+        # Every meter of the group holds the key: what needs an answer is not for it.
+        if self._state is State.ASSOCIATED and _is_unconfirmed(opened.plain):
+            self._request(opened.plain, opened)
+        else:
+            self._violation(Violation.POLICY, "a confirmed service under the broadcast key")
+        return SILENCE
 
     def _request(self, plain: bytes, opened: Opened) -> bytes:
         profile, state = self._profile, self._state
@@ -447,9 +456,7 @@ class ServerAssociation:
             answer = self._serve(request, opened)
         if not answer:
             return SILENCE
-        protected = self._protect(answer, opened)
-        self._follow_key_change()
-        return protected
+        return self._protect(answer, opened)
 
     def _without_association(self, plain: bytes) -> bytes:
         tag = plain[0] if plain else -1
@@ -526,12 +533,21 @@ class ServerAssociation:
             return answer
         return security.protect(answer, protection, envelope, opened.key_choice)
 
-    def _follow_key_change(self) -> None:
+    def _follow_security_change(self) -> None:
+        """Other keys and a stronger policy hold from the next APDU on, also where another
+        association brought them; a client that is no longer there has no association."""
         profile = self._device.profiles.get(self.client_sap)
-        if profile is None or profile is self._profile or self._security is None:
+        if profile is self._profile or self._profile is None:
             return
-        if profile.keys is not None and profile.keys is not self._security.keys:
-            self._security.rekey(profile.keys)
+        if profile is None:
+            self._close()
+            return
+        self._use(profile)
+        security = self._security
+        if security is not None and profile.keys is not None:
+            security.needs = self._request_needs & Protection.BOTH
+            if profile.keys is not security.keys:
+                security.rekey(profile.keys)
 
     # Opening
 
@@ -668,12 +684,16 @@ class ServerAssociation:
 
     def _deciphered_initiate(self, security: SecurityContext, information: bytes) -> Opened:
         try:
-            return security.unprotect(information)
+            opened = security.unprotect(information)
         except SecurityError as error:
             if error.kind is ServiceError.INVOCATION_COUNTER_ERROR:
                 raise  # the client learns which counter to use
             self._report_security(error)
             raise _Refusal(UserDiagnostic.AUTHENTICATION_FAILURE, str(error)) from error
+        if opened.broadcast:
+            self._violation(Violation.POLICY, "an InitiateRequest under the broadcast key")
+            raise _Refusal(UserDiagnostic.AUTHENTICATION_FAILURE, "the broadcast key")
+        return opened
 
     def _accept(self, proposal: _Proposal) -> bytes:
         profile = self._profile
@@ -742,8 +762,11 @@ class ServerAssociation:
     def _third_pass(self, request: apdu.Apdu, opened: Opened) -> bytes:
         profile = self._profile
         assert profile is not None
-        if self._context.ciphered and opened.envelope in (Envelope.DED, Envelope.GENERAL_DED):
-            return NOT_ALLOWED
+        if self._context.ciphered and (
+            opened.envelope in (Envelope.DED, Envelope.GENERAL_DED)
+            or self._opened_with & ~opened.protection
+        ):
+            return NOT_ALLOWED  # not the global unicast key, or less than the Initiate had
         if isinstance(request, apdu.ActionRequestNormal) and self._logical_names:
             places = (profile.association, CURRENT_ASSOCIATION)
             ref = request.method
@@ -773,6 +796,9 @@ class ServerAssociation:
         profile, challenges = self._profile, self._challenges
         assert profile is not None
         proof = _octet_string_data(parameters)
+        guard = self._guard_of(profile)
+        if guard is not None and guard.locked(self.client_sap, self._now):
+            proof = None  # many associations opened at once are no way around the guard
         party = HlsParty(
             profile.mechanism, profile.secret, self._device.system_title, self._client_title,
             self._security,
@@ -799,7 +825,8 @@ class ServerAssociation:
         information = b""
         if self._state is State.ASSOCIATED and self._context.ciphered:
             opened = self._released_by(rlrq.user_information)
-            if opened is None and not profile.bare_release and profile.policy.request:
+            bare = profile.bare_release or not (profile.policy.request or self._opened_with)
+            if opened is None and not bare:
                 self._violation(Violation.POLICY, "a release below the security policy")
                 return NOT_ALLOWED
             if opened is not None:
@@ -816,7 +843,7 @@ class ServerAssociation:
         if security is None or not information or information[0] not in apdu.CIPHERED_TAGS:
             return None
         opened = security.unprotect(information)
-        if opened.envelope in (Envelope.DED, Envelope.GENERAL_DED):
+        if opened.broadcast or opened.envelope in (Envelope.DED, Envelope.GENERAL_DED):
             return None
         if opened.plain[0] != Tag.INITIATE_REQUEST or ~opened.protection & Protection.BOTH:
             return None
@@ -850,6 +877,9 @@ class ServerAssociation:
         self._event(AuthenticationFailed(self.client_sap, mechanism, reason))
 
 
+_BY_SECRET: Final = frozenset({
+    Mechanism.LLS, Mechanism.HLS, Mechanism.HLS_MD5, Mechanism.HLS_SHA1, Mechanism.HLS_SHA256,
+})  # fmt: skip
 _NOT_GUESSABLE: Final = frozenset({
     Mechanism.NONE, Mechanism.HLS_GMAC, Mechanism.HLS_ECDSA,
 })  # fmt: skip
@@ -868,6 +898,17 @@ _REQUESTS: Final = frozenset({
     Tag.GET_REQUEST, Tag.SET_REQUEST, Tag.ACTION_REQUEST, Tag.ACCESS_REQUEST, Tag.READ_REQUEST,
     Tag.WRITE_REQUEST,
 })  # fmt: skip
+
+
+def _is_unconfirmed(plain: bytes) -> bool:
+    """Whether a request wants no answer."""
+    tag = plain[0]
+    if tag == Tag.UNCONFIRMED_WRITE:
+        return True
+    if tag == Tag.ACCESS_REQUEST:
+        return len(plain) > 1 and not plain[1] & apdu.CONFIRMED
+    services = (Tag.GET_REQUEST, Tag.SET_REQUEST, Tag.ACTION_REQUEST)
+    return tag in services and len(plain) > 2 and not plain[2] & apdu.CONFIRMED
 
 
 def _checked_context(profile: AssociationProfile, aarq: acse.Aarq) -> Context:
