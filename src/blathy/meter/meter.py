@@ -46,6 +46,7 @@ from blathy.meter.plan import MeterOptions, ProfileChoice, chosen_profile, plan_
 from blathy.meter.pushing import Pusher, PushMessage
 from blathy.meter.schedule import due_scripts
 from blathy.meter.security_setup import OWN_KEYS, PEER_KEYS, client_certificate, peer_key
+from blathy.meter.setup_classes import hdlc_port
 from blathy.meter.supply_objects import limiter_number
 from blathy.meter.tree import MeterObjects, tree_of
 from blathy.models.model import (
@@ -850,6 +851,7 @@ class Meter:
             self.counters,
             pdu_size=pdu_size,
             guard=self.guard,
+            hdlc=lambda: hdlc_port(self),
         )
 
     def associations_event(self, event: ServerEvent) -> None:

@@ -28,15 +28,18 @@ from blathy.meter.objects import (
     array_shape,
     refused,
     setting,
+    setting_of,
     structure_shape,
 )
 from blathy.models.model import Facility
 from blathy.obis import Obis
+from blathy.wire.hdlc import INFORMATION_MAX, HdlcParameters, PortSetup
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
 NO_REFERENCE: Final = axdr.octets(bytes(6))
+HDLC_SETUP: Final = Obis(0, 0, 22, 0, 0)
 EMPTY: Final = axdr.array()
 NO_TEXT: Final = axdr.octets(b"")
 
@@ -49,6 +52,7 @@ class Held:
     default: Data
     writable: bool = True
     readable: bool = True
+    lowest: int = 0
     highest: int | None = None
 
 
@@ -72,11 +76,11 @@ HELD: Final[Mapping[int, tuple[Held, ...]]] = {
     ),
     23: (
         _SPEED,
-        Held(U8, axdr.u8(1), highest=7),
-        Held(U8, axdr.u8(1), highest=7),
-        Held(U16, axdr.u16(128), highest=2030),
-        Held(U16, axdr.u16(128), highest=2030),
-        Held(U16, axdr.u16(25), highest=6000),
+        Held(U8, axdr.u8(1), lowest=1, highest=7),
+        Held(U8, axdr.u8(1), lowest=1, highest=7),
+        Held(U16, axdr.u16(INFORMATION_MAX), lowest=32, highest=INFORMATION_MAX),
+        Held(U16, axdr.u16(INFORMATION_MAX), lowest=32, highest=INFORMATION_MAX),
+        Held(U16, axdr.u16(25), lowest=20, highest=6000),
         Held(U16, axdr.u16(120)),
         Held(U16, axdr.u16(16), highest=0x3FFF),
     ),
@@ -205,8 +209,8 @@ def _connect(meter: Meter, _data: Data, _who: Requester) -> bytes:
     return b""
 
 
-def _at_most(highest: int) -> Callable[[Data], bool]:
-    return lambda data: int(data.value) <= highest
+def _between(lowest: int, highest: int) -> Callable[[Data], bool]:
+    return lambda data: lowest <= int(data.value) <= highest
 
 
 def held_object(facility: Facility) -> CosemObject:
@@ -222,7 +226,7 @@ def held_object(facility: Facility) -> CosemObject:
                 held.shape,
                 writable=held.writable,
                 readable=held.readable,
-                check=None if highest is None else _at_most(highest),
+                check=None if highest is None else _between(held.lowest, highest),
             )
         )
     methods: tuple[Method, ...] = ()
@@ -241,6 +245,18 @@ def held_object(facility: Facility) -> CosemObject:
         tuple(attributes),
         methods,
     )
+
+
+def hdlc_port(meter: Meter, obis: Obis = HDLC_SETUP) -> PortSetup:
+    """What the HDLC setup object says of the port that this meter listens at."""
+
+    def held(number: int) -> int:
+        """What was set, within what holds today; else the default."""
+        attribute = HELD[23][number - 2]
+        value = int((setting_of(meter, obis, number) or attribute.default).value)
+        return max(value, attribute.lowest)
+
+    return PortSetup(HdlcParameters(held(5), held(6), held(3), held(4)), held(8))
 
 
 def gsm_diagnostic(facility: Facility) -> CosemObject:

@@ -249,7 +249,11 @@ class DlmsSession:
         def known(server: hdlc.ServerAddress) -> bool:
             return self._lookup(self._endpoint, server.upper, server.lower) is not None
 
-        return hdlc.HdlcServer(hdlc.HdlcServerSettings(known))
+        def setup(server: hdlc.ServerAddress) -> hdlc.PortSetup | None:
+            device = self._lookup(self._endpoint, server.upper, server.lower)
+            return device.hdlc() if device is not None and device.hdlc is not None else None
+
+        return hdlc.HdlcServer(hdlc.HdlcServerSettings(known, setup=setup))
 
     def _receive_frames(self, data: bytes, now: Instant) -> None:
         assert self._hdlc is not None
@@ -260,16 +264,17 @@ class DlmsSession:
         assert core is not None
         self.frames = core.counters.frames
         self._out += core.data_to_send()
+        ended = False
         for event in events:
             if isinstance(event, hdlc.Apdu):
                 self._take_apdu(event, now)
             elif isinstance(event, hdlc.LinkUp | hdlc.LinkDown):
                 self._end(event.client, event.server.upper, event.server.lower)
-                if isinstance(event, hdlc.LinkDown) and self._sign_on and not self._associations:
-                    # The optical port waits for a sign-on again.
-                    self._hdlc = None
-                    self.speed = (iec62056_21.INITIAL_BAUD, True)
-                    return
+                ended = isinstance(event, hdlc.LinkDown)
+        if ended and self._sign_on and not core.linked:
+            # The optical port waits for a sign-on again.
+            self._hdlc = None
+            self.speed = (iec62056_21.INITIAL_BAUD, True)
 
     def _take_apdu(self, event: hdlc.Apdu, now: Instant) -> None:
         client, server = event.client, event.server

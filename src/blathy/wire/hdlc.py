@@ -116,6 +116,11 @@ class ServerAddress:
     def all_lower(self) -> bool:
         return self.lower is not None and self.lower == ALL_STATIONS[self.size]
 
+    @property
+    def calling(self) -> bool:
+        """Whoever dialled in, whatever its address."""
+        return self.lower is not None and self.lower == CALLING[self.size]
+
     def __str__(self) -> str:
         return str(self.upper) if self.lower is None else f"{self.upper}/{self.lower}"
 
@@ -367,14 +372,10 @@ class HdlcParameters:
     def decode(cls, information: bytes) -> HdlcParameters:
         """From SNRM or UA; what is absent, unknown or out of range keeps or meets its limit."""
         found: dict[int, int] = {}
-        if information[:2] == b"\x81\x80" and len(information) > 2:
-            position, end = 3, min(len(information), 3 + information[2])
-            while position + 2 <= end:
-                identifier, length = information[position], information[position + 1]
-                value = information[position + 2 : min(end, position + 2 + length)]
-                if length and len(value) == length:
-                    found.setdefault(identifier, int.from_bytes(value, "big"))
-                position += 2 + length
+        groups = _elements(information[1:]) if information[:1] == b"\x81" else {}
+        for identifier, (length, value) in _elements(groups.get(0x80, (0, b""))[1]).items():
+            if 0 < length == len(value):
+                found[identifier] = int.from_bytes(value, "big")
 
         def size(identifier: int) -> int:
             return min(max(found.get(identifier, INFORMATION_DEFAULT), 1), INFORMATION_MAX)
@@ -392,6 +393,19 @@ class HdlcParameters:
             min(self.transmit_window, peer.receive_window),
             min(self.receive_window, peer.transmit_window),
         )
+
+
+def _elements(octets: bytes) -> dict[int, tuple[int, bytes]]:
+    """Identifier -> length and value, which may be cut short; the first of a kind counts."""
+    found: dict[int, tuple[int, bytes]] = {}
+    position = 0
+    while position + 2 <= len(octets):
+        length = octets[position + 1]
+        position += 2
+        value = octets[position : position + length]
+        found.setdefault(octets[position - 2], (length, value))
+        position += length
+    return found
 
 
 LARGEST: Final = HdlcParameters(INFORMATION_MAX, INFORMATION_MAX, 1, 1)
@@ -611,8 +625,17 @@ class _ServerLink:
     state: LinkState = LinkState.NDM
     token: bool = False  # the client polled and has no final answer yet
     active_at: Instant = _START
+    inactivity_timeout_s: int = 0
     rejection: bytes = b""
     interface: bytearray = field(default_factory=bytearray)  # segments of UI frames
+
+
+@dataclass(frozen=True, slots=True)
+class PortSetup:
+    """What an IEC HDLC setup object says of its port."""
+
+    parameters: HdlcParameters = LARGEST
+    inactivity_timeout_s: int = 120  # 0: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -622,7 +645,8 @@ class HdlcServerSettings:
     `logical_devices` are the upper addresses that exist, or a function that knows every address;
     `lower` is the physical address, None where any is taken: on a point-to-point line, or where the
     function speaks for a whole bus. `address_size` 0 accepts
-    every form, else the standard's rules for that size hold.
+    every form, else the standard's rules for that size hold. `setup` is asked at every SNRM; what
+    it knows of an address goes before `parameters` and `inactivity_timeout_s`.
     """
 
     logical_devices: Collection[int] | Callable[[ServerAddress], bool] = (1,)
@@ -632,6 +656,12 @@ class HdlcServerSettings:
     parameters: HdlcParameters = LARGEST
     inter_octet_timeout_ms: int = 2000
     inactivity_timeout_s: int = 120  # 0: never
+    setup: Callable[[ServerAddress], PortSetup | None] | None = None
+
+    def of(self, server: ServerAddress) -> PortSetup:
+        """How the port behind this address is set up now."""
+        found = self.setup(server) if self.setup is not None else None
+        return found or PortSetup(self.parameters, self.inactivity_timeout_s)
 
 
 class HdlcServer:
@@ -692,12 +722,15 @@ class HdlcServer:
         entry = self._links.get((client, server.upper, server.lower))
         return entry is not None and bool(entry.link.waiting)
 
+    @property
+    def linked(self) -> bool:
+        """Whether any client has a link here."""
+        return bool(self._links)
+
     def deadline(self) -> Instant | None:
         """The next inter-octet or inactivity time-out."""
         times = [self._decoder.deadline()]
-        if timeout_s := self.settings.inactivity_timeout_s:
-            timeout = timeout_s * NANOSECONDS_PER_S
-            times += [Instant(entry.active_at + timeout) for entry in self._links.values()]
+        times += [_inactive_at(entry) for entry in self._links.values()]
         return min((time for time in times if time is not None), default=None)
 
     def tick(self, now: Instant) -> list[Event]:
@@ -705,13 +738,11 @@ class HdlcServer:
         events: list[Event] = []
         for frame in self._decoder.tick(now):
             events += self._take(frame, now)
-        if timeout_s := self.settings.inactivity_timeout_s:
-            limit = now - timeout_s * NANOSECONDS_PER_S
-            for key, entry in list(self._links.items()):
-                if entry.active_at <= limit:
-                    del self._links[key]
-                    if entry.state is not LinkState.NDM:
-                        events.append(LinkDown(entry.client, entry.server, Reason.INACTIVE))
+        for key, entry in list(self._links.items()):
+            due = _inactive_at(entry)
+            if due is not None and now >= due:
+                del self._links[key]
+                events.append(LinkDown(entry.client, entry.server, Reason.INACTIVE))
         return events
 
     # which frames are ours
@@ -746,6 +777,8 @@ class HdlcServer:
         return events
 
     def _is_for_us(self, server: ServerAddress) -> bool:
+        if not server.upper or server.lower == 0 or server.calling:
+            return False  # no station; and nobody owns the CALLING address of one that dialled in
         own = self.settings.address_size
         if own and server.size != own and not self._other_size_fits(server, own):
             return False
@@ -791,7 +824,9 @@ class HdlcServer:
         events: list[Event] = []
         if entry.state is not LinkState.NDM:
             events.append(LinkDown(entry.client, entry.server, Reason.RESTARTED))
-        agreed = self.settings.parameters.agree(HdlcParameters.decode(frame.information))
+        port = self.settings.of(entry.server)
+        agreed = port.parameters.agree(HdlcParameters.decode(frame.information))
+        entry.inactivity_timeout_s = port.inactivity_timeout_s
         entry.link.local, entry.link.remote = frame.destination, frame.source
         entry.server = ServerAddress.decode(frame.destination)
         entry.link.reset(agreed)
@@ -894,6 +929,12 @@ class HdlcServer:
         if frame.poll:
             self._out += entry.link.frame(FrameType.FRMR, information=entry.rejection)
         return []
+
+
+def _inactive_at(entry: _ServerLink) -> Instant | None:
+    if not entry.inactivity_timeout_s:
+        return None
+    return Instant(entry.active_at + entry.inactivity_timeout_s * NANOSECONDS_PER_S)
 
 
 def gather_interface(store: bytearray, frame: Frame, quality: bytes) -> bytes:

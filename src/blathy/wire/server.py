@@ -7,7 +7,7 @@ silently, and a refused APDU changes nothing but the failure count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Final, Protocol
@@ -54,6 +54,7 @@ from blathy.wire.association_events import (
 )
 from blathy.wire.block_transfer import BlockExchange
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.hdlc import PortSetup
 from blathy.wire.hls import CHALLENGE_OCTETS, HlsParty
 from blathy.wire.ln_services import (
     PDU_TOO_LONG,
@@ -164,6 +165,7 @@ class LogicalDevice:
     upload_octets_max: int = 1 << 20
     block_window: int = 8
     guard: AuthenticationGuard | None = None
+    hdlc: Callable[[], PortSetup] | None = None  # how its HDLC port is set up now
 
 
 class _Refusal(Exception):  # noqa: N818 - a way out of the checks of an AARQ, not an error of ours
