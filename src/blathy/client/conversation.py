@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -18,6 +18,7 @@ from blathy.transport.line import monotonic_now
 from blathy.wire import apdu
 from blathy.wire.acse import DiagnosticSource, Mechanism, UserDiagnostic
 from blathy.wire.association_events import (
+    AccessAnswer,
     ActionAnswer,
     Associated,
     AssociationRefused,
@@ -98,9 +99,18 @@ _ASSOCIATION_REMEDIES: Final = {
     UserDiagnostic.CALLING_AE_INVOCATION_ID_NOT_RECOGNIZED: "set user= to a user of the meter",
     UserDiagnostic.MECHANISM_NOT_RECOGNISED: "try another auth=, e.g. none, lls or hls5",
     UserDiagnostic.MECHANISM_REQUIRED: "set auth=, e.g. lls or hls5",
-    UserDiagnostic.AUTHENTICATION_FAILURE: "check the password or the keys ek=, ak=, suite=",
     UserDiagnostic.AUTHENTICATION_REQUIRED: "set auth=, e.g. lls or hls5",
 }
+
+
+def _failed_proof(address: MeterAddress) -> str:
+    """What an authentication depends on, and so what to check when it failed."""
+    if address.mechanism is Mechanism.HLS_GMAC or address.keys.unicast:
+        secret = "" if address.mechanism is Mechanism.HLS_GMAC else "password=, "
+        return f"check {secret}ek=, ak=, suite={address.keys.suite} and title={address.title.hex()}"
+    if address.mechanism is Mechanism.HLS_ECDSA:
+        return "check signing_key=, meter_signing_key= and suite="
+    return f"check password= of client {address.client}"
 
 
 def explain_refusal(refusal: AssociationRefused, address: MeterAddress) -> MeterError:
@@ -118,7 +128,7 @@ def explain_refusal(refusal: AssociationRefused, address: MeterAddress) -> Meter
         "check client=, auth= and the keys",
     )
     if diagnostic == UserDiagnostic.AUTHENTICATION_FAILURE:
-        return Untrusted(text, remedy)
+        return Untrusted(text, _failed_proof(address))
     return Refused(text, remedy)
 
 
@@ -131,7 +141,15 @@ def explain_service(refused: ServiceRefused, place: str) -> MeterError:
         )
     if refused.service == _DECIPHERING_ERROR:
         return Untrusted(f"{place} can't decipher our request", "check ek=, ak= and title=")
-    return Refused(f"{place} refuses the service: {refused.reason}", "try fewer items at once")
+    remedy = _SERVICE_REMEDIES.get(refused.service, "try fewer items at once")
+    return Refused(f"{place} refuses the service: {refused.reason}", remedy)
+
+
+_SERVICE_REMEDIES: Final[dict[int, str]] = {
+    apdu.ServiceError.OPERATION_NOT_POSSIBLE: "try protect=both, or open the meter again",
+    apdu.ServiceError.SERVICE_NOT_SUPPORTED: "see what it agreed to with `blathy record`",
+    apdu.ServiceError.PDU_TOO_LONG: "ask for fewer items or a shorter time, or a larger pdu=",
+}
 
 
 class Conversation:
@@ -151,6 +169,7 @@ class Conversation:
         self.on_push: Callable[[Notification | EventReport], None] | None = None
         """Is given what the meter tells unasked, at once; without it `pushes` keeps it."""
         self.server_pdu_size = 1024  # until the meter says its own
+        self._lost = False  # an answer is owed that could be taken for the next one
         config = config_of(address)
         shared = None
         if config.keys is not None:
@@ -231,6 +250,16 @@ class Conversation:
             raise self._odd(answer)
         return answer.results[0]
 
+    async def access(
+        self, requests: Sequence[tuple[apdu.AccessSpecification, bytes]]
+    ) -> apdu.AccessResponse:
+        """ACCESS: what each of the requests came to."""
+        specifications, data = [s for s, _ in requests], [d for _, d in requests]
+        answer = await self._request(lambda: self.association.access(specifications, data))
+        if not isinstance(answer, AccessAnswer):
+            raise self._odd(answer)
+        return answer.response
+
     def _results(
         self, answer: ClientEvent, kind: type[GetAnswer], count: int
     ) -> tuple[apdu.GetResult, ...]:
@@ -247,6 +276,11 @@ class Conversation:
 
     async def _request(self, build: Callable[[], bytes]) -> ClientEvent:
         async with self._turn:
+            if self._lost:
+                raise Refused(
+                    f"{self.place} still owes the answer to a request that was given up",
+                    "close the meter and open it again",
+                )
             try:
                 octets = build()
             except LocalProtocolError as error:
@@ -256,6 +290,7 @@ class Conversation:
     async def _exchange(self, octets: bytes, timeout_s: float | None = None) -> ClientEvent:
         """Send a request and wait for the event that answers it."""
         association, link = self.association, self._link
+        answered = False
         try:
             link.send(octets)
             while True:
@@ -266,6 +301,7 @@ class Conversation:
                     elif isinstance(event, Notification | EventReport):
                         self._keep(event)
                     elif not isinstance(event, Discarded):
+                        answered = True
                         return event
         except SecurityError as error:
             association.cancel()
@@ -279,6 +315,9 @@ class Conversation:
         except (MeterError, asyncio.CancelledError):
             association.cancel()
             raise
+        finally:
+            # Answers by short name carry no number: a late one would pass for the next one's.
+            self._lost = self._lost or (not answered and self._address.short_names)
 
     def _keep(self, event: Notification | EventReport) -> None:
         if self.on_push is not None:

@@ -5,8 +5,12 @@
         energy = await meter.read("1-0:1.8.0")
         profile = await meter.profile("1-0:99.1.0", since=yesterday, until=today)
 
-What a meter type decides (object list, scalers) is read once and cached; what each meter may be
-set to (the columns and the period of its profiles) is asked for once a connection.
+`get`, `set` and `action` are the services with COSEM data; `read`, `write` and `call` take and give
+plain values, typed by the tables of the interface classes.
+
+What a meter type and its firmware decide (object list, scalers) is read once and cached; what each
+meter may be set to (the columns and the period of its profiles), and which firmware it runs, is
+asked for once a connection.
 """
 
 from __future__ import annotations
@@ -14,17 +18,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from blathy.client.address import MeterAddress, parse_address
-from blathy.client.cache import PROCESS_CACHE, ObjectCache, TypeKnowledge
+from blathy.client.cache import PROCESS_CACHE, ObjectCache, TypeKey, TypeKnowledge
 from blathy.client.conversation import Conversation, counters_of
 from blathy.client.counters import KeyStore
 from blathy.client.link import link_over, open_line
+from blathy.client.rights import clients_that_may, nearest
+from blathy.client.typed_values import ANY_TYPE, attribute_type, data_of, mantissa_of, method_row
 from blathy.client.values import ObjectRefused, ProfileReading, Reading, Value, typed_value
 from blathy.clock import UtcS, Zone, utc_of
 from blathy.cosem import axdr
@@ -32,6 +42,7 @@ from blathy.cosem.axdr import AxdrError, Data, DataType
 from blathy.cosem.classes import class_name, interface_class
 from blathy.cosem.columns import Profile, decode_profile
 from blathy.cosem.cosem_time import CosemDateTime, date_time_of
+from blathy.cosem.names import obis_name
 from blathy.cosem.objectlist import (
     NEWEST_ASSOCIATION,
     ObjectEntry,
@@ -47,7 +58,7 @@ from blathy.cosem.selective import (
 )
 from blathy.cosem.service import AttributeRef, DataAccessResult, MethodRef
 from blathy.obis import Obis
-from blathy.transport.errors import Garbled, MeterError, Refused, Untrusted
+from blathy.transport.errors import Garbled, MeterError, Refused, TimedOut, Untrusted
 from blathy.transport.line import Line
 from blathy.wire import apdu
 from blathy.wire.acse import Mechanism
@@ -64,6 +75,10 @@ from blathy.wire.security import (
 from blathy.wire.short_names import ASSOCIATION_SN_BASE, attribute_name, method_name
 
 ASSOCIATION_LN: Final = Obis(0, 0, 40, 0, 0)
+FIRMWARE: Final = (
+    AttributeRef(1, Obis(1, 0, 0, 2, 0), 2), AttributeRef(1, Obis(1, 1, 0, 2, 0), 2),
+)  # fmt: skip
+"""The active firmware identification; Kamstrup counts channels from 1."""
 CLOCK: Final = AttributeRef(8, Obis(0, 0, 1, 0, 0), 2)
 LOGICAL_DEVICE_NAME: Final = AttributeRef(1, Obis(0, 0, 42, 0, 0), 2)
 INVOCATION_COUNTERS: Final = tuple(
@@ -81,8 +96,9 @@ SCALED: Final[dict[int, dict[int, int]]] = {3: {2: 3}, 4: {2: 3}, 5: {2: 4, 3: 4
 """Class -> attribute with a value -> the attribute that holds its scaler_unit."""
 
 Moment = datetime | UtcS | int
-Item = str | Obis | AttributeRef | tuple[str, int]
-"""What can be read: an OBIS code, one with an attribute number, or a whole reference."""
+Item = str | Obis | AttributeRef | tuple[str | Obis, int | str]
+"""What can be read: `1-0:1.8.0`, `1-0:1.8.0/3`, `1-0:1.8.0/scaler_unit`, the same as a tuple, or a
+whole reference. Attributes have numbers or the names of the standard; without one it is 2."""
 
 
 class Meter:
@@ -104,12 +120,14 @@ class Meter:
         self.zone = zone
         self._counters = counters
         self._type_key = type_key or address.place
+        self._place = f"{address.place} {address.client}"
         self._cache = cache
         self._line = line
         self._entropy = entropy
         self._on_push = on_push
         self._talk: Conversation | None = None
         self._checked: set[Obis] = set()  # profiles whose columns this connection has asked for
+        self._firmware_known = False  # whether this connection has asked which firmware it is
 
     @classmethod
     def connect(
@@ -129,7 +147,7 @@ class Meter:
     ) -> Self:
         """A meter that opens with `async with`.
 
-        `type_key` names meter type and firmware where they are known, so that meters of one type
+        `type_key` names the meter type where it is known, so that meters of one type and firmware
         share what is read once. `zone` is the meter's, for clocks without deviation. `line` is used
         instead of a new connection. `on_push` is called with what the meter tells of its own accord
         as soon as it arrives, also while a request is outstanding; else `next_push` hands it out.
@@ -170,30 +188,64 @@ class Meter:
             talk.on_push = self._on_push
             if not talk.association.associated:
                 await talk.open()
+        except (Untrusted, Refused, TimedOut) as error:
+            await line.close()
+            if self._line is None:
+                await self._explain_by_counter(error)
+            raise
         except BaseException:
             await line.close()
             raise
         self._talk = talk
         self._checked.clear()
+        self._firmware_known = False
+
+    @property
+    def _counted(self) -> bool:
+        """Whether the association takes invocation counters that the meter may be asked for."""
+        address = self.address
+        ciphered = address.protection != Protection.NONE or address.mechanism is Mechanism.HLS_GMAC
+        return ciphered and bool(address.keys.unicast) and address.ask_counter
+
+    async def _shown_counter(self) -> int:
+        """The highest invocation counter that the meter shows its public client; 0: none."""
+        public = replace(
+            self.address.public(), timeout_s=min(self.address.timeout_s, PUBLIC_TIMEOUT_S)
+        )
+        line = await open_line(self.address)
+        try:
+            async with Meter(public, line=line, cache=ObjectCache()) as asked:
+                found = await asked.read_octets(INVOCATION_COUNTERS)
+        except MeterError:
+            return 0  # no public client, or none that may: the association itself will tell
+        return max((_counter_of(each) for each in found), default=0)
+
+    async def _explain_by_counter(self, error: MeterError) -> None:
+        """Many meters are silent, or plead something else, when an invocation counter is too low:
+        ask the public client, and say so where that is it."""
+        if not self._counted or self._counters is None:
+            return
+        address, counters = self.address, counters_of(self._counters)
+        with suppress(MeterError):
+            shown = await self._shown_counter()
+            ours = counters.next(address.title, key_fingerprint(address.keys.unicast))
+            if shown >= ours:
+                raise Untrusted(
+                    f"{error.message}; our invocation counter stands at {ours} and the meter has "
+                    f"seen {shown}",
+                    f"set ic={shown + 1} if you trust this meter",
+                ) from error
 
     async def _follow_public_counter(self) -> None:
         """Before the first contact with a key: go on above the counter that the meter shows its
         public client. Upwards only and by a bounded jump, since nothing proves that report."""
         address = self.address
-        ciphered = address.protection != Protection.NONE or address.mechanism is Mechanism.HLS_GMAC
-        if not (ciphered and address.keys.unicast and address.ask_counter and self._counters):
+        if not self._counted or self._counters is None:
             return
         counters, key_id = counters_of(self._counters), key_fingerprint(address.keys.unicast)
         if not counters.untouched(address.title, key_id):
             return
-        line = await open_line(address)
-        public = replace(address.public(), timeout_s=min(address.timeout_s, PUBLIC_TIMEOUT_S))
-        try:
-            async with Meter(public, line=line, cache=ObjectCache()) as asked:
-                found = await asked.read_octets(INVOCATION_COUNTERS)
-        except MeterError:
-            return  # no public client, or none that may: the association itself will tell
-        highest = max((_counter_of(each) for each in found), default=0)
+        highest = await self._shown_counter()
         if not highest:
             return
         try:
@@ -207,6 +259,7 @@ class Meter:
         """Release and disconnect; never raises."""
         if self._talk is not None:
             talk, self._talk = self._talk, None
+            self._cache.keep(self._knowledge_key)
             await talk.close()
 
     async def __aenter__(self) -> Self:
@@ -235,9 +288,14 @@ class Meter:
 
     @property
     def knowledge(self) -> TypeKnowledge:
-        """What is known of the meter's type."""
+        """What is known of the meter's type and firmware."""
+        return self._cache.of(self._knowledge_key)
+
+    @property
+    def _knowledge_key(self) -> TypeKey:
         address = self.address
-        return self._cache.of(self._type_key, address.client, short_names=address.short_names)
+        firmware = self._cache.firmware_at(self._place) or ""
+        return self._type_key, address.client, address.short_names, firmware
 
     def agreed(self, bit: Conformance) -> bool:
         """Whether this association has negotiated a service."""
@@ -323,16 +381,53 @@ class Meter:
 
     async def objects(self, *, fresh: bool = False) -> tuple[ObjectEntry, ...]:
         """The object list of this association with its rights."""
-        knowledge = self.knowledge
         if self.address.short_names:
             await self._short_names()
-        elif fresh:
+            return self.knowledge.objects
+        await self._learn_firmware()
+        knowledge = self.knowledge
+        if fresh:
             await self._learn_objects()
         elif not knowledge.objects:
             async with knowledge.turn(self.address.timeout_s):
                 if not knowledge.objects:
                     await self._learn_objects()
         return knowledge.objects
+
+    async def _learn_firmware(self) -> None:
+        """Ask once a connection which firmware the meter runs: what is known belongs to it."""
+        if not self._firmware_known:
+            self._note_firmware(FIRMWARE, await self._get_all(FIRMWARE))
+
+    async def _greet(self) -> None:
+        """At the first contact, ask for the firmware first; later it goes with other questions."""
+        if self._cache.firmware_at(self._place) is None:
+            await self._learn_firmware()
+
+    def _firmware_refs(self) -> tuple[AttributeRef, ...]:
+        """What to ask beside the first question of a connection to a meter that has told before."""
+        known = self._cache.firmware_at(self._place)
+        if self._firmware_known or not known:
+            return ()
+        return tuple(ref for ref in FIRMWARE if known.startswith(f"{ref.obis}="))
+
+    def _note_firmware(
+        self, refs: Sequence[AttributeRef], results: Sequence[apdu.GetResult]
+    ) -> bool:
+        """Take what the meter says it runs; whether it is what was known."""
+        self._firmware_known = True
+        told = (
+            f"{r.obis}={v.hex()}"
+            for r, v in zip(refs, results, strict=True)
+            if v.__class__ is bytes
+        )
+        found, key = next(told, ""), self._knowledge_key
+        before = self._cache.firmware_at(self._place)
+        if found != before:
+            self._cache.note_firmware(self._place, found)
+            if before is None:
+                self._cache.move(key, self._knowledge_key)
+        return found == before
 
     async def _learn_objects(self) -> None:
         raw = await self.get(AttributeRef(15, ASSOCIATION_LN, 2))
@@ -349,7 +444,26 @@ class Meter:
         for entry in entries:
             if class_id in (None, entry.class_id):
                 return entry
-        raise ObjectRefused(str(obis), int(DataAccessResult.OBJECT_UNDEFINED))
+        raise self._undefined(obis, class_id)
+
+    def _undefined(self, obis: Obis, class_id: int | None) -> ObjectRefused:
+        """Names what is near, for most of the time a group is mistyped."""
+        client, known = self.address.client, self.knowledge.classes
+        entries = known.get(obis, ())
+        if entries:
+            has = ", ".join(class_name(entry.class_id) for entry in entries)
+            text = f"{obis} is {has} and no {class_name(class_id or 0)}"
+            return ObjectRefused(text, int(DataAccessResult.OBJECT_CLASS_INCONSISTENT))
+        near = ", ".join(f"{code} ({obis_name(code)})" for code in nearest(obis, known))
+        remedy = "see what there is with `blathy objects`"
+        if near:
+            remedy = f"near it are {near}"
+        elif client == PUBLIC_CLIENT:
+            remedy = "the public client sees little; use another client= with its auth="
+        return ObjectRefused(
+            str(obis), int(DataAccessResult.OBJECT_UNDEFINED),
+            f"client {client} sees no such object", remedy,
+        )  # fmt: skip
 
     def _in_other_channel(self, obis: Obis) -> tuple[ObjectEntry, ...]:
         """Some makers (Kamstrup) count channels from 1: 1-0:1.8.0 means their 1-1:1.8.0."""
@@ -362,41 +476,120 @@ class Meter:
         """What an item means: without an attribute number its value (attribute 2)."""
         if isinstance(item, AttributeRef):
             return item
-        attribute = 2
-        if isinstance(item, tuple):
-            text, attribute = item
-            obis = parse_obis(text)
-        else:
-            obis = item if isinstance(item, Obis) else parse_obis(item)
-        if obis == CLOCK.obis:
+        obis, attribute = _parts(item)
+        if isinstance(attribute, int) and obis == CLOCK.obis:
             return replace(await self._clock_ref(), attribute=attribute)
-        if obis == LOGICAL_DEVICE_NAME.obis:
+        if isinstance(attribute, int) and obis == LOGICAL_DEVICE_NAME.obis:
             return replace(LOGICAL_DEVICE_NAME, attribute=attribute)
         entry = await self.find(obis)
-        return AttributeRef(entry.class_id, entry.obis, attribute)
+        return AttributeRef(entry.class_id, entry.obis, _attribute_number(entry, attribute))
 
     async def read(self, item: Item) -> Value:
         """One value, with its unit where it has one."""
         (reading,) = await self.read_many([item])
-        return reading.get()
+        if reading.error is not None:
+            raise await self._who_may(reading.error, reading.ref)
+        return reading.value
+
+    async def write(self, item: Item, value: Any) -> None:
+        """Write a plain value: see `data_for`."""
+        ref = await self.reference(item)
+        data = await self.data_for(ref, value)
+        try:
+            await self.set(ref, data)
+        except ObjectRefused as error:
+            raise await self._who_may(error, ref, write=True) from error
+
+    async def data_for(self, item: Item, value: Any) -> Data:
+        """A plain value as an attribute takes it: of the type that the class table and the present
+        value say, a structure by names or as a list, an enumeration by name, a time as ISO 8601.
+
+        The value of a register is a Quantity or has its unit, `"25.5 W"`: a bare number could mean
+        either that or the meter's own integer, which is `"u32:255"`.
+        """
+        ref = await self.reference(item)
+        version = self._version(ref)
+        present = None
+        with suppress(ObjectRefused):  # there are attributes that are written and never shown
+            present = await self.get_data(ref)
+        try:
+            unit = await self._unit_of(ref)
+            if unit is not None:
+                value = mantissa_of(value, unit)
+            return data_of(attribute_type(ref, version), value, present)
+        except ValueError as error:
+            raise Refused(f"{_what(ref)} does not take this: {error}") from error
+
+    async def _unit_of(self, ref: AttributeRef) -> ScalerUnit | None:
+        if _scaler_ref(ref) is None:
+            return None
+        (unit,) = await self._column_units((CaptureObject(ref.class_id, ref.obis, ref.attribute),))
+        return unit
+
+    def _version(self, ref: AttributeRef | MethodRef) -> int | None:
+        """The version of an object's class, where the object list is known."""
+        entries = self.knowledge.classes.get(ref.obis, ())
+        return next((e.version for e in entries if e.class_id == ref.class_id), None)
+
+    async def call(self, obis: Obis | str, method: int | str, value: Any = None) -> Any:
+        """Run a method with a plain parameter, typed as in `data_for`; what it returned, plain."""
+        code = parse_obis(obis) if isinstance(obis, str) else obis
+        entry = await self.find(code)
+        ref = MethodRef(entry.class_id, entry.obis, _method_number(entry, method))
+        row = method_row(ref, entry.version)
+        try:
+            parameters = None
+            if value is not None:
+                parameters = data_of(row.parameter if row is not None else ANY_TYPE, value)
+        except ValueError as error:
+            raise Refused(f"method {method} of {code} does not take this: {error}") from error
+        try:
+            returned = await self.action(entry.obis, ref.method, parameters)
+        except ObjectRefused as error:
+            raise await self._who_may(error, ref, write=True) from error
+        if returned is None:
+            return None
+        kind = row.returns if row is not None and row.returns is not None else ANY_TYPE
+        return kind.plain(returned)
+
+    async def _who_may(
+        self, error: ObjectRefused, ref: AttributeRef | MethodRef, *, write: bool = False
+    ) -> ObjectRefused:
+        """A denial with the clients that may instead, where the meter shows their rights."""
+        if error.result != DataAccessResult.READ_WRITE_DENIED or self.address.short_names:
+            return error
+        clients: list[int] = []
+        with suppress(MeterError):
+            clients = await clients_that_may(self, ref, write=write)
+        own = self.address.client
+        if not clients:
+            return ObjectRefused.of(error, f"client {own} has no right to it; use another client=")
+        may = " and ".join(f"client={client}" for client in clients)
+        return ObjectRefused.of(error, f"client {own} has no right to it, {may} may")
 
     async def read_many(self, items: Iterable[Item]) -> list[Reading]:
         """Values in the order asked; one that is refused carries its error and stops nothing."""
+        items = list(items)
+        await self._greet()
         wanted: list[AttributeRef | Reading] = []
         for item in items:
             try:
                 wanted.append(await self.reference(item))
             except ObjectRefused as error:
-                obis = item if isinstance(item, Obis) else _obis_of(item)
+                obis, _ = _parts(item)
                 wanted.append(Reading(AttributeRef(0, obis, 2), error=error))
         refs = [ref for ref in wanted if isinstance(ref, AttributeRef)]
         units = self.knowledge.units
         unknown = [ref for ref in refs if _scaler_ref(ref) and _unit_key(ref) not in units]
         scalers = [scaler for ref in unknown if (scaler := _scaler_ref(ref)) is not None]
         asked = [*refs, *scalers]
-        results = await self._get_all(asked) if asked else []
-        for ref, result in zip(unknown, results[len(refs) :], strict=True):
+        firmware = self._firmware_refs() if asked else ()
+        results = await self._get_all([*asked, *firmware]) if asked else []
+        if firmware and not self._note_firmware(firmware, results[len(asked) :]):
+            return await self.read_many(items)  # what was known belongs to another firmware
+        for ref, result in zip(unknown, results[len(refs) : len(asked)], strict=True):
             units[_unit_key(ref)] = _unit_of(result)
+            self.knowledge.learned = True
         found = iter(results[: len(refs)])
         return [
             item if isinstance(item, Reading) else self._reading(item, next(found))
@@ -408,7 +601,8 @@ class Meter:
             return Reading(ref, error=ObjectRefused(_what(ref), result))
         unit = self.knowledge.units.get(_unit_key(ref))
         try:
-            return Reading(ref, typed_value(ref, result, unit), raw=result)
+            value = typed_value(ref, result, unit)
+            return Reading(ref, value, raw=result, version=self._version(ref))
         except ValueError as error:
             raise self._garbled(ref, error) from error
 
@@ -432,6 +626,32 @@ class Meter:
             (result,) = await self.conversation.set((ref, octets))
         if result != 0:
             raise ObjectRefused(f"writing {_what(ref)}", result)
+
+    async def set_many(self, writes: Sequence[tuple[Item, Data]]) -> list[ObjectRefused | None]:
+        """Write several attributes in one request where the meter agrees to that, else one by one;
+        None for each that was taken, the refusal of each that was not."""
+        refs = [await self.reference(item) for item, _ in writes]
+        found: list[ObjectRefused | None] = []
+        if self.agreed(Conformance.MULTIPLE_REFERENCES) and not self.address.short_names:
+            octets = [axdr.encode(data) for _, data in writes]
+            results = await self.conversation.set(*zip(refs, octets, strict=True)) if refs else ()
+            for ref, result in zip(refs, results, strict=True):
+                found.append(ObjectRefused(f"writing {_what(ref)}", result) if result else None)
+            return found
+        for ref, (_, data) in zip(refs, writes, strict=True):
+            try:
+                await self.set(ref, data)
+                found.append(None)
+            except ObjectRefused as error:
+                found.append(error)
+        return found
+
+    async def access(
+        self, requests: Sequence[tuple[apdu.AccessSpecification, bytes]]
+    ) -> apdu.AccessResponse:
+        """Reads, writes and calls in one ACCESS request: a specification each with its A-XDR octets
+        (null-data for a read); Refused where the meter did not agree to the service."""
+        return await self.conversation.access(requests)
 
     async def _encoded(self, ref: AttributeRef, value: Data | bytes | int | str | bool) -> bytes:
         if isinstance(value, bytes):
@@ -548,8 +768,12 @@ class Meter:
         knowledge = self.knowledge
         if code in self._checked and code in knowledge.captures:
             return
+        await self._greet()
         refs = (AttributeRef(7, code, 3), AttributeRef(7, code, 4))
-        captures, period = await self._get_all(refs)
+        firmware = self._firmware_refs()
+        captures, period, *rest = await self._get_all([*refs, *firmware])
+        if firmware and not self._note_firmware(firmware, rest):
+            knowledge = self.knowledge
         if isinstance(captures, int):
             raise ObjectRefused(_what(refs[0]), captures)
         try:
@@ -572,6 +796,7 @@ class Meter:
             scalers = [s for r in unknown if (s := _scaler_ref(r)) is not None]
             for ref, result in zip(unknown, await self._get_all(scalers), strict=True):
                 units[_unit_key(ref)] = _unit_of(result)
+            self.knowledge.learned = True
         return tuple(units.get(_unit_key(ref)) for ref in refs)
 
     async def profile(
@@ -581,42 +806,51 @@ class Meter:
         until: Moment | None = None,
         *,
         entries: tuple[int, int] | None = None,
-        columns: Sequence[CaptureObject] = (),
+        columns: Sequence[CaptureObject | Obis | str] = (),
     ) -> ProfileReading:
         """A profile: its rows with `since <= time <= until`, or its entries counted from 1.
 
-        `columns` selects some capture objects. A meter without selective access sends everything;
-        rows outside are then cut off here.
+        `columns` selects some columns, by code or as capture objects. A meter without selective
+        access sends everything; what is outside is then cut off here.
         """
         code = parse_obis(obis) if isinstance(obis, str) else obis
         code = await self._profile_code(code)
         captures = self.knowledge.captures[code]
         if not captures:
             raise Refused(f"profile {code} captures nothing", "set its capture objects first")
-        ref = AttributeRef(7, code, 2)
+        chosen = _chosen_columns(code, columns, captures)
+        ref, sent = AttributeRef(7, code, 2), captures
         selective = self.agreed(
             Conformance.PARAMETERIZED_ACCESS
             if self.address.short_names
             else Conformance.SELECTIVE_ACCESS
         )
-        bounds = None
         if selective and entries is not None:
             selection = EntryDescriptor(entries[0], entries[1])
             ref = replace(ref, selector=2, parameters=selection.encode())
-        elif selective and (since is not None or until is not None or columns):
-            ref = replace(ref, selector=1, parameters=self._range(since, until, columns, captures))
-            captures = tuple(columns) or captures
-        if not selective and (since is not None or until is not None):
-            bounds = (since, until)
+        elif selective and (since is not None or until is not None or chosen):
+            ref = replace(ref, selector=1, parameters=self._range(since, until, chosen, captures))
+            sent = chosen or captures
+        reading = await self._profile_rows(ref, sent, fixed=bool(chosen))
+        if not selective and entries is not None:
+            reading = _kept(reading, slice(entries[0] - 1, entries[1]))
+        elif not selective or entries is not None:
+            reading = _between(reading, since, until)
+        return _only(reading, chosen) if chosen else reading
+
+    async def _profile_rows(
+        self, ref: AttributeRef, captures: tuple[CaptureObject, ...], *, fixed: bool
+    ) -> ProfileReading:
+        """The buffer as columns; columns that are not `fixed` may have changed since learned."""
+        code = ref.obis
         raw = await self.get(ref)
         try:
             table = decode_profile(raw, captures)
         except AxdrError as error:
-            # The capture objects may have changed since they were learned: ask once more.
             self.knowledge.captures.pop(code, None)
             await self._learn_profile(code)
             fresh = self.knowledge.captures[code]
-            if columns or fresh == captures:
+            if fixed or fresh == captures:
                 raise self._garbled(ref, error) from error
             captures = fresh
             try:
@@ -624,8 +858,7 @@ class Meter:
             except AxdrError as still:
                 raise self._garbled(ref, still) from still
         units = await self._column_units(captures)
-        reading = ProfileReading(code, table, units, self.knowledge.periods_s[code], self.zone)
-        return reading if bounds is None else _cut(reading, *bounds)
+        return ProfileReading(code, table, units, self.knowledge.periods_s[code], self.zone)
 
     def _range(
         self,
@@ -656,10 +889,41 @@ def parse_obis(text: str) -> Obis:
         raise Refused(str(error)) from error
 
 
-def _obis_of(item: Item) -> Obis:
+def _parts(item: Item) -> tuple[Obis, int | str]:
+    """The code of an item and its attribute; Refused where it is written otherwise."""
+    attribute: int | str = 2
     if isinstance(item, AttributeRef):
-        return item.obis
-    return parse_obis(item[0] if isinstance(item, tuple) else str(item))
+        return item.obis, item.attribute
+    if isinstance(item, tuple):
+        item, attribute = item
+    elif not isinstance(item, Obis):
+        item, slash, name = item.partition("/")
+        attribute = name if slash else attribute
+    obis = item if isinstance(item, Obis) else parse_obis(item)
+    text = str(attribute)
+    if text.isascii() and text.isdigit():
+        attribute = int(text)
+    if not text or (isinstance(attribute, int) and not 0 <= attribute < 128):
+        raise Refused(
+            f"{text!r} is no attribute of {obis}", "write its number or name, 1-0:1.8.0/scaler_unit"
+        )
+    return obis, attribute
+
+
+def _attribute_number(entry: ObjectEntry, attribute: int | str) -> int:
+    if isinstance(attribute, int):
+        return attribute
+    try:
+        kind = interface_class(entry.class_id, entry.version)
+    except KeyError:
+        raise Refused(f"no table knows {class_name(entry.class_id)}", "write a number") from None
+    try:
+        return kind.attribute(attribute).index
+    except KeyError:
+        names = ", ".join(row.name for row in kind.attributes)
+        raise Refused(
+            f"{kind.name} {entry.obis} has no attribute {attribute!r}", f"it has {names}"
+        ) from None
 
 
 def _what(ref: AttributeRef) -> str:
@@ -716,7 +980,29 @@ def _method_number(entry: ObjectEntry, method: int | str) -> int:
     try:
         return interface_class(entry.class_id, entry.version).method(method).index
     except KeyError:
-        raise Refused(f"{class_name(entry.class_id)} has no method {method!r}") from None
+        able = "write a number"
+        with suppress(KeyError):
+            kind = interface_class(entry.class_id, entry.version)
+            able = "it has " + (", ".join(row.name for row in kind.methods) or "none")
+        raise Refused(f"{class_name(entry.class_id)} has no method {method!r}", able) from None
+
+
+def _chosen_columns(
+    code: Obis, columns: Sequence[CaptureObject | Obis | str], captures: Sequence[CaptureObject]
+) -> tuple[CaptureObject, ...]:
+    """Columns named by code, among those that the profile captures."""
+    found = []
+    for column in columns:
+        if isinstance(column, CaptureObject):
+            found.append(column)
+            continue
+        named = column if isinstance(column, Obis) else parse_obis(column)
+        one = next((capture for capture in captures if capture.obis == named), None)
+        if one is None:
+            able = ", ".join(str(capture.obis) for capture in captures)
+            raise Refused(f"profile {code} has no column {named}", f"it has {able}")
+        found.append(one)
+    return tuple(found)
 
 
 @lru_cache(maxsize=256)
@@ -743,14 +1029,21 @@ def _utc_s(moment: Moment) -> int:
     return int(moment)
 
 
-def _cut(reading: ProfileReading, since: Moment | None, until: Moment | None) -> ProfileReading:
-    """Rows outside of the bounds left out, for meters without selective access."""
+def _between(reading: ProfileReading, since: Moment | None, until: Moment | None) -> ProfileReading:
+    """Rows outside of the bounds left out."""
+    if since is None and until is None:
+        return reading
     times = reading.times
     keep = times.valid.copy()
     if since is not None:
         keep &= times.utc_s >= _utc_s(since)
     if until is not None:
         keep &= times.utc_s <= _utc_s(until)
+    return _kept(reading, keep)
+
+
+def _kept(reading: ProfileReading, keep: slice | NDArray[np.bool_]) -> ProfileReading:
+    """Some rows only."""
     columns = tuple(
         replace(
             column,
@@ -760,5 +1053,17 @@ def _cut(reading: ProfileReading, since: Moment | None, until: Moment | None) ->
         )
         for column in reading.columns
     )
-    table = Profile(columns, int(keep.sum()), reading.profile.layout)
-    return replace(reading, profile=table)
+    rows = len(columns[0].values) if columns else 0
+    return replace(reading, profile=Profile(columns, rows, reading.profile.layout))
+
+
+def _only(reading: ProfileReading, chosen: Sequence[CaptureObject]) -> ProfileReading:
+    """Some columns only, in the meter's order."""
+    keep = [n for n, column in enumerate(reading.columns) if column.capture in chosen]
+    profile = reading.profile
+    columns = tuple(reading.columns[n] for n in keep)
+    return replace(
+        reading,
+        profile=Profile(columns, len(profile), profile.layout),
+        units=tuple(reading.units[n] for n in keep),
+    )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from blathy.clock import Zone
+from blathy.clock import UtcS, Zone, datetime_of
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data, DataType
+from blathy.cosem.classes import interface_class
 from blathy.cosem.columns import Column, Profile, ProfileTimes
 from blathy.cosem.cosem_time import CosemDateTime
 from blathy.cosem.objectlist import ScalerUnit
@@ -49,13 +53,20 @@ _RESULT_TEXTS: Final = {
 class ObjectRefused(Refused):
     """The meter is there and refuses this one attribute or method."""
 
-    def __init__(self, what: str, result: int) -> None:
-        text, remedy = _RESULT_TEXTS.get(
+    def __init__(self, what: str, result: int, text: str = "", remedy: str = "") -> None:
+        usual, usual_remedy = _RESULT_TEXTS.get(
             DataAccessResult(result) if result in _KNOWN else DataAccessResult.OTHER_REASON,
             (_result_name(result), ""),
         )
-        super().__init__(f"{what}: {text}", remedy)
+        super().__init__(f"{what}: {text or usual}", remedy or usual_remedy)
         self.result = result
+
+    @classmethod
+    def of(cls, error: ObjectRefused, remedy: str) -> ObjectRefused:
+        """The same with a better remedy."""
+        found = cls("", error.result, remedy=remedy)
+        found.message = error.message
+        return found
 
 
 _KNOWN: Final = frozenset(DataAccessResult)
@@ -76,6 +87,17 @@ class Reading:
     value: Value = None
     error: ObjectRefused | None = None
     raw: bytes = b""
+    version: int | None = None  # of the object's class, where it is known
+
+    def named(self) -> Any:
+        """The value with the names that the class table gives its elements and enumerations."""
+        if self.error is not None:
+            raise self.error
+        try:
+            kind = interface_class(self.ref.class_id, self.version).attribute(self.ref.attribute)
+        except KeyError:
+            return self.value
+        return kind.type.plain(axdr.decode(self.raw))
 
     @property
     def obis(self) -> Obis:
@@ -188,3 +210,86 @@ class ProfileReading:
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Rows of Python values as the meter sent them, None where one is missing."""
         return self.profile.rows()
+
+    def index(self, code: str | Obis) -> int:
+        """Which column has this code; raise KeyError if there is none."""
+        column = self.profile.column(code)
+        return next(n for n, each in enumerate(self.columns) if each is column)
+
+    def __getitem__(self, code: str | Obis) -> np.ndarray[Any, Any]:
+        """A column by its code, in its unit: `profile["1-0:1.8.0"]`."""
+        return self.scaled(self.index(code))
+
+    def __iter__(self) -> Iterator[ProfileRow]:
+        """Rows one after the other, made when asked for; the columns are the fast way."""
+        times = self.times
+        for number in range(len(self)):
+            yield ProfileRow(
+                self, number, int(times.utc_s[number]) if times.valid[number] else None
+            )
+
+    def to_arrow(self) -> Any:
+        """A pyarrow Table: `time_utc` and a column per code, integers as the meter sent them; the
+        metadata of each field has its `scaler` and `unit`. Needs pyarrow."""
+        table = self.profile.to_arrow(self.zone, self.period_s or None)
+        units = {
+            str(column.capture.obis): unit
+            for column, unit in zip(self.columns, self.units, strict=True)
+        }
+        schema = table.schema
+        for place, field in enumerate(schema):
+            unit = units.get(field.name)
+            if unit is not None:
+                about = {"scaler": str(unit.scaler), "unit": SYMBOL[unit.unit]}
+                schema = schema.set(place, field.with_metadata(about))
+        return table.cast(schema)
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame over UTC time: numbers in their unit, NaN where one is missing; a
+        column is called `1-0:1.8.0 [Wh]`. Needs pandas."""
+        pd: Any = import_module("pandas")
+        clock, columns = self.profile.clock, {}
+        for place, column in enumerate(self.columns):
+            if column is clock:
+                continue
+            unit, name = self.units[place], str(column.capture.obis)
+            symbol = SYMBOL[unit.unit] if unit is not None else ""
+            numeric = column.values.ndim == 1 and column.values.dtype.kind in "iuf"
+            values = self.scaled(place) if numeric else column.to_list()
+            columns[f"{name} [{symbol}]" if symbol else name] = values
+        stamps = pd.DatetimeIndex(self.times.datetime64(), name="time", tz="UTC")
+        return pd.DataFrame(columns, index=stamps)
+
+    def to_parquet(self, path: str | Path) -> None:
+        """The Arrow table as a Parquet file. Needs pyarrow."""
+        import pyarrow.parquet as pq
+
+        pq.write_table(self.to_arrow(), path)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    """One row: `row["1-0:1.8.0"]` is a Quantity, or the plain value of a column without unit."""
+
+    reading: ProfileReading
+    number: int
+    utc_s: int | None
+
+    @property
+    def time(self) -> datetime | None:
+        """When, in the meter's zone where it is known, else UTC; None where the row has no time."""
+        if self.utc_s is None:
+            return None
+        zone = self.reading.zone
+        return datetime_of(self.utc_s) if zone is None else zone.civil(UtcS(self.utc_s))
+
+    def __getitem__(self, code: str | Obis) -> Any:
+        place = self.reading.index(code)
+        found = self.reading.quantity(self.number, place)
+        if found is not None:
+            return found
+        column = self.reading.columns[place]
+        if column.missing is not None and column.missing[self.number]:
+            return None
+        value = column.values[self.number]
+        return bytes(value) if column.values.ndim == 2 else getattr(value, "item", lambda: value)()
