@@ -11,8 +11,8 @@ import socket
 import sys
 from typing import Any
 
-from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
-from gurux_dlms.enums import Authentication, InterfaceType, ObjectType, Security
+from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData, objects
+from gurux_dlms.enums import Authentication, DataType, InterfaceType, ObjectType, Security
 from gurux_dlms.objects import GXDLMSClock, GXDLMSProfileGeneric, GXDLMSRegister
 from gurux_dlms.secure import GXDLMSSecureClient
 
@@ -80,6 +80,21 @@ class Peer:
         self.exchange(self.client.read(item, attribute), reply)
         return self.client.updateValue(item, attribute, reply.value)
 
+    def attributes(self, kind: str, obis: str, numbers: list[int]) -> list[str]:
+        """Attributes of an object as that library shows them."""
+        item = getattr(objects, kind)(obis)
+        for number in numbers:
+            self.read(item, number)
+        return [str(item.getValues()[number - 1]) for number in numbers]
+
+    def call(self, kind: str, obis: str, method: int, octets: str, data_type: int) -> str:
+        """What a method returns, in hex; the parameter in hex where it is an octet-string."""
+        item = getattr(objects, kind)(obis)
+        value = bytearray.fromhex(octets) if data_type == DataType.OCTET_STRING else int(octets)
+        reply = GXReplyData()
+        self.exchange(self.client.method(item, method, value, DataType(data_type)), reply)
+        return bytes(reply.data.array()[reply.data.position :]).hex()
+
     def profile(self, obis: str, since: str, until: str) -> list[list[Any]]:
         item = GXDLMSProfileGeneric(obis)
         self.read(item, 3)
@@ -122,6 +137,8 @@ def main() -> None:
         result["unit"] = int(register.unit)
     if "profile" in job:
         result["rows"] = peer.profile(job["profile"], job["since"], job["until"])
+    result["called"] = [peer.call(*parts) for parts in job.get("call", ())]
+    result["attributes"] = [peer.attributes(*parts) for parts in job.get("attributes", ())]
     json.dump(result, sys.stdout)
 
 

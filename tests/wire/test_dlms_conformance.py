@@ -30,6 +30,8 @@ REPORTS = "test_event_reports"
 HEARD = "tests.interop.test_peers_hear_events"
 SELECTED = "tests.meter.test_selective_access"
 COMPACT = "tests.meter.test_compact_and_protected_data"
+PORT_GUARD = "tests.meter.test_port_protection"
+LINKS = "tests.meter.test_communication_objects"
 DATAGRAMS = "tests.meter.test_dlms_over_udp"
 ENCRYPTED = "tests.meter.test_interface_encryption"
 CLOCK = "tests.meter.test_clock_and_calendar"
@@ -205,6 +207,20 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (COMPACT, "test_profiles_are_captured_by_entry_and_by_date_with_the_columns_wanted"))),
     ("Guessing slowed down, over restarts", "server", (
         (SETUP, "test_guessed_passwords_are_slowed_down_over_a_restart_and_all_logged"),)),
+    ("Communication port protection (class 124): locked by failures, longer each time", "server", (
+        (PORT_GUARD, "test_too_many_failures_lock_the_port_for_all_that_can_be_guessed"),
+        (PORT_GUARD, "test_every_further_failure_locks_longer_up_to_the_limit"),
+        (PORT_GUARD, "test_the_lock_outlasts_a_power_cut"),
+        (PORT_GUARD, "test_modes_lock_at_once_and_never"))),
+    ("Addresses of ports and buses (classes 24, 25, 44, 46, 48, 73, 74, 76)", "server", (
+        (LINKS, "test_addresses_are_added_and_removed_and_kept"),
+        (LINKS, "test_an_address_of_another_kind_or_known_already_is_not_added"),
+        (LINKS, "test_a_written_address_is_assigned_and_can_be_given_up"),
+        (LINKS, "test_numbers_out_of_range_are_refused"),
+        (LINKS, "test_passwords_of_ppp_and_mail_are_written_and_never_read"))),
+    ("M-Bus diagnostic, LTE monitoring (classes 77, 151)", "server", (
+        (LINKS, "test_frames_of_the_m_bus_are_counted_and_a_silent_device_shows"),
+        (LINKS, "test_lte_is_shown_while_the_modem_is_on_it"))),
     ("Interface classes: every association, object, attribute, get, set, action", "server", (
         (ACCESS, "test_get_answers_as_the_list_says"),
         (ACCESS, "test_set_answers_as_the_list_says"),
@@ -240,10 +256,7 @@ NO_COMPRESSION = (
     "no implementation to test against was found; never proposed, and an APDU with bit 7 of its"
     " security control set is answered by exception-response, deciphering-error"
 )
-BROWSED_CLASSES = (
-    "Behaviour of classes 10, 21, 24 to 26, 44, 46, 48, 61, 63, 65 to 68, 73, 74, 76, 77, 113,"
-    " 115, 116, 122 to 124, 151"
-)
+BROWSED_CLASSES = "Behaviour of classes 10, 21, 26, 61, 63, 65 to 68, 113, 115, 116, 122, 123"
 NO_BEHAVIOUR = (
     "no meter of the data sheets has them: the reference meter lets them be browsed, read and"
     " written; their methods answer read-write-denied"

@@ -13,10 +13,12 @@ from typing import Final
 import numpy as np
 
 from blathy.clock import NANOSECONDS_PER_S, Instant
+from blathy.meter.mbus_diagnostic import Exchange
 from blathy.meter.mbus_objects import MbusReading
 from blathy.meter.meter import Meter
 from blathy.quantity import Kind, Source, Unit
 from blathy.registers.block import Block
+from blathy.wire.errors import RemoteProtocolError
 from blathy.wire.mbus import MbusMaster, MbusSlave, Reading, manufacturer_code
 
 PERIOD_S: Final = 3600
@@ -83,18 +85,30 @@ class Bus:
         channel.at_utc_s[0] = utc_s
         master = MbusMaster()
         now = Instant(0)
-        master.read(channel.primary_address, now)
-        for _ in range(EXCHANGES_MAX):
-            for answer in channel.slave.receive(master.to_send(), now):
-                for event in master.receive(answer, now):
-                    return self._keep(channel, event, utc_s) if isinstance(event, Reading) else None
-            due = master.deadline()
-            if due is None:
-                break
-            if master.waiting:  # nothing to send and no answer: the slave kept silent
-                now = Instant(max(int(due), now + NANOSECONDS_PER_S))
-                if master.tick(now):
+        sent = received = 0
+        reading: Reading | None = None
+        try:
+            master.read(channel.primary_address, now)
+            for _ in range(EXCHANGES_MAX):
+                request = master.to_send()
+                sent += bool(request)
+                for answer in channel.slave.receive(request, now):
+                    events = master.receive(answer, now)
+                    received += 1
+                    reading = next((e for e in events if isinstance(e, Reading)), reading)
+                due = master.deadline()
+                if reading is not None or due is None:
                     break
+                if master.waiting:  # nothing to send and no answer: the slave kept silent
+                    now = Instant(max(int(due), now + NANOSECONDS_PER_S))
+                    if master.tick(now):
+                        break
+            exchange = Exchange(sent, received)
+        except RemoteProtocolError:
+            exchange = Exchange(sent, received, 1)
+        self.meter.keep_mbus_exchange(channel.number, exchange)
+        if reading is not None:
+            return self._keep(channel, reading, utc_s)
         self.silent.add(channel.number)
         return None
 

@@ -21,10 +21,7 @@ from blathy.obis import Obis
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
-BROWSED: Final = frozenset({
-    10, 21, 24, 25, 26, 44, 46, 48, 61, 63, 65, 66, 67, 68, 73, 74, 76, 77, 113, 115, 116,
-    122, 123, 124, 151,
-})  # fmt: skip
+BROWSED: Final = frozenset({10, 21, 26, 61, 63, 65, 66, 67, 68, 113, 115, 116, 122, 123})
 _PLAINEST: Final = (
     DataType.DOUBLE_LONG_UNSIGNED, DataType.LONG_UNSIGNED, DataType.UNSIGNED, DataType.INTEGER,
     DataType.LONG, DataType.DOUBLE_LONG, DataType.LONG64_UNSIGNED, DataType.LONG64,

@@ -38,8 +38,10 @@ from blathy.meter.keeping import (
     pack_settings,
     unpack_settings,
 )
+from blathy.meter.mbus_diagnostic import Exchange, keep_exchange
 from blathy.meter.mbus_objects import MbusReading, keep_reading
 from blathy.meter.measuring import OF_BOOKS, OF_CONNECTION, constants_of, options_as_set
+from blathy.meter.modem_objects import Lte
 from blathy.meter.noticing import NOTICES_MAX, Notice, conformance_of, notice_of
 from blathy.meter.objects import setting_of
 from blathy.meter.plan import MeterOptions, ProfileChoice, chosen_profile, plan_of
@@ -106,7 +108,7 @@ _VIOLATION_EVENTS: Final = {
 
 @dataclass(slots=True)
 class Modem:
-    """What the communication module reports (class 47)."""
+    """What the communication module reports (classes 47 and 151)."""
 
     operator: str = ""
     registration: int = 1
@@ -118,6 +120,7 @@ class Modem:
     network_code: int = 0
     channel: int = 0
     in_call: bool = False
+    lte: Lte = field(default_factory=Lte)
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,6 +508,10 @@ class Meter:
     def keep_mbus_reading(self, channel: int, reading: MbusReading) -> None:
         """Take over what the M-Bus port has read of a channel (1, 2, ...)."""
         keep_reading(self, channel, reading)
+
+    def keep_mbus_exchange(self, channel: int, exchange: Exchange) -> None:
+        """Take over what a reading of a channel took on the wire."""
+        keep_exchange(self, channel, exchange)
 
     def push(self, setup: Obis) -> None:
         """Send what a push setup lists."""

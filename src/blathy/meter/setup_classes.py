@@ -10,11 +10,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
-from blathy.cosem.axdr import Data
+from blathy.cosem.axdr import Data, DataType
+from blathy.cosem.classes.enumerations import Ipv6AddressType
 from blathy.cosem.service import Requester
+from blathy.meter.ipv6_setup import (
+    IPV6_ADDRESS,
+    IPV6_ADDRESSES,
+    ipv6_addresses_fit,
+    ipv6_methods,
+)
 from blathy.meter.objects import (
+    ANY,
     BOOL,
     ENUM,
+    I8,
     LN,
     OS,
     U8,
@@ -54,6 +63,7 @@ class Held:
     readable: bool = True
     lowest: int = 0
     highest: int | None = None
+    check: Callable[[Data], bool] | None = None
 
 
 def _qos() -> Data:
@@ -62,6 +72,7 @@ def _qos() -> Data:
 
 _QOS: Final = structure_shape(*([U8] * 5))
 _SPEED: Final = Held(ENUM, axdr.enum(5), highest=9)
+_PPP_OPTIONS: Final = Held(array_shape(structure_shape(U8, U8, ANY)), EMPTY)
 
 HELD: Final[Mapping[int, tuple[Held, ...]]] = {
     19: (
@@ -83,6 +94,12 @@ HELD: Final[Mapping[int, tuple[Held, ...]]] = {
         Held(U16, axdr.u16(25), lowest=20, highest=6000),
         Held(U16, axdr.u16(120)),
         Held(U16, axdr.u16(16), highest=0x3FFF),
+    ),
+    24: (
+        Held(ENUM, axdr.enum(0), highest=1),
+        _SPEED,
+        Held(array_shape(U8), EMPTY),
+        Held(array_shape(I8), EMPTY),
     ),
     27: (
         _SPEED,
@@ -131,10 +148,47 @@ HELD: Final[Mapping[int, tuple[Held, ...]]] = {
         Held(U32, axdr.u32(0)),
     ),
     43: (Held(("octets", 6), NO_REFERENCE),),
+    44: (
+        Held(LN, NO_REFERENCE),
+        _PPP_OPTIONS,
+        _PPP_OPTIONS,
+        Held(("either", DataType.NULL_DATA, structure_shape(OS, OS)), axdr.null(), readable=False),
+    ),
     45: (
         Held(OS, NO_TEXT),
         Held(U16, axdr.u16(0), readable=False),
         Held(structure_shape(_QOS, _QOS), axdr.structure(_qos(), _qos())),
+    ),
+    46: (
+        Held(U16, axdr.u16(25)),
+        Held(OS, NO_TEXT),
+        Held(OS, NO_TEXT, readable=False),
+        Held(OS, NO_TEXT),
+        Held(OS, NO_TEXT),
+    ),
+    48: (
+        Held(LN, NO_REFERENCE),
+        Held(ENUM, axdr.enum(0), highest=3),
+        Held(IPV6_ADDRESSES, EMPTY, check=ipv6_addresses_fit(Ipv6AddressType.UNICAST)),
+        Held(IPV6_ADDRESSES, EMPTY, check=ipv6_addresses_fit(Ipv6AddressType.MULTICAST)),
+        Held(IPV6_ADDRESSES, EMPTY, check=ipv6_addresses_fit(Ipv6AddressType.GATEWAY)),
+        Held(IPV6_ADDRESS, axdr.octets(bytes(16))),
+        Held(IPV6_ADDRESS, axdr.octets(bytes(16))),
+        Held(U8, axdr.u8(0)),
+        Held(array_shape(structure_shape(U8, U16, U32)), EMPTY),
+    ),
+    74: (_SPEED,),
+    76: (
+        Held(LN, NO_REFERENCE),
+        Held(ENUM, axdr.enum(0), writable=False),
+        Held(ENUM, axdr.enum(0), highest=2),
+        Held(U8, axdr.u8(0), highest=250),
+        Held(U32, axdr.u32(0)),
+        Held(U16, axdr.u16(0)),
+        Held(U8, axdr.u8(0)),
+        Held(U8, axdr.u8(2)),
+        Held(U16, axdr.u16(0)),
+        Held(WINDOWS, EMPTY),
     ),
     100: (
         Held(BOOL, axdr.boolean(False)),
@@ -226,7 +280,7 @@ def held_object(facility: Facility) -> CosemObject:
                 held.shape,
                 writable=held.writable,
                 readable=held.readable,
-                check=None if highest is None else _between(held.lowest, highest),
+                check=held.check if highest is None else _between(held.lowest, highest),
             )
         )
     methods: tuple[Method, ...] = ()
@@ -236,6 +290,8 @@ def held_object(facility: Facility) -> CosemObject:
         methods = _ntp_methods(facility.obis)
     elif facility.class_id == 29:
         methods = (_connect,)
+    elif facility.class_id == 48:
+        methods = ipv6_methods(facility.obis)
     return CosemObject(
         facility.class_id,
         facility.version,
@@ -257,54 +313,3 @@ def hdlc_port(meter: Meter, obis: Obis = HDLC_SETUP) -> PortSetup:
         return max(value, attribute.lowest)
 
     return PortSetup(HdlcParameters(held(5), held(6), held(3), held(4)), held(8))
-
-
-def gsm_diagnostic(facility: Facility) -> CosemObject:
-    """Class 47: what the modem sees, all dynamic."""
-
-    def operator(meter: Meter) -> bytes:
-        return axdr.encode(axdr.visible(meter.modem.operator))
-
-    def status(meter: Meter) -> bytes:
-        return axdr.encode_enum(meter.modem.registration)
-
-    def circuit(meter: Meter) -> bytes:
-        return axdr.encode_enum(2 if meter.modem.in_call else 0)
-
-    def packet(meter: Meter) -> bytes:
-        return axdr.encode_enum(meter.modem.packet_service)
-
-    def cell(meter: Meter) -> bytes:
-        modem = meter.modem
-        quality = min(31, max(0, (modem.signal_dbm + 113) // 2))
-        return axdr.encode(
-            axdr.structure(
-                axdr.u32(modem.cell_id),
-                axdr.u16(modem.location_id),
-                axdr.u8(quality),
-                axdr.u8(0),
-                axdr.u16(modem.country_code),
-                axdr.u16(modem.network_code),
-                axdr.u32(modem.channel),
-            )
-        )
-
-    def captured(meter: Meter) -> bytes:
-        return axdr.encode(axdr.date_time(meter.clock_raw()))
-
-    return CosemObject(
-        47,
-        facility.version,
-        facility.obis,
-        facility.group,
-        facility.title,
-        (
-            Attribute(operator),
-            Attribute(status),
-            Attribute(circuit),
-            Attribute(packet),
-            Attribute(cell),
-            Attribute(axdr.encode(EMPTY)),
-            Attribute(captured),
-        ),
-    )

@@ -19,15 +19,19 @@ from blathy.cosem.service import (
 from blathy.cosem.service import MethodRef as MethodReference
 from blathy.meter.access import CURRENT_ASSOCIATION, View
 from blathy.meter.browsed_classes import BROWSED, browsed_object
+from blathy.meter.bus_address_objects import mbus_slave_port_object, wireless_mode_q_object
 from blathy.meter.calendar_objects import calendar_object, special_days_object
 from blathy.meter.clock_object import clock_object
 from blathy.meter.compact_data_object import compact_data_object
 from blathy.meter.data_protection_object import data_protection_object
 from blathy.meter.image_transfer import image_object
+from blathy.meter.mbus_diagnostic import mbus_diagnostic_object
 from blathy.meter.mbus_objects import mbus_client_object, mbus_value_object
+from blathy.meter.modem_objects import gsm_diagnostic, lte_monitoring
 from blathy.meter.objects import Attribute, CosemObject, decoded
 from blathy.meter.payment_objects import account_object, credit_object
 from blathy.meter.plan import MeterOptions, chosen_profile, plan_of
+from blathy.meter.port_protection import port_protection_object
 from blathy.meter.profiles import billing_object, log_object, profile_object
 from blathy.meter.scripts import (
     WRITE,
@@ -44,7 +48,7 @@ from blathy.meter.security_objects import (
     sap_object,
 )
 from blathy.meter.security_setup import security_object
-from blathy.meter.setup_classes import HELD, gsm_diagnostic, held_object
+from blathy.meter.setup_classes import HELD, held_object
 from blathy.meter.short_name_objects import association_sn_object, short_names_of
 from blathy.meter.supply_objects import disconnect_object, limiter_object
 from blathy.meter.values import parameter_object, row_object
@@ -203,13 +207,18 @@ def _facility_object(model: Model, facility: Facility) -> CosemObject | None:
         4: mbus_value_object,
         17: sap_object,
         18: image_object,
+        25: mbus_slave_port_object,
         30: data_protection_object,
         47: gsm_diagnostic,
         62: compact_data_object,
         64: security_object,
         72: mbus_client_object,
+        73: wireless_mode_q_object,
+        77: mbus_diagnostic_object,
         111: account_object,
         112: credit_object,
+        124: port_protection_object,
+        151: lte_monitoring,
     }
     return plain[class_id](facility)
 

@@ -18,13 +18,8 @@ from blathy.models.row_groups import IPV4, associations, o
 _BROWSED: Final = (
     (10, "0-0:12.0.0", Group.TARIFF, "schedule"),
     (21, "0-0:16.1.0", Group.CONTROL, "register monitor"),
-    (24, "0-0:23.0.0", Group.COMMUNICATION, "twisted pair setup"),
-    (25, "0-0:24.0.0", Group.COMMUNICATION, "M-Bus slave port setup"),
     (26, "0-0:65.0.0", Group.PARAMETER, "utility table"),
     (30, "0-0:43.2.0", Group.SECURITY, "data protection"),
-    (44, "0-0:25.3.0", Group.COMMUNICATION, "PPP setup"),
-    (46, "0-0:25.5.0", Group.COMMUNICATION, "SMTP setup"),
-    (48, "0-0:25.7.0", Group.COMMUNICATION, "IPv6 setup"),
     (61, "0-0:21.0.1", Group.PARAMETER, "register table"),
     (62, "0-0:66.0.1", Group.PROFILE, "compact data"),
     (63, "0-0:96.5.128", Group.PARAMETER, "status mapping"),
@@ -32,17 +27,25 @@ _BROWSED: Final = (
     (66, "0-0:16.3.0", Group.CONTROL, "measurement data monitoring"),
     (67, "0-0:16.4.0", Group.CONTROL, "sensor manager"),
     (68, "0-0:96.3.20", Group.CONTROL, "arbitrator"),
-    (73, "0-0:31.0.0", Group.COMMUNICATION, "wireless mode Q channel"),
-    (74, "0-0:24.6.0", Group.COMMUNICATION, "M-Bus master port setup"),
-    (76, "0-0:24.8.0", Group.COMMUNICATION, "DLMS server M-Bus port setup"),
-    (77, "0-0:24.9.0", Group.COMMUNICATION, "M-Bus diagnostic"),
     (113, "0-0:19.20.128", Group.PAYMENT, "charge"),
     (115, "0-0:19.40.128", Group.PAYMENT, "token gateway"),
     (116, "0-0:19.50.128", Group.PAYMENT, "IEC 62055-41 attributes"),
     (122, "0-0:44.1.0", Group.CONTROL, "function control"),
     (123, "0-0:18.0.0", Group.PARAMETER, "array manager"),
-    (124, "0-0:44.2.0", Group.COMMUNICATION, "communication port protection"),
-    (151, "0-0:25.11.0", Group.COMMUNICATION, "LTE monitoring"),
+)
+
+_COMMUNICATION: Final = (
+    Facility(24, o("0-0:23.0.0"), Group.COMMUNICATION, "twisted pair setup", version=1),
+    Facility(25, o("0-0:24.0.0"), Group.COMMUNICATION, "M-Bus slave port setup"),
+    Facility(44, o("0-0:25.3.0"), Group.COMMUNICATION, "PPP setup"),
+    Facility(46, o("0-0:25.5.0"), Group.COMMUNICATION, "SMTP setup"),
+    Facility(48, o("0-0:25.7.0"), Group.COMMUNICATION, "IPv6 setup"),
+    Facility(73, o("0-0:31.0.0"), Group.COMMUNICATION, "wireless mode Q channel", version=1),
+    Facility(74, o("0-0:24.6.0"), Group.COMMUNICATION, "M-Bus master port setup"),
+    Facility(76, o("0-0:24.8.0"), Group.COMMUNICATION, "DLMS server M-Bus port setup"),
+    Facility(77, o("0-0:24.9.0"), Group.COMMUNICATION, "M-Bus diagnostic"),
+    Facility(124, o("0-0:44.2.0"), Group.COMMUNICATION, "communication port protection"),
+    Facility(151, o("0-0:25.11.0"), Group.COMMUNICATION, "LTE monitoring", version=1),
 )
 
 REFERENCE: Final = replace(
@@ -69,6 +72,7 @@ REFERENCE: Final = replace(
     facilities=(
         *MT372.facilities,
         *(f for f in IPV4 if f.obis not in {each.obis for each in MT372.facilities}),
+        *_COMMUNICATION,
         *(Facility(class_id, o(code), group, title) for class_id, code, group, title in _BROWSED),
     ),
     quirks=(),
