@@ -17,8 +17,9 @@ from blathy.models import MODELS
 from blathy.models.firmware import ImageError, build_image, read_image
 from blathy.models.model import Level, Mechanism
 from blathy.obis import Obis
-from blathy.store.store import Store
-from blathy.wire.security import SecurityPolicy
+from blathy.store.store import StorageError, Store
+from blathy.wire.errors import LocalProtocolError
+from blathy.wire.security import SecurityPolicy, key_fingerprint
 from tests.meter.running import call, get, made, put, who
 
 IMAGE = "0-0:44.0.0"
@@ -277,9 +278,46 @@ def test_invocation_counters_never_repeat_over_a_power_cut() -> None:
 def test_an_orderly_end_keeps_the_received_counter_exactly() -> None:
     store = Store.in_memory()
     meter = made("omnipower", keeper=StoreKeeper(store, "m"))
-    meter.counters.accept(b"CLIENT01", "k", 100)
+    key_id = key_fingerprint(meter.key("unicast"))
+    meter.counters.accept(b"CLIENT01", key_id, 100)
     assert get(meter, 1, "0-0:43.1.0", 2, Level.PUBLIC) == 100
     meter.switch_off()
     again = made("omnipower", keeper=StoreKeeper(store, "m"))
-    assert again.counters.lowest(b"CLIENT01", "k") == 101
+    assert again.counters.lowest(b"CLIENT01", key_id) == 101
     assert get(again, 1, "0-0:43.1.0", 2, Level.PUBLIC) == 100
+
+
+def test_the_invocation_counter_object_tells_of_the_encryption_key_in_force_only() -> None:
+    meter = made("omnipower")
+    meter.counters.accept(b"CLIENT01", key_fingerprint(meter.key("unicast")), 7)
+    meter.counters.accept(b"CLIENT01", key_fingerprint(meter.key("broadcast")), 900)
+    meter.counters.accept(b"CLIENT01", "transaction", 1 << 40)  # signed APDUs count apart
+    assert get(meter, 1, "0-0:43.1.0", 2, Level.PUBLIC) == 7
+    transfer(meter, 0, aes_key_wrap(meter.key("master"), bytes(range(16))))
+    assert get(meter, 1, "0-0:43.1.0", 2, Level.PUBLIC) == 0
+
+
+def test_claimed_titles_leave_nothing_in_memory() -> None:
+    """Anybody may name any system title; only proved ones are remembered."""
+    meter = made("omnipower")
+    for number in range(1000):
+        assert meter.counters.lowest(number.to_bytes(8, "big"), "k") == 0
+    assert not meter.counter_store._floors
+
+
+def test_a_store_that_fails_lets_no_message_be_taken_and_the_next_one_works() -> None:
+    store = Store.in_memory()
+    meter = made("omnipower", keeper=StoreKeeper(store, "m"))
+    working = meter.keeper.commit
+
+    def failing() -> None:
+        raise StorageError("no space")
+
+    meter.keeper.commit = failing  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(LocalProtocolError, match="no space"):
+            meter.counters.accept(b"CLIENT01", "k", 5)
+    meter.keeper.commit = working  # type: ignore[method-assign]
+    meter.counters.accept(b"CLIENT01", "k", 5)
+    again = made("omnipower", keeper=StoreKeeper(store, "m"))
+    assert again.counters.lowest(b"CLIENT01", "k") > 5

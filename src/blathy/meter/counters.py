@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from blathy.cosem.service import AccessError
+from blathy.store.store import StorageError
+from blathy.wire.errors import LocalProtocolError
+from blathy.wire.invocation_counters import key_fingerprint
+
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
@@ -30,7 +35,10 @@ class MeterCounterStore:
         self._written: dict[str, int] = {}
 
     def reserve(self, name: str, count: int) -> int:
-        return self._meter.keeper.reserve(name, count) + 1 + self._base()
+        try:
+            return self._meter.keeper.reserve(name, count) + 1 + self._base()
+        except StorageError as error:
+            raise LocalProtocolError(str(error)) from error
 
     def _base(self) -> int:
         return int.from_bytes(self._meter.settings.get(BASE, b""), "big")
@@ -41,26 +49,38 @@ class MeterCounterStore:
             self._meter.keeper.reserve(name, at_least - following)
 
     def lowest(self, name: str) -> int:
-        if name not in self._floors:
-            raw = self._meter.settings.get(_RECEIVE + name.encode())
-            floor = 0 if raw is None else int.from_bytes(raw, "big")
-            self._floors[name] = self._written[name] = floor
-        return self._floors[name]
+        # Not remembered here: whoever claims a title asks for its floor.
+        floor = self._floors.get(name)
+        return self._kept(name) if floor is None else floor
+
+    def _kept(self, name: str) -> int:
+        return int.from_bytes(self._meter.settings.get(_RECEIVE + name.encode(), b""), "big")
 
     def accept(self, name: str, lowest: int) -> None:
-        self._floors[name] = max(self.lowest(name), lowest)
-        if self._floors[name] > self._written[name]:
-            self._write(name, self._floors[name] + AHEAD)
+        if name not in self._floors:
+            self._floors[name] = self._written[name] = self._kept(name)
+        floor = self._floors[name] = max(self._floors[name], lowest)
+        if floor <= self._written[name]:
+            return
+        self._write(name, floor + AHEAD)
+        try:
             self._meter.flush()
+        except AccessError as error:
+            self._written[name] = 0  # the next message tries again; this one is not served
+            raise LocalProtocolError(f"the received counter is not safe: {error}") from error
 
     def _write(self, name: str, floor: int) -> None:
         self._written[name] = floor
         self._meter.save_setting(_RECEIVE + name.encode(), floor.to_bytes(8, "big"))
 
     def highest_received(self) -> int:
-        """The largest number that any client has used."""
-        prefix = len(_RECEIVE)
-        names = [key[prefix:].decode() for key in self._meter.settings if key.startswith(_RECEIVE)]
+        """The largest number that any client has used under the encryption key in force."""
+        mine = b":" + key_fingerprint(self._meter.key("unicast")).encode()
+        names = [
+            key[len(_RECEIVE) :].decode()
+            for key in self._meter.settings
+            if key.startswith(_RECEIVE) and key.endswith(mine)
+        ]
         return max((self.lowest(name) - 1 for name in names), default=0)
 
     def settle(self) -> None:
