@@ -23,7 +23,8 @@ from blathy.cosem.service import (
     Requester,
 )
 from blathy.meter.objects import ENUM, U8, Attribute, CosemObject, setting
-from blathy.models.model import Facility, Level
+from blathy.meter.scripts import own_authority
+from blathy.models.model import Facility
 from blathy.obis import Obis
 
 if TYPE_CHECKING:
@@ -36,15 +37,8 @@ CAPTURE_OBJECTS: Final = 3
 TEMPLATE_ID: Final = 4
 DESCRIPTION: Final = 5
 METHOD: Final = 6
-SERVER_SAP: Final = 1
 ITEMS_MAX: Final = 64
 EMPTY: Final = axdr.encode_octets(b"")
-
-
-def management(meter: Meter) -> Requester:
-    """The meter's own authority."""
-    association = next(a for a in meter.model.associations if a.level is Level.MANAGEMENT)
-    return Requester(association.client_sap, SERVER_SAP, association.obis)
 
 
 def captured_value(meter: Meter, item: CapturedItem, who: Requester) -> Data:
@@ -107,7 +101,7 @@ class _CompactData:
 
     def captured(self, meter: Meter) -> tuple[bytes, bytes]:
         """Buffer and description of this moment, both as octet-strings."""
-        who = management(meter)
+        who = own_authority(meter)
         values = [captured_value(meter, item, who) for item in parse_items(self.listed(meter))]
         if not values:
             return EMPTY, EMPTY

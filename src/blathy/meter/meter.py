@@ -6,7 +6,8 @@ keeper committed last. Time does not pass by itself: whoever owns the meter step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -25,7 +26,9 @@ from blathy.meter.client_profiles import ClientProfiles
 from blathy.meter.control import EMERGENCY_GROUPS, WATT, ControlView, control_plan, view_of
 from blathy.meter.counters import BASE, MeterCounterStore
 from blathy.meter.daylight_saving import key_of, zone_as_set
+from blathy.meter.deciding import Span, deciders_on, pieces
 from blathy.meter.face import Face, face_data
+from blathy.meter.function_control_object import SWITCHED_OFF, names_in
 from blathy.meter.guard import MeterGuard
 from blathy.meter.identity import MeterIdentity, identity_of
 from blathy.meter.image_transfer import BLOCK_BYTES, ImageStore
@@ -147,9 +150,9 @@ class Meter:
     """A meter of a model, with its identity, its books and everything that was set in it."""
 
     __slots__ = (
-        "_constants", "_control_state", "_dirty", "_face", "_modem", "_orders", "_packed",
-        "_profiles", "_views", "catch_up", "control", "counter_store", "counters", "entropy",
-        "faults", "guard", "harmonics", "identity", "image", "keeper", "ledger", "model",
+        "_as_written", "_constants", "_control_state", "_dirty", "_face", "_modem", "_orders",
+        "_packed", "_profiles", "_views", "catch_up", "control", "counter_store", "counters",
+        "entropy", "faults", "guard", "harmonics", "identity", "image", "keeper", "ledger", "model",
         "neighbours", "objects", "on_event", "options", "outbox", "seal_open", "settings", "tree",
         "zone", "zone_delivered",
     )  # fmt: skip
@@ -185,6 +188,7 @@ class Meter:
         """Called before a port reads: whoever steps meters lazily brings this one up to now."""
         self.on_event: Callable[[Incident], None] | None = None
         self._dirty = False
+        self._as_written = False
         self._control_state = b""
         self._packed: tuple[bytes, bytes] | None = None
         self._orders: dict[str, tuple[int, bool]] = {}
@@ -258,10 +262,22 @@ class Meter:
 
     @property
     def books(self) -> Snapshot:
-        """The committed books."""
+        """The committed books; those that are being written where the meter itself looks."""
+        if self._as_written:
+            return self.ledger.snapshot()
         committed = self.keeper.committed
         assert committed is not None
         return committed
+
+    @contextmanager
+    def as_written(self) -> Iterator[None]:
+        """Within it, objects show the books that are being written: what the meter itself sees
+        where it decides. Nothing of it may leave the meter."""
+        before, self._as_written = self._as_written, True
+        try:
+            yield
+        finally:
+            self._as_written = before
 
     def clock_utc_s(self) -> int:
         """What the meter's clock shows, as UTC."""
@@ -314,7 +330,7 @@ class Meter:
         """
         before = self.ledger.now
         self.harmonics = block.harmonics
-        happened = self.control.advance(block)
+        happened = self._go_through(block) if self.tree.deciding else self.control.advance(block)
         self._run_schedules(before)
         self._stage()
         self._alarms(happened)
@@ -330,12 +346,40 @@ class Meter:
         self.commit()
         return count
 
+    def _go_through(self, block: Block) -> tuple[Incident, ...]:
+        """The block with what objects decide by themselves, each at its interval."""
+        happened: list[Incident] = []
+        for piece in pieces(self, block):
+            since_utc_s = self.ledger.clock_utc_s
+            happened += self.control.advance(piece)
+            self._decide(Span(since_utc_s, block.step_s))
+        return tuple(happened)
+
+    def _decide(self, span: Span) -> None:
+        if self.ledger.powered:
+            for decider in deciders_on(self):
+                decider.decide(self, span)
+
     def _run_schedules(self, before_true_s: int) -> None:
+        ran = False
         for action in due_scripts(self, before_true_s):
+            ran = True
             try:
                 action()
             except AccessError:
                 self.record("device_error")
+        if ran:
+            self.parameters_set()
+
+    def parameters_set(self) -> None:
+        """Something was written or called: tell those who watch parameters."""
+        for decider in deciders_on(self):
+            decider.parameters_set(self)
+
+    def is_off(self, obis: Obis) -> bool:
+        """Whether the function that an object belongs to is switched off (class 122)."""
+        off = self.settings.get(SWITCHED_OFF)
+        return off is not None and bytes(obis) in names_in(off)
 
     # --- keeping ----------------------------------------------------------------------------------
 
@@ -403,7 +447,12 @@ class Meter:
 
     def set_clock(self, utc_s: int) -> None:
         """Make the clock show `utc_s`."""
+        before_s = self.ledger.clock_utc_s
         self._command(lambda: self.ledger.set_clock(utc_s, "port"))
+        if utc_s <= before_s - self.ledger.plan.clock.shift_limit_s:
+            for decider in deciders_on(self):
+                decider.clock_set_back(self)
+        self._decide(Span(before_s, 1))
 
     def end_billing(self) -> None:
         """End the billing period now; refused within the lock-out time."""
@@ -514,7 +563,9 @@ class Meter:
         keep_exchange(self, channel, exchange)
 
     def push(self, setup: Obis) -> None:
-        """Send what a push setup lists."""
+        """Send what a push setup lists, unless pushing is switched off."""
+        if self.is_off(setup):
+            return
         self.outbox.pushes.append(Pusher(self).message(setup))
         del self.outbox.pushes[:-64]
 
@@ -534,6 +585,8 @@ class Meter:
     @property
     def control_view(self) -> ControlView:
         """What may be shown of breaker, relays, limiter and account: as last committed."""
+        if self._as_written:
+            return view_of(self.model, self.control)
         self._views = self._views_needed()
         return self._views[0]
 
@@ -687,8 +740,7 @@ class Meter:
                 self._notice(register, bits, incident)
             setup = next((f.obis for f in self.model.facilities if f.class_id == 40), None)
             if setup is not None:
-                self.outbox.pushes.append(Pusher(self).message(setup))
-                del self.outbox.pushes[:-64]
+                self.push(setup)
 
     def _alarm_row(self, number: int) -> Obis | None:
         name = f"alarm_register_{number}"

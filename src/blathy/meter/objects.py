@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data, DataType
@@ -17,6 +17,7 @@ from blathy.models.model import Group
 from blathy.obis import Obis
 
 if TYPE_CHECKING:
+    from blathy.meter.deciding import Decider
     from blathy.meter.meter import Meter
 
 Getter = Callable[["Meter"], bytes]
@@ -40,7 +41,6 @@ class Attribute:
     selectors: tuple[int, ...] = ()
     personal: ForRequester | None = None
     personal_select: Callable[[Meter, int, bytes, Requester], bytes] | None = None
-
     personal_set: Callable[[Meter, Data, Requester], None] | None = None
 
     @property
@@ -59,10 +59,11 @@ class Attribute:
         assert self.set is not None
         self.set(meter, data)
 
+
 @dataclass(frozen=True, slots=True)
 class CosemObject:
     """One object of the tree. `attributes[0]` is attribute 2; `methods[0]` is method 1 (None: the
-    method exists in the class, and nobody may call it here)."""
+    method exists in the class, and nobody may call it here). `decider`: what it does by itself."""
 
     class_id: int
     version: int
@@ -71,6 +72,7 @@ class CosemObject:
     title: str
     attributes: tuple[Attribute, ...]
     methods: tuple[Method | None, ...] = ()
+    decider: Decider | None = None
 
     def attribute(self, number: int) -> Attribute | None:
         index = number - 2
@@ -79,6 +81,26 @@ class CosemObject:
     def method(self, number: int) -> Method | None:
         index = number - 1
         return self.methods[index] if 0 <= index < len(self.methods) else None
+
+
+@dataclass(frozen=True, slots=True)
+class ValueReference:
+    """What a `value_definition` names: an attribute of an object."""
+
+    class_id: int
+    obis: Obis
+    attribute: int
+
+    @classmethod
+    def of(cls, data: Data) -> Self:
+        """Read a structure that fits VALUE_DEFINITION."""
+        class_id, name, attribute = (field.value for field in data.value)
+        return cls(int(class_id), Obis.of(name), int(attribute))
+
+    def data(self) -> Data:
+        return axdr.structure(
+            axdr.u16(self.class_id), axdr.octets(self.obis), axdr.i8(self.attribute)
+        )
 
 
 # --- shapes of what is written ----------------------------------------------------------------

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.cosem_time import CosemDateTime, date_of
-from blathy.cosem.service import AccessError, AttributeRef, Requester
-from blathy.models.model import Level
+from blathy.cosem.service import AccessError, AttributeRef
+from blathy.meter.scripts import own_authority
 from blathy.obis import Obis
 from blathy.wire.apdu import DataNotificationConfirm, decode
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
@@ -23,7 +23,6 @@ from blathy.wire.security import SecurityContext
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
-SERVER_SAP: Final = 1
 CLOCK_CLASS: Final = 8
 
 
@@ -51,15 +50,8 @@ class Pusher:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
 
-    @property
-    def _who(self) -> Requester:
-        """The client whose rights the meter has towards itself."""
-        level = Level.MANAGEMENT
-        association = next(a for a in self._meter.model.associations if a.level is level)
-        return Requester(association.client_sap, SERVER_SAP, association.obis)
-
     def _attribute(self, setup: Obis, number: int) -> Data:
-        raw = self._meter.objects.get(AttributeRef(40, setup, number), self._who)
+        raw = self._meter.objects.get(AttributeRef(40, setup, number), own_authority(self._meter))
         return axdr.decode(raw)
 
     def message(self, setup: Obis) -> PushMessage:
@@ -92,7 +84,9 @@ class Pusher:
 
     def _value(self, class_id: int, obis: Obis, attribute: int) -> bytes:
         try:
-            return self._meter.objects.get(AttributeRef(class_id, obis, attribute), self._who)
+            return self._meter.objects.get(
+                AttributeRef(class_id, obis, attribute), own_authority(self._meter)
+            )
         except AccessError:
             return axdr.encode_null()
 

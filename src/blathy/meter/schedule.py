@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.cosem_time import CosemDateTime, date_of, time_of
-from blathy.cosem.service import Requester
 from blathy.meter.calendar_objects import activate_passive
 from blathy.meter.objects import setting_of
-from blathy.meter.scripts import scripts_of
-from blathy.models.model import Level
+from blathy.meter.scripts import own_authority, scripts_of
 from blathy.obis import Obis
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ def due_scripts(meter: Meter, before_true_s: int) -> Iterator[Callable[[], None]
     for facility in meter.model.facilities:
         if facility.class_id == 20:
             yield from _due_calendar(meter, facility.obis, after_s + offset_s)
-        if facility.class_id != 22 or facility.role == "billing":
+        if facility.class_id != 22 or facility.role == "billing" or meter.is_off(facility.obis):
             continue
         times = setting_of(meter, facility.obis, 4)
         script = setting_of(meter, facility.obis, 2)
@@ -67,8 +65,7 @@ def _runner(meter: Meter, role: str, script: Data | None) -> Callable[[], None]:
     actions = scripts_of(meter.model, role).get(number, ())
 
     def run() -> None:
-        management = next(a for a in meter.model.associations if a.level is Level.MANAGEMENT)
-        who = Requester(management.client_sap, 1, management.obis)
+        who = own_authority(meter)
         for action in actions:
             meter.tree.run(meter, action, who)
 

@@ -1,7 +1,8 @@
 """Script tables (class 9), single actions (22), register activation (6), push setup (40).
 
 A script is a list of writes and methods of the same object tree; it runs with the meter's own
-authority, so whoever may run it needs the right to run it and nothing else.
+authority, so whoever may run it needs the right to run it and nothing else. Whoever makes a
+schedule or a monitor run it needs that right too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
-from blathy.cosem.service import AccessError, ActionResult, Requester
+from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
 from blathy.meter.objects import (
     ACTION_ITEM,
     ANY,
@@ -33,7 +34,7 @@ from blathy.meter.objects import (
     setting,
     structure_shape,
 )
-from blathy.models.model import BillingStop, Facility, Model, Row
+from blathy.models.model import BillingStop, Facility, Level, Model, Row
 from blathy.obis import Obis
 from blathy.quantity import Kind
 
@@ -44,6 +45,37 @@ WRITE: Final = 1
 EXECUTE: Final = 2
 ZERO: Final = axdr.i8(0)
 BUTTON_SCRIPTS: Final = ("short", "long")
+SERVER_SAP: Final = 1
+NO_SCRIPT: Final = bytes(6)
+
+
+def own_authority(meter: Meter) -> Requester:
+    """Who the meter itself is where it acts: its management."""
+    association = next(a for a in meter.model.associations if a.level is Level.MANAGEMENT)
+    return Requester(association.client_sap, SERVER_SAP, association.obis)
+
+
+def run_script(meter: Meter, item: Data) -> None:
+    """Run the script that an action item names, with the meter's own authority; six octets of
+    zero name none."""
+    table, selector = item.value
+    if bytes(table.value) == NO_SCRIPT:
+        return
+    step = ScriptAction(EXECUTE, 9, Obis.of(table.value), 1, axdr.u16(int(selector.value)))
+    meter.tree.run(meter, step, own_authority(meter))
+
+
+def require_script(meter: Meter, item: Data, who: Requester) -> None:
+    """AccessError where an action item names no script to run, or one that whoever sets the item up
+    may not run."""
+    name = bytes(item.value[0].value)
+    if name == NO_SCRIPT:
+        return
+    entry = meter.objects.view_of(who).entries.get(name)
+    if entry is None or entry.object.class_id != 9 or entry.object.method(1) is None:
+        raise AccessError(DataAccessResult.OTHER_REASON, "there is no such script table to run")
+    if not entry.may_invoke(1):
+        raise AccessError(DataAccessResult.READ_WRITE_DENIED, "a script beyond your rights")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
-from blathy.cosem.axdr import AxdrError
+from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.classes import interface_class
 from blathy.cosem.service import (
     AccessError,
@@ -18,21 +18,28 @@ from blathy.cosem.service import (
 )
 from blathy.cosem.service import MethodRef as MethodReference
 from blathy.meter.access import CURRENT_ASSOCIATION, View
+from blathy.meter.arbitrator_object import arbitrator_object
+from blathy.meter.array_manager_object import array_manager_object
 from blathy.meter.browsed_classes import BROWSED, browsed_object
 from blathy.meter.bus_address_objects import mbus_slave_port_object, wireless_mode_q_object
 from blathy.meter.calendar_objects import calendar_object, special_days_object
 from blathy.meter.clock_object import clock_object
 from blathy.meter.compact_data_object import compact_data_object
 from blathy.meter.data_protection_object import data_protection_object
+from blathy.meter.function_control_object import function_control_object
 from blathy.meter.image_transfer import image_object
 from blathy.meter.mbus_diagnostic import mbus_diagnostic_object
 from blathy.meter.mbus_objects import mbus_client_object, mbus_value_object
 from blathy.meter.modem_objects import gsm_diagnostic, lte_monitoring
-from blathy.meter.objects import Attribute, CosemObject, decoded
+from blathy.meter.objects import Attribute, CosemObject, ValueReference, decoded
+from blathy.meter.parameter_monitor_object import parameter_monitor_object
 from blathy.meter.payment_objects import account_object, credit_object
 from blathy.meter.plan import MeterOptions, chosen_profile, plan_of
 from blathy.meter.port_protection import port_protection_object
 from blathy.meter.profiles import billing_object, log_object, profile_object
+from blathy.meter.register_monitor_object import register_monitor_object
+from blathy.meter.register_table_object import register_table_object
+from blathy.meter.schedule_object import schedule_object
 from blathy.meter.scripts import (
     WRITE,
     ScriptAction,
@@ -48,9 +55,12 @@ from blathy.meter.security_objects import (
     sap_object,
 )
 from blathy.meter.security_setup import security_object
+from blathy.meter.sensor_manager_object import sensor_manager_object
 from blathy.meter.setup_classes import HELD, held_object
 from blathy.meter.short_name_objects import association_sn_object, short_names_of
+from blathy.meter.status_mapping_object import status_mapping_object
 from blathy.meter.supply_objects import disconnect_object, limiter_object
+from blathy.meter.utility_table_object import utility_table_object
 from blathy.meter.values import parameter_object, row_object
 from blathy.models.model import Facility, Group, Level, Model
 from blathy.obis import Obis
@@ -77,6 +87,8 @@ class ObjectTree:
             key = bytes(item.obis)
             assert key not in self.objects, f"{item.obis} is there twice"
             self.objects[key] = item
+        self.deciding = tuple(o for o in self.objects.values() if o.decider is not None)
+        """Objects that act by themselves, in order of the tree."""
         self.short_names = short_names_of(self.objects.values()) if options.short_names else {}
         self._views: dict[Level, View] = {}
         self._codes = _event_codes(model)
@@ -105,6 +117,7 @@ class ObjectTree:
         item = self.objects.get(bytes(action.obis))
         if item is None:
             raise AccessError(ActionResult.OBJECT_UNDEFINED, f"{action.obis} is not there")
+        require_on(meter, item)
         if action.service == WRITE:
             attribute = item.attribute(action.index)
             if attribute is None or attribute.set is None:
@@ -115,6 +128,28 @@ class ObjectTree:
         if method is None:
             raise AccessError(ActionResult.READ_WRITE_DENIED)
         method(meter, action.parameter, who)
+
+    def own_value(self, meter: Meter, reference: ValueReference) -> Data:
+        """An attribute as the meter itself sees it, of books that are not committed yet;
+        AccessError where there is none to read."""
+        item = self.objects.get(bytes(reference.obis))
+        if item is None or item.class_id != reference.class_id:
+            raise AccessError(DataAccessResult.OBJECT_UNDEFINED, f"{reference.obis} is not there")
+        if reference.attribute == 1:
+            return axdr.octets(item.obis)
+        attribute = item.attribute(reference.attribute)
+        if attribute is None or attribute.get is None:
+            raise AccessError(DataAccessResult.READ_WRITE_DENIED, "there is nothing to read")
+        if isinstance(attribute.get, bytes):
+            return axdr.decode(attribute.get)
+        with meter.as_written():
+            return axdr.decode(attribute.get(meter))
+
+
+def require_on(meter: Meter, item: CosemObject) -> None:
+    """AccessError while the function that an object belongs to is switched off."""
+    if meter.is_off(item.obis):
+        raise AccessError(ActionResult.OBJECT_UNAVAILABLE, "its function is switched off")
 
 
 def _event_codes(model: Model) -> dict[str, int | tuple[int, int, int]]:
@@ -200,18 +235,32 @@ def _facility_object(model: Model, facility: Facility) -> CosemObject | None:
         return special_days_object(facility, model.tariffs)
     if class_id == 20:
         return calendar_object(facility, model.tariffs)
-    by_model = {6: activation_object, 22: single_action_object, 40: push_object}
+    by_model = {
+        6: activation_object,
+        22: single_action_object,
+        40: push_object,
+        67: sensor_manager_object,
+        122: function_control_object,
+        123: array_manager_object,
+    }
     if class_id in by_model:
         return by_model[class_id](model, facility)
     plain = {
         4: mbus_value_object,
+        10: schedule_object,
         17: sap_object,
         18: image_object,
+        21: register_monitor_object,
         25: mbus_slave_port_object,
+        26: utility_table_object,
         30: data_protection_object,
         47: gsm_diagnostic,
+        61: register_table_object,
         62: compact_data_object,
+        63: status_mapping_object,
         64: security_object,
+        65: parameter_monitor_object,
+        68: arbitrator_object,
         72: mbus_client_object,
         73: wireless_mode_q_object,
         77: mbus_diagnostic_object,
@@ -359,6 +408,7 @@ class MeterObjects:
 
     def _write(self, item: CosemObject, ref: AttributeRef, value: bytes, who: Requester) -> None:
         item.attributes[ref.attribute - 2].write(self._meter, decoded(value), who)
+        self._meter.parameters_set()
         if item.group in AUDITED:
             self._leave_evidence(item, ref, value, who)
 
@@ -385,7 +435,9 @@ class MeterObjects:
                 raise AccessError(ActionResult.READ_WRITE_DENIED, "this method is not allowed")
             method = entry.object.methods[ref.method - 1]
             assert method is not None
+            require_on(self._meter, entry.object)
             answer = method(self._meter, decoded(parameters), who)
+            self._meter.parameters_set()
             self._meter.flush()
             return answer
         except AccessError as error:

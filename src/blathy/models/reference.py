@@ -16,22 +16,12 @@ from blathy.models.mt372 import MT372
 from blathy.models.row_groups import IPV4, associations, o
 
 _BROWSED: Final = (
-    (10, "0-0:12.0.0", Group.TARIFF, "schedule"),
-    (21, "0-0:16.1.0", Group.CONTROL, "register monitor"),
-    (26, "0-0:65.0.0", Group.PARAMETER, "utility table"),
     (30, "0-0:43.2.0", Group.SECURITY, "data protection"),
-    (61, "0-0:21.0.1", Group.PARAMETER, "register table"),
     (62, "0-0:66.0.1", Group.PROFILE, "compact data"),
-    (63, "0-0:96.5.128", Group.PARAMETER, "status mapping"),
-    (65, "0-0:16.2.0", Group.CONTROL, "parameter monitor"),
     (66, "0-0:16.3.0", Group.CONTROL, "measurement data monitoring"),
-    (67, "0-0:16.4.0", Group.CONTROL, "sensor manager"),
-    (68, "0-0:96.3.20", Group.CONTROL, "arbitrator"),
     (113, "0-0:19.20.128", Group.PAYMENT, "charge"),
     (115, "0-0:19.40.128", Group.PAYMENT, "token gateway"),
     (116, "0-0:19.50.128", Group.PAYMENT, "IEC 62055-41 attributes"),
-    (122, "0-0:44.1.0", Group.CONTROL, "function control"),
-    (123, "0-0:18.0.0", Group.PARAMETER, "array manager"),
 )
 
 _COMMUNICATION: Final = (
@@ -47,6 +37,26 @@ _COMMUNICATION: Final = (
     Facility(124, o("0-0:44.2.0"), Group.COMMUNICATION, "communication port protection"),
     Facility(151, o("0-0:25.11.0"), Group.COMMUNICATION, "LTE monitoring", version=1),
 )
+
+_DECIDING: Final = (
+    Facility(10, o("0-0:12.0.0"), Group.TARIFF, "schedule"),
+    Facility(21, o("0-0:16.1.0"), Group.CONTROL, "register monitor"),
+    Facility(26, o("0-0:65.0.1"), Group.PARAMETER, "general manufacturer identification"),
+    Facility(26, o("0-0:65.0.5"), Group.PARAMETER, "device identification"),
+    Facility(
+        61, o("0-0:21.0.1"), Group.PROFILE, "active energy by rate", values={3: o("1-0:1.8.255")}
+    ),
+    Facility(63, o("0-0:96.5.128"), Group.PARAMETER, "status mapping"),
+    Facility(65, o("0-0:16.2.0"), Group.CONTROL, "parameter monitor", version=1),
+    Facility(
+        67, o("0-0:16.4.0"), Group.CONTROL, "sensor of the current L1",
+        values={13: o("1-0:31.7.0")},
+    ),
+    Facility(68, o("0-0:96.3.20"), Group.CONTROL, "arbitrator"),
+    Facility(122, o("0-0:44.1.0"), Group.CONTROL, "function control"),
+    Facility(123, o("0-0:18.0.0"), Group.CONTROL, "array manager"),
+)  # fmt: skip
+"""Objects that act on the rest of the meter."""
 
 REFERENCE: Final = replace(
     MT372,
@@ -74,6 +84,7 @@ REFERENCE: Final = replace(
         *(f for f in IPV4 if f.obis not in {each.obis for each in MT372.facilities}),
         *_COMMUNICATION,
         *(Facility(class_id, o(code), group, title) for class_id, code, group, title in _BROWSED),
+        *_DECIDING,
     ),
     quirks=(),
     assumptions=("All of it: there is no such meter to buy.",),

@@ -1,0 +1,86 @@
+"""What objects of a meter decide by themselves between two intervals: schedules and monitors.
+
+A meter cuts its blocks where one of them wants to decide, so that the result is the same for any
+cut. They act with the meter's own authority and see the books as they are being written; the
+outside sees what they did once it is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from blathy.cosem.axdr import Data
+from blathy.cosem.service import AccessError
+from blathy.meter.scripts import run_script
+from blathy.registers.block import Block
+
+if TYPE_CHECKING:
+    from blathy.meter.meter import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From when the meter's clock went on: since `since_utc_s` of it, in intervals of `step_s`."""
+
+    since_utc_s: int
+    step_s: int
+
+
+class Decider:
+    """One object that decides; its state is in the settings of the meter."""
+
+    def look(self, meter: Meter, block: Block) -> int:
+        """After how many intervals of the block it wants to decide."""
+        del meter
+        return len(block)
+
+    def decide(self, meter: Meter, span: Span) -> None:
+        """Do what is due now; doing it twice changes nothing."""
+
+    def clock_set_back(self, meter: Meter) -> None:
+        """The clock was set back by more than a synchronisation."""
+
+    def parameters_set(self, meter: Meter) -> None:
+        """Somebody, or a script, wrote an attribute or called a method."""
+
+
+def act(meter: Meter, item: Data) -> None:
+    """Run the script of an action item; one that fails is a device error in the log."""
+    try:
+        run_script(meter, item)
+    except AccessError:
+        meter.record("device_error")
+
+
+def pieces(meter: Meter, block: Block) -> Iterator[Block]:
+    """The block in pieces after each of which the meter decides."""
+    index = 0
+    while index < len(block):
+        rest = block.cut(index, len(block))
+        limit = _evenly_supplied(meter, rest)
+        if rest.supply[0]:
+            looks = [decider.look(meter, rest) for decider in deciders_on(meter)]
+            limit = max(1, min([limit, *looks]))
+        yield rest.cut(0, limit)
+        index += limit
+
+
+def _evenly_supplied(meter: Meter, block: Block) -> int:
+    """So far the supply stays as it is; after an outage one interval, as what the clock shows is
+    known once the ledger has gone on."""
+    powered = block.supply != 0
+    if powered[0] and (not meter.ledger.powered or meter.ledger.now < block.start_utc_s):
+        return 1
+    changes = np.flatnonzero(powered != powered[0])
+    return int(changes[0]) if len(changes) else len(block)
+
+
+def deciders_on(meter: Meter) -> Iterator[Decider]:
+    """Those whose function is not switched off."""
+    for item in meter.tree.deciding:
+        if item.decider is not None and not meter.is_off(item.obis):
+            yield item.decider
