@@ -98,6 +98,59 @@ def test_two_writers_are_refused(tmp_path: Path) -> None:
         one.reserve("send:x", 1)
 
 
+def test_what_another_process_wrote_until_the_lock_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one reserves, writes the file anew and ends while we are about to take over."""
+    file = tmp_path / "c"
+    other = FileCounterStore(file)
+    given = [other.reserve("send:x", 10)]
+    locked = FileCounterStore._lock
+    rounds = iter((True, False))
+
+    def slow(store: FileCounterStore, handle: int) -> None:
+        if store is not other and next(rounds, False):
+            given.append(other.reserve("send:x", 10))
+            other._compact()
+            given.append(other.reserve("send:x", 10))
+            other.close()
+        locked(store, handle)
+
+    monkeypatch.setattr(FileCounterStore, "_lock", slow)
+    ours = FileCounterStore(file)
+    assert ours.reserve("send:x", 10) == given[-1] + 10
+    ours.close()
+    monkeypatch.undo()
+    again = FileCounterStore(file)
+    assert again.reserve("send:x", 1) == given[-1] + 20, "it was written to the file in place"
+    again.close()
+
+
+def test_half_a_journal_written_anew_does_not_take_the_place_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "c"
+    store = FileCounterStore(file)
+    store.reserve("send:x", 10)
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, octets: write(handle, octets[:5]))
+    with pytest.raises(OSError, match="no space"):
+        store._compact()
+    monkeypatch.undo()
+    store.close()
+    again = FileCounterStore(file)
+    assert again.reserve("send:x", 1) == 11
+    again.close()
+
+
+def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
+    store = FileCounterStore(tmp_path / "c")
+    store.reserve("send:x", 10)
+    store._compact()
+    store.close()
+    assert (tmp_path / "c").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_disk_that_is_full_gives_no_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,18 +44,33 @@ class FileCounterStore:
         self._path = Path(path)
         self._next: dict[str, int] = {}
         self._lowest: dict[str, int] = {}
+        self._file = -1
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            lines = self._load()
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            self._lock()
-            if lines > _COMPACT_LINES:
+            self._file = self._opened()
+            _sync_folder(self._path)  # a new file is there after a power cut, too
+            if self._load() > _COMPACT_LINES:
                 self._compact()
         except OSError as error:
+            self.close()
             raise StoreError(
                 f"the counter file {self._path} can't be used: {error.strerror}",
                 "check the folder and who else uses it",
             ) from error
+
+    def _opened(self) -> int:
+        """The file, locked. What it holds is read only then: another process may have written to
+        it, or put a new one in its place, until the very moment of the lock."""
+        while True:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                self._lock(handle)
+                if _is_at(handle, self._path):
+                    return handle
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)
 
     def close(self) -> None:
         """Release the file for another process."""
@@ -125,13 +140,13 @@ class FileCounterStore:
                 file.write(b"\n")
         return len(lines)
 
-    def _lock(self) -> None:
+    def _lock(self, handle: int) -> None:
         try:
             import fcntl
         except ImportError:
             return
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise StoreError(
                 f"the counter file {self._path} is used by another process",
@@ -143,17 +158,36 @@ class FileCounterStore:
         content = b"".join(_line("s", name, number) for name, number in self._next.items())
         content += b"".join(_line("r", name, number) for name, number in self._lowest.items())
         handle = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        os.write(handle, content)
-        os.fsync(handle)
-        fresh.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            if os.write(handle, content) != len(content):
+                raise OSError(
+                    28, "no space left"
+                )  # half a file must not take the whole one's place
+            os.fsync(handle)
+            self._lock(handle)
+            fresh.replace(self._path)
+        except BaseException:
+            os.close(handle)
+            raise
+        _sync_folder(self._path)
         os.close(self._file)
         self._file = handle
-        self._lock()
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the file's entry in its folder durable."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _line(direction: str, name: str, number: int | str) -> bytes:
