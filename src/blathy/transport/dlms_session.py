@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from typing import Final
 
@@ -18,11 +19,12 @@ from blathy.transport.listener import ANY_LOOPBACK, TcpListener, UdpListener
 from blathy.transport.open_links import OpenLinks, Report
 from blathy.transport.session import Endpoint, SessionFactory, Stage, Transmit
 from blathy.wire import hdlc, iec62056_21, wrapper
-from blathy.wire.association_events import ClientAssociated, ServerEvent
+from blathy.wire.association_events import ClientAssociated, ServerEvent, State
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.server import LogicalDevice, ServerAssociation
 
 ASSOCIATIONS_MAX: Final = 8  # client and server pairs on one connection
+MANAGEMENT: Final = 1  # the logical device that every physical device has
 REPORTS_HELD_MAX: Final = 64  # while answers are on their way; the oldest gives way
 
 Key = tuple[int, int, int | None]
@@ -35,6 +37,7 @@ class Framing(Enum):
     DETECT = "detect"
     WRAPPER = "wrapper"
     HDLC = "hdlc"
+    DATAGRAMS = "datagrams"  # the wrapper, and every datagram is one packet
 
 
 Lookup = Callable[[Endpoint, int, int | None], LogicalDevice | None]
@@ -111,7 +114,9 @@ class DlmsSession:
             self._tell_held()
 
     def _take(self, data: bytes, now: Instant) -> None:
-        if self._wrapper is not None:
+        if self._framing is Framing.DATAGRAMS:
+            self._receive_datagram(data, now)
+        elif self._wrapper is not None:
             self._receive_packets(data, now)
         elif self._hdlc is not None:
             self._receive_frames(data, now)
@@ -155,6 +160,13 @@ class DlmsSession:
                 self._open_links.remove(device, self)
         self._associations.clear()
 
+    def _put(self, octets: bytes) -> None:
+        """Add to what is sent next; datagrams leave one by one."""
+        if self._framing is Framing.DATAGRAMS:
+            self._transmit(octets)
+        else:
+            self._out += octets
+
     def push(self, client: int, server: int, apdu: bytes, physical: int | None = None) -> None:
         """Send an APDU of the meter's own accord on this connection.
 
@@ -183,13 +195,14 @@ class DlmsSession:
             if self._answering(key, association):
                 self._hold(key, report)
             else:
-                self._transmit(self._told(key, association, report))
+                for octets in self._told(key, association, report):
+                    self._transmit(octets)
         return told
 
-    def _told(self, key: Key, association: ServerAssociation, report: Report) -> bytes:
+    def _told(self, key: Key, association: ServerAssociation, report: Report) -> list[bytes]:
         client, server, physical = key
         apdus = association.report(report.attribute, report.value, report.time)
-        return b"".join(self._unasked(client, server, physical, apdu) for apdu in apdus)
+        return [self._unasked(client, server, physical, apdu) for apdu in apdus]
 
     def _answering(self, key: Key, association: ServerAssociation) -> bool:
         if association.deadline() is not None:
@@ -212,7 +225,8 @@ class DlmsSession:
             if self._answering(key, found[1]):
                 self._hold(key, report)
             else:
-                self._out += self._told(key, found[1], report)
+                for octets in self._told(key, found[1], report):
+                    self._put(octets)
 
     # framing
 
@@ -240,10 +254,23 @@ class DlmsSession:
             self.closing = True
             return
         for packet in packets:
-            self.frames += 1
-            self._serve(packet.source, packet.destination, None, packet.apdu, now)
+            self._serve_packet(packet, now)
         if self._wrapper.failure is not None:
             self.closing = True
+
+    def _receive_datagram(self, data: bytes, now: Instant) -> None:
+        try:
+            packet = wrapper.decode_datagram(data)
+        except RemoteProtocolError:
+            return  # anybody can send one; those that are whole do not suffer from it
+        self._serve_packet(packet, now)
+
+    def _serve_packet(self, packet: wrapper.WrapperPacket, now: Instant) -> None:
+        self.frames += 1
+        if packet.destination == wrapper.ALL_STATIONS:
+            self._hear(packet.source, MANAGEMENT, None, packet.apdu, now)
+        elif packet.apdu:
+            self._serve(packet.source, packet.destination, None, packet.apdu, now)
 
     def _new_hdlc(self) -> hdlc.HdlcServer:
         def known(server: hdlc.ServerAddress) -> bool:
@@ -279,12 +306,8 @@ class DlmsSession:
     def _take_apdu(self, event: hdlc.Apdu, now: Instant) -> None:
         client, server = event.client, event.server
         if not event.confirmed:
-            upper = 1 if server.all_upper else server.upper
-            lower = None if server.all_lower else server.lower
-            found = self._association(client, upper, lower)
-            if found is not None:
-                found[1].receive_apdu(event.data, now)  # nobody answers in UI
-                self._report(*found)
+            upper = MANAGEMENT if server.all_upper else server.upper
+            self._hear(client, upper, None if server.all_lower else server.lower, event.data, now)
             return
         self._serve(client, server.upper, server.lower, event.data, now)
 
@@ -316,10 +339,31 @@ class DlmsSession:
         found = self._associations.get(key)
         if found is None:
             device = self._lookup(self._endpoint, server, physical)
-            if device is None or len(self._associations) >= ASSOCIATIONS_MAX:
+            if device is None:
                 return None
+            if not self._has_room():
+                # Whoever comes too late is told so, as a client that the meter does not know.
+                return device, ServerAssociation(replace(device, profiles={}), client)
             found = self._associations[key] = (device, ServerAssociation(device, client))
         return found
+
+    def _has_room(self) -> bool:
+        """For one more association; one that nobody opened, or that was released, gives way."""
+        if len(self._associations) >= ASSOCIATIONS_MAX:
+            for key, (_, association) in self._associations.items():
+                if association.state is State.IDLE:
+                    del self._associations[key]
+                    break
+        return len(self._associations) < ASSOCIATIONS_MAX
+
+    def _hear(
+        self, client: int, server: int, physical: int | None, octets: bytes, now: Instant
+    ) -> None:
+        """Take what nobody answers: UI frames and what goes to all stations."""
+        found = self._association(client, server, physical)
+        if found is not None:
+            found[1].receive_apdu(octets, now)
+            self._report(*found)
 
     def _serve(
         self, client: int, server: int, physical: int | None, octets: bytes, now: Instant
@@ -333,7 +377,7 @@ class DlmsSession:
     def _send(self, client: int, server: int, physical: int | None, apdus: list[bytes]) -> None:
         if self._hdlc is None:
             for apdu in apdus:
-                self._out += wrapper.encode(server, client, apdu)
+                self._put(wrapper.encode(server, client, apdu))
             return
         try:
             address = hdlc.ServerAddress(server, physical)
@@ -421,7 +465,7 @@ async def serve_dlms_datagrams(
     """Listen for DLMS clients over UDP, a wrapper packet in each datagram; the listener and the
     port that was bound."""
     sessions = dlms_sessions(
-        lookup, framing=Framing.WRAPPER, on_event=on_event, knows=knows, open_links=open_links
+        lookup, framing=Framing.DATAGRAMS, on_event=on_event, knows=knows, open_links=open_links
     )
     listener = UdpListener(sessions, limits)
     return listener, await listener.start(host, port, outside=outside)

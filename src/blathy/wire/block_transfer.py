@@ -156,9 +156,9 @@ class BlockExchange:
         return apdu != self._first or not (self._outgoing or self._assembled)
 
     def _take_acknowledgement(self, block: GeneralBlockTransfer) -> None:
+        self._peer_window = block.window  # a request says it for its answer
         if not self._outgoing:
             return
-        self._peer_window = block.window
         if self._acknowledged < block.acknowledged < self._next:
             self._acknowledged = block.acknowledged
         if self._acknowledged >= self._last_number():

@@ -17,6 +17,7 @@ from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 PORT: Final = 4059
 VERSION: Final = 1
 HEADER_SIZE: Final = 8
+ALL_STATIONS: Final = 0x7F  # as destination: every logical device hears, nobody answers
 APDU_SIZE_MAX: Final = 0xFFFF
 PACKET_TIMEOUT_S: Final = 10  # a packet that began must be whole by then; slow links need 2 to 5 s
 
