@@ -48,7 +48,8 @@ class FileCounterStore:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._opened()
-            _sync_folder(self._path)  # a new file is there after a power cut, too
+            if not os.fstat(self._file).st_size:
+                _sync_folder(self._path)  # a new file is there after a power cut, too
             if self._load() > _COMPACT_LINES:
                 self._compact()
         except OSError as error:
@@ -159,10 +160,9 @@ class FileCounterStore:
         content += b"".join(_line("r", name, number) for name, number in self._lowest.items())
         handle = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
+            # Half a file must not take the place of a whole one.
             if os.write(handle, content) != len(content):
-                raise OSError(
-                    28, "no space left"
-                )  # half a file must not take the whole one's place
+                raise OSError(28, "no space left")
             os.fsync(handle)
             self._lock(handle)
             fresh.replace(self._path)
