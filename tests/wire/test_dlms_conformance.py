@@ -32,6 +32,7 @@ SELECTED = "tests.meter.test_selective_access"
 COMPACT = "tests.meter.test_compact_and_protected_data"
 PORT_GUARD = "tests.meter.test_port_protection"
 LINKS = "tests.meter.test_communication_objects"
+PAYMENT = "tests.meter.test_charges_and_tokens"
 DATAGRAMS = "tests.meter.test_dlms_over_udp"
 ENCRYPTED = "tests.meter.test_interface_encryption"
 CLOCK = "tests.meter.test_clock_and_calendar"
@@ -221,6 +222,20 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
     ("M-Bus diagnostic, LTE monitoring (classes 77, 151)", "server", (
         (LINKS, "test_frames_of_the_m_bus_are_counted_and_a_silent_device_shows"),
         (LINKS, "test_lte_is_shown_while_the_modem_is_on_it"))),
+    ("Charge (class 113): by consumption, by time, of purchases; prices, debts", "server", (
+        (PAYMENT, "test_a_standing_charge_is_collected_every_period"),
+        (PAYMENT, "test_consumption_is_charged_by_what_was_used_and_prices_change_at_their_time"),
+        (PAYMENT, "test_each_rate_has_its_price"),
+        (PAYMENT, "test_a_debt_is_recovered_from_purchases_and_ends"),
+        (PAYMENT, "test_a_charge_ends_the_credit_and_opens_the_breaker_in_its_interval"),
+        (PAYMENT, "test_collections_do_not_depend_on_how_the_time_is_cut"),
+        (PAYMENT, "test_methods_and_prices_over_the_port"))),
+    ("Token gateway (class 115), IEC 62055-41 attributes (class 116)", "server, client", (
+        (PAYMENT, "test_a_token_is_booked_once"),
+        (PAYMENT, "test_forged_foreign_and_malformed_tokens_book_nothing"),
+        (PAYMENT, "test_tokens_come_in_any_order_and_old_ones_end"),
+        (PAYMENT, "test_a_power_cut_books_a_token_once_or_not_at_all"),
+        (PAYMENT, "test_sts_attributes_say_that_there_is_no_sts"))),
     ("Interface classes: every association, object, attribute, get, set, action", "server", (
         (ACCESS, "test_get_answers_as_the_list_says"),
         (ACCESS, "test_set_answers_as_the_list_says"),
@@ -256,7 +271,7 @@ NO_COMPRESSION = (
     "no implementation to test against was found; never proposed, and an APDU with bit 7 of its"
     " security control set is answered by exception-response, deciphering-error"
 )
-BROWSED_CLASSES = "Behaviour of classes 10, 21, 26, 61, 63, 65 to 68, 113, 115, 116, 122, 123"
+BROWSED_CLASSES = "Behaviour of classes 10, 21, 26, 61, 63, 65 to 68, 122, 123"
 NO_BEHAVIOUR = (
     "no meter of the data sheets has them: the reference meter lets them be browsed, read and"
     " written; their methods answer read-write-denied"

@@ -264,6 +264,17 @@ class Controller:
         self.ledger.add_event("credit_added", value=energy_uwh // 1_000_000)
         self._decide()
 
+    def collect(self, energy_uwh: int, who: str) -> None:
+        """Take a charge from the credit; raise ControlRefusedError while prepayment is off."""
+        try:
+            events = self.prepayment.collect(energy_uwh)
+        except ValueError as error:
+            raise ControlRefusedError(str(error)) from error
+        self.ledger.note(who, "collect charge", str(energy_uwh))
+        for event in events:
+            self.ledger.add_event(event)
+        self._decide()
+
     def take_emergency_credit(self) -> None:
         """The customer takes the emergency credit; raise ControlRefusedError if none is offered."""
         if not self.prepayment.take_emergency_credit():

@@ -1,4 +1,4 @@
-"""Prepayment: credit in energy counts down with A+; at its end the breaker opens.
+"""Prepayment: credit in energy counts down with A+ and with charges; at its end the breaker opens.
 
 The balance may fall below zero by emergency credit or while a friendly period keeps the supply on;
 what was taken so is subtracted from the next purchase, because purchases are added to the balance.
@@ -116,6 +116,13 @@ class Prepayment:
             self.emergency_taken = False
         self.exhausted = self.available_uwh <= 0
         self._low_told = self.balance_uwh <= self.plan.low_credit_uwh and self._low_told
+
+    def collect(self, energy_uwh: int) -> list[str]:
+        """Take a charge from the balance, also below zero; return the events that follow."""
+        if not self.enabled or energy_uwh < 0:
+            raise ValueError("nothing is collected while prepayment is off, and nothing given back")
+        self.balance_uwh -= energy_uwh
+        return self._judge()
 
     def take_emergency_credit(self) -> bool:
         """Take the emergency credit if it is offered; return whether it was."""

@@ -21,7 +21,7 @@ from blathy.obis import Obis
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
-BROWSED: Final = frozenset({66, 113, 115, 116})
+BROWSED: Final = frozenset({66})
 _PLAINEST: Final = (
     DataType.DOUBLE_LONG_UNSIGNED, DataType.LONG_UNSIGNED, DataType.UNSIGNED, DataType.INTEGER,
     DataType.LONG, DataType.DOUBLE_LONG, DataType.LONG64_UNSIGNED, DataType.LONG64,

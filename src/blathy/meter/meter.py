@@ -22,6 +22,7 @@ from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import ClockStatus, CosemDateTime, CosemTimeError
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
 from blathy.meter.certificates import SIGNATURE
+from blathy.meter.charge_object import collect_of_purchase
 from blathy.meter.client_profiles import ClientProfiles
 from blathy.meter.control import EMERGENCY_GROUPS, WATT, ControlView, control_plan, view_of
 from blathy.meter.counters import BASE, MeterCounterStore
@@ -632,6 +633,12 @@ class Meter:
     def add_credit(self, energy_uwh: int) -> None:
         """Book a purchase; raise ControlRefusedError where it cannot be booked."""
         self.control.add_credit(energy_uwh, "port")
+        collect_of_purchase(self, energy_uwh)
+        self._dirty = True
+
+    def collect(self, energy_uwh: int) -> None:
+        """Take a charge from the credit; raise ControlRefusedError while prepayment is off."""
+        self.control.collect(energy_uwh, "charge")
         self._dirty = True
 
     def take_emergency_credit(self) -> None:

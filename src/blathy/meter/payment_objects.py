@@ -2,6 +2,7 @@
 
 Amounts are energy: the currency is kWh with a scale of -3, so that numbers are watt-hours. Closing
 the account switches prepayment off and clears the credit, activating it begins from no credit.
+All charges (class 113) are collected from the bought credit, and every token is booked to it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import UNSET
 from blathy.cosem.service import AccessError, ActionResult, Requester
+from blathy.meter.charge_object import debts_wh
 from blathy.meter.objects import I32, Attribute, CosemObject, constant, fits, refused
 from blathy.models.model import Facility, Group
 from blathy.obis import Obis
@@ -27,6 +29,9 @@ CREDIT_MODE, PREPAYMENT_MODE = 1, 2
 ACTIVE, CLOSED = 2, 3
 ENABLED, SELECTABLE, SELECTED, IN_USE, CONSUMED = range(5)
 TOKEN, EMERGENCY = 0, 2
+CHARGE, TOKEN_GATEWAY = 113, 115
+ALWAYS: Final = "111"
+"""Charges are collected while disconnected, while the load is limited and in friendly credit."""
 _NEVER: Final = axdr.octets(UNSET.raw())
 _LIMIT: Final = (1 << 31) - 1
 UWH_PER_WH: Final = 1_000_000
@@ -34,6 +39,11 @@ UWH_PER_WH: Final = 1_000_000
 
 def _amount(value: int) -> bytes:
     return axdr.encode_i32(max(-_LIMIT, min(_LIMIT, value)))
+
+
+def _codes(meter: Meter, class_id: int) -> list[Obis]:
+    """The meter's objects of a class."""
+    return [f.obis for f in meter.model.facilities if f.class_id == class_id]
 
 
 def account_object(facility: Facility) -> CosemObject:
@@ -83,6 +93,25 @@ def account_object(facility: Facility) -> CosemObject:
         meter.set_prepayment(enabled=False)
         return b""
 
+    def debt(meter: Meter) -> bytes:
+        view = meter.control_view
+        owed_wh = -view.balance_wh if view.emergency_taken and view.balance_wh < 0 else 0
+        return _amount(owed_wh + debts_wh(meter))
+
+    def charges(meter: Meter) -> bytes:
+        return axdr.encode(axdr.array(*map(axdr.octets, _codes(meter, CHARGE))))
+
+    def collected(meter: Meter) -> bytes:
+        rows = (
+            axdr.structure(axdr.octets(TOKEN_CREDIT), axdr.octets(charge), axdr.bits(ALWAYS))
+            for charge in _codes(meter, CHARGE)
+        )
+        return axdr.encode(axdr.array(*rows))
+
+    def shared_out(meter: Meter) -> bytes:
+        whole = axdr.structure(axdr.octets(TOKEN_CREDIT), axdr.u8(100))
+        return axdr.encode(axdr.array(*([whole] if _codes(meter, TOKEN_GATEWAY) else [])))
+
     credits_ = axdr.array(axdr.octets(TOKEN_CREDIT), axdr.octets(EMERGENCY_CREDIT))
     currency = axdr.structure(axdr.utf8("kWh"), axdr.i8(-3), axdr.enum(1))
     return CosemObject(
@@ -98,11 +127,11 @@ def account_object(facility: Facility) -> CosemObject:
             Attribute(available),
             Attribute(owed),
             constant(axdr.i32(0)),
-            Attribute(owed),
+            Attribute(debt),
             constant(credits_),
-            constant(axdr.array()),
-            constant(axdr.array()),
-            constant(axdr.array()),
+            Attribute(charges),
+            Attribute(collected),
+            Attribute(shared_out),
             constant(_NEVER),
             constant(_NEVER),
             constant(currency),

@@ -23,6 +23,7 @@ from blathy.meter.array_manager_object import array_manager_object
 from blathy.meter.browsed_classes import BROWSED, browsed_object
 from blathy.meter.bus_address_objects import mbus_slave_port_object, wireless_mode_q_object
 from blathy.meter.calendar_objects import calendar_object, special_days_object
+from blathy.meter.charge_object import charge_object
 from blathy.meter.clock_object import clock_object
 from blathy.meter.compact_data_object import compact_data_object
 from blathy.meter.data_protection_object import data_protection_object
@@ -61,6 +62,7 @@ from blathy.meter.short_name_objects import association_sn_object, short_names_o
 from blathy.meter.status_mapping_object import status_mapping_object
 from blathy.meter.supply_objects import disconnect_object, limiter_object
 from blathy.meter.utility_table_object import utility_table_object
+from blathy.meter.token_objects import sts_attributes_object, token_gateway_object
 from blathy.meter.values import parameter_object, row_object
 from blathy.models.model import Facility, Group, Level, Model
 from blathy.obis import Obis
@@ -266,6 +268,9 @@ def _facility_object(model: Model, facility: Facility) -> CosemObject | None:
         77: mbus_diagnostic_object,
         111: account_object,
         112: credit_object,
+        113: charge_object,
+        115: token_gateway_object,
+        116: sts_attributes_object,
         124: port_protection_object,
         151: lte_monitoring,
     }

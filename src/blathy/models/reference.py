@@ -19,9 +19,6 @@ _BROWSED: Final = (
     (30, "0-0:43.2.0", Group.SECURITY, "data protection"),
     (62, "0-0:66.0.1", Group.PROFILE, "compact data"),
     (66, "0-0:16.3.0", Group.CONTROL, "measurement data monitoring"),
-    (113, "0-0:19.20.128", Group.PAYMENT, "charge"),
-    (115, "0-0:19.40.128", Group.PAYMENT, "token gateway"),
-    (116, "0-0:19.50.128", Group.PAYMENT, "IEC 62055-41 attributes"),
 )
 
 _COMMUNICATION: Final = (
@@ -36,6 +33,14 @@ _COMMUNICATION: Final = (
     Facility(77, o("0-0:24.9.0"), Group.COMMUNICATION, "M-Bus diagnostic"),
     Facility(124, o("0-0:44.2.0"), Group.COMMUNICATION, "communication port protection"),
     Facility(151, o("0-0:25.11.0"), Group.COMMUNICATION, "LTE monitoring", version=1),
+)
+
+_PAYMENT: Final = (
+    Facility(113, o("0-0:19.20.0"), Group.PAYMENT, "charge by consumption", values={3: 0}),
+    Facility(113, o("0-0:19.20.1"), Group.PAYMENT, "standing charge", values={3: 1}),
+    Facility(113, o("0-0:19.20.2"), Group.PAYMENT, "debt by purchases", values={3: 2}),
+    Facility(115, o("0-0:19.40.0"), Group.PAYMENT, "token gateway"),
+    Facility(116, o("0-0:19.50.0"), Group.PAYMENT, "IEC 62055-41 attributes"),
 )
 
 _DECIDING: Final = (
@@ -83,6 +88,7 @@ REFERENCE: Final = replace(
         *MT372.facilities,
         *(f for f in IPV4 if f.obis not in {each.obis for each in MT372.facilities}),
         *_COMMUNICATION,
+        *_PAYMENT,
         *(Facility(class_id, o(code), group, title) for class_id, code, group, title in _BROWSED),
         *_DECIDING,
     ),
