@@ -631,7 +631,8 @@ class Meter:
         self._dirty = True
 
     def add_credit(self, energy_uwh: int) -> None:
-        """Book a purchase; raise ControlRefusedError where it cannot be booked."""
+        """Book a purchase; raise ControlRefusedError where it cannot be booked. Charges that go by
+        purchases take their share."""
         self.control.add_credit(energy_uwh, "port")
         collect_of_purchase(self, energy_uwh)
         self._dirty = True
