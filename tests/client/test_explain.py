@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import json
-import random
-import struct
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from blathy.client.capture import CaptureError, Chunk, from_octets, from_record, load, to_record
-from blathy.client.explain import explain_all
-from blathy.wire.security import KeySet
+from blathy.client.capture import Chunk, from_record, load, to_record
+from blathy.client.explain import KeyRing, explain_all
+from blathy.cosem import axdr
+from blathy.cosem.objectlist import ShortName, build_short_names
+from blathy.cosem.selective import CaptureObject
+from blathy.obis import Obis
+from blathy.wire import apdu
+from blathy.wire.acse import Mechanism
+from blathy.wire.security import Envelope, KeySet, Protection
+from tests.wire.association_pair import (
+    ABSENT,
+    CLOCK,
+    DISCONNECT,
+    ECHO,
+    ENERGY,
+    ENERGY_VALUE,
+    LONG,
+    WRITABLE,
+    Pair,
+    keys,
+    plain_pair,
+    secured_pair,
+)
 
 KEYS = KeySet(0, bytes(range(16)), bytes(range(0xD0, 0xE0)))
 CONVERSATION = """
@@ -34,6 +54,7 @@ def test_a_ciphered_conversation_opens_with_its_keys() -> None:
     text = text_of(list(from_record(CONVERSATION)), keys=KEYS)
     assert "client system title: 4d4d4d0000000001 (MMM)" in text
     assert "hls gmac" in text
+    assert text.count("(right)") == 2  # the proofs of both sides
     assert "reply_to_hls_authentication() (" in text.lower()
     assert "0-0:1.0.0 time (clock; Clock 8.2)" in text
     assert "2026-11-21" in text
@@ -46,6 +67,24 @@ def test_without_keys_or_with_wrong_ones_it_says_so() -> None:
     assert "give --ek" in text_of(chunks)
     assert "can't be opened" in text_of(chunks, keys=KeySet(0, bytes(16), bytes(16)))
     assert "NOT AUTHENTICATED" in text_of(chunks, keys=KeySet(0, bytes(range(16))))
+
+
+def test_keys_of_several_meters_are_told_apart_by_title() -> None:
+    chunks = list(from_record(CONVERSATION))
+    other = KeySet(0, bytes(16), bytes(16))
+    ring = KeyRing(None, {bytes.fromhex("4D4D4D0000BC614E"): KEYS, b"OTHERone": other})
+    text = text_of(chunks, ring=ring)
+    assert "2026-11-21" in text
+    assert "NOT AUTHENTICATED" not in text
+
+
+def test_a_repeated_counter_and_a_wrong_proof_are_told() -> None:
+    lines = CONVERSATION.strip().splitlines()
+    text = text_of(list(from_record("\n".join([*lines, lines[4]]))), keys=KEYS)
+    assert "REPEATED: the counter is not above 5" in text
+    titles = {"client_title": bytes(8), "server_title": bytes(8)}
+    wrong = CONVERSATION.replace("503677524A323146", "503677524A323147")
+    assert "(WRONG)" in text_of(list(from_record(wrong)), keys=KEYS, **titles)
 
 
 def test_passwords_and_keys_stay_hidden() -> None:
@@ -80,62 +119,70 @@ def test_segments_of_hdlc_are_joined() -> None:
     assert "2026-11-21" in text
 
 
+def test_damaged_frames_are_shown_with_what_is_wrong() -> None:
+    aarq = (
+        "7EA02B032110FBAFE6E600601DA109060760857405080101BE10040E01000000065F1F0400401E5DFFFF91237E"
+    )
+    good = bytes.fromhex(aarq)
+    assert "wrong" not in text_of([Chunk("", good)])
+    altered = good[:-3] + b"\x91\x24\x7e"
+    assert "wrong frame check sequence: 9124 instead of 9123" in text_of([Chunk("", altered)])
+    header = good[:6] + b"\xfb\xae" + good[8:]
+    text = text_of([Chunk("", header)])
+    assert "wrong header check sequence: fbae instead of fbaf" in text
+    assert "Initiate request" in text  # the content is shown all the same
+    cut = text_of([Chunk("", good[:30])])
+    assert "it breaks off: 29 of its 43 octets are here" in cut
+    assert "application context" in cut
+    # a damaged frame takes none of the next ones with it
+    long = bytes((good[0], 0xA7, 0xFF)) + good[3:]
+    text = text_of([Chunk("", long + good + good)])
+    assert text.count("Initiate request") >= 2
+    assert "its length field says 2047 octets" in text
+
+
+def test_what_is_readable_of_a_cut_apdu_is_shown() -> None:
+    text = text_of([Chunk("", bytes.fromhex("C001C100080000010000"))])
+    assert "choice: 1 normal" in text
+    assert "it breaks off" in text
+    answer = "C401C10001020204090C07EA0B15060C000000FFC40006000005390204090C07EA0B15"
+    text = text_of([Chunk("", bytes.fromhex(answer))])
+    assert "2026-11-21 12:00:00 +01:00" in text
+    assert "double-long-unsigned 1337" in text
+    assert text.splitlines()[-1].strip().startswith("it breaks off")
+    packet = bytes.fromhex("000100010010002A") + bytes.fromhex("C401C10009280102")
+    assert "34 octets of the APDU are missing" in text_of([Chunk("", packet)])
+    aarq = text_of([Chunk("", bytes.fromhex("603A80020780A1090607608574050801018A0207808B07"))])
+    assert "application context: 06 07 60 85 74 05 08 01 01" in aarq
+
+
+def test_frames_of_every_framing_on_one_line() -> None:
+    """The sign-on of mode E, then HDLC; M-Bus; noise of a line without a driver."""
+    snrm = bytes.fromhex("7EA0070321930F017E")
+    line = b"/?!\r\n\x06222\r\n" + snrm
+    text = text_of([Chunk("client", line)])
+    assert "IEC 62056-21: '/?!\\r\\n\\x06222\\r\\n'" in text
+    assert "HDLC SNRM 16 → 1" in text
+    noisy = b"\xff\x00\xff" + snrm
+    assert "octets in no frame: ff 00 ff" in text_of([Chunk("", noisy)])
+    assert "HDLC SNRM" in text_of([Chunk("", noisy)])
+    mbus = bytes.fromhex("680B0B6853FF1001670F00000001000016")
+    assert "wrong checksum" in text_of([Chunk("", mbus[:-2] + b"\x00\x16")])
+
+
+def test_frmr_and_errors_are_put_into_words() -> None:
+    assert "HDLC FRMR" in text_of(
+        [Chunk("", bytes.fromhex("7EA00721039 72BE17E".replace(" ", "")))]
+    )
+    text = text_of([Chunk("", bytes.fromhex("D80106 00000010".replace(" ", "")))])
+    assert "invocation counter error" in text
+    assert "the lowest it accepts is 16" in text
+    assert "the DLMS version is too low" in text_of([Chunk("", bytes.fromhex("0E010601"))])
+
+
 def test_records_read_back_as_they_were_written() -> None:
     chunks = [Chunk("client", b"\xc0\x01"), Chunk("meter", b"\xc4"), Chunk("client", b"\x62\x00")]
     assert list(from_record(to_record(chunks))) == chunks
-
-
-def ethernet(source: int, target: int, sequence: int, data: bytes, *, syn: bool = False) -> bytes:
-    tcp = struct.pack(">HHIIBBHHH", source, target, sequence, 0, 0x50, 2 if syn else 24, 0, 0, 0)
-    size = 40 + len(data)
-    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, size, 0, 0, 64, 6, 0, b"\x0a\0\0\1", b"\x0a\0\0\2")
-    return bytes(12) + b"\x08\x00" + ip + tcp + data
-
-
-def pcap(packets: list[bytes]) -> bytes:
-    head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
-    return head + b"".join(struct.pack("<IIII", 0, 0, len(p), len(p)) + p for p in packets)
-
-
-def pcapng(packets: list[bytes]) -> bytes:
-    def block(kind: int, body: bytes) -> bytes:
-        body += bytes(-len(body) % 4)
-        return struct.pack("<II", kind, len(body) + 12) + body + struct.pack("<I", len(body) + 12)
-
-    found = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
-    found += block(1, struct.pack("<HHI", 1, 0, 65535))
-    for packet in packets:
-        found += block(6, struct.pack("<IIIII", 0, 0, 0, len(packet), len(packet)) + packet)
-    return found
-
-
-@pytest.mark.parametrize("pack", [pcap, pcapng])
-def test_packet_captures_are_put_in_order(pack: Any, tmp_path: Path) -> None:
-    request = bytes.fromhex("00010010000100 0DC001C100080000010000FF0200".replace(" ", ""))
-    packets = [
-        ethernet(50000, 4059, 99, b"", syn=True),
-        ethernet(50000, 4059, 110, request[10:]),
-        ethernet(50000, 4059, 100, request[:10]),
-        ethernet(50000, 4059, 100, request[:10]),
-    ]
-    file = tmp_path / "capture"
-    file.write_bytes(pack(packets))
-    text = text_of(load(str(file)))
-    assert text.count("Get request normal") == 1
-    assert "10.0.0.1:50000: wrapper 16 → 1" in text
-
-
-def test_files_of_every_kind(tmp_path: Path) -> None:
-    for content in (
-        b"C0 01 C1 00 08 00 00 01 00 00 FF 02 00",
-        bytes.fromhex("C001C100080000010000FF0200"),
-    ):
-        assert "clock" in text_of(from_octets(content))
-    for wrong in ("", "xyz", "C0 0"):
-        with pytest.raises(CaptureError):
-            load(wrong)
-    with pytest.raises(CaptureError, match="no TCP"):
-        from_octets(pcap([]))
 
 
 def vectors(shared_data: Path) -> list[dict[str, Any]]:
@@ -152,11 +199,124 @@ def test_every_recorded_vector_is_explained(shared_data: Path) -> None:
             assert "breaks off" not in text, (vector["name"], vector["kind"], text)
 
 
-def test_mutated_frames_never_make_it_fall_over(shared_data: Path) -> None:
-    draw = random.Random(3)
-    seeds = [bytes.fromhex(vector["hex"]) for vector in vectors(shared_data)]
-    for _ in range(3000):
-        data = bytearray(draw.choice(seeds)[:400])
-        for _ in range(draw.randrange(1, 4)):
-            data[draw.randrange(len(data))] = draw.randrange(256)
-        text_of([Chunk("", bytes(data[: draw.randrange(1, len(data) + 1)]))], keys=KEYS)
+def _conversation(pair: Pair) -> list[Chunk]:
+    return [Chunk("client" if way == ">" else "meter", octets) for way, octets in pair.wire]
+
+
+def _with_units(pair: Pair) -> None:
+    """Scaler of the register and columns of the profile, to be read in the conversation."""
+    pair.meter.values[3, bytes(ENERGY.obis), 3] = bytes.fromhex("02020F01161E")
+    columns = ((8, CLOCK.obis), (1, Obis(0, 0, 96, 10, 1)), (3, ENERGY.obis))
+    pair.meter.values[7, bytes(LONG.obis), 3] = axdr.encode(
+        axdr.array_of(CaptureObject(*column).data() for column in columns)
+    )
+
+
+def test_every_service_of_a_conversation() -> None:
+    """Blocks put together, values with the units that are read only later, all by name."""
+    pair = plain_pair(pdu_size=200, server_pdu_size=200)
+    _with_units(pair)
+    pair.associate()
+    client = pair.client
+    big = b"\x09\x82\x01\x2c" + bytes(300)
+    kinds = apdu.AccessKind
+    requests: tuple[Callable[[], bytes], ...] = (
+        lambda: client.get(ENERGY),
+        lambda: client.get(LONG),
+        lambda: client.get(ENERGY, replace(ENERGY, attribute=3), ABSENT),
+        lambda: client.get(replace(LONG, attribute=3)),
+        lambda: client.set((WRITABLE, big)),
+        lambda: client.action((ECHO, big)),
+        lambda: client.action((DISCONNECT, b"\x0f\x00")),
+        lambda: client.access([(kinds.GET, LONG), (kinds.ACTION, DISCONNECT)], [b"", b"\x0f\x00"]),
+        client.release,
+    )
+    for request in requests:
+        pair.exchange(request())
+    text = text_of(_conversation(pair))
+    assert "breaks off" not in text
+    assert "missing" not in text
+    assert text.count("double-long-unsigned 1337 = 13.37 kWh") == 2
+    assert "value: refused, 4 object undefined" in text
+    # the profile, once in blocks of GET and once in general blocks, as a table
+    head = "0-0:1.0.0 clock | 0-0:96.10.1 profile status 1 | 1-0:1.8.0 active energy import [Wh]"
+    assert text.count(head) == 2
+    assert text.count("2026-11-21 12:00:00 +01:00 | 0 | 390 Wh") == 2
+    assert text.count("304 octets in all") == 2
+    assert "result of 0-0:96.3.10 remote_disconnect()" in text
+    assert text.count("RLR") == 2
+
+
+def test_dedicated_keys_are_learnt_from_the_conversation() -> None:
+    pair = secured_pair(dedicated_key=True, envelope=Envelope.DED)
+    pair.associate()
+    pair.exchange(pair.client.get(ENERGY))
+    chunks = _conversation(pair)
+    text = text_of(chunks, keys=keys())
+    assert "ded-get-request" in text
+    assert "double-long-unsigned 1337" in text
+    assert "dedicated key: (hidden)" in text
+    assert "a dedicated key that this conversation has not shown" in text_of(
+        chunks[4:], keys=keys()
+    )
+
+
+@pytest.mark.parametrize("envelope", [Envelope.GENERAL_CIPHERING, Envelope.GENERAL_GLO])
+@pytest.mark.parametrize("suite", [0, 1, 2])
+def test_general_protection_opens_in_every_suite(suite: int, envelope: Envelope) -> None:
+    pair = secured_pair(suite=suite, envelope=envelope)
+    pair.associate()
+    pair.exchange(pair.client.get(ENERGY))
+    text = text_of(_conversation(pair), keys=keys(suite))
+    assert "originator system title" in text or "system title: 4d4d4d" in text
+    assert "double-long-unsigned 1337" in text
+    assert "can't be opened" not in text
+
+
+def test_signed_apdus_show_what_they_hold() -> None:
+    pair = secured_pair(Mechanism.HLS_ECDSA, 1, protection=Protection.BOTH | Protection.SIGNED)
+    pair.associate()
+    pair.exchange(pair.client.get(ENERGY))
+    text = text_of(_conversation(pair), keys=keys(1))
+    assert "General signing" in text
+    assert "signature, not checked" in text
+    assert "Get request normal" in text
+
+
+@pytest.mark.parametrize(
+    "mechanism", [Mechanism.HLS, Mechanism.HLS_MD5, Mechanism.HLS_SHA1, Mechanism.HLS_SHA256]
+)
+@pytest.mark.parametrize("short_names", [False, True])
+def test_proofs_are_checked_with_the_secret(mechanism: Mechanism, short_names: bool) -> None:
+    pair = plain_pair(mechanism, short_names=short_names)
+    pair.associate()
+    chunks = _conversation(pair)
+    right = text_of(chunks, ring=KeyRing(password=b"12345678"))
+    assert right.count("(right)") == 2
+    assert text_of(chunks, ring=KeyRing(password=b"87654321")).count("(WRONG)") == 2
+    assert text_of(chunks).count("(not checked)") == 2
+
+
+def test_short_names_are_resolved_with_the_object_list() -> None:
+    pair = plain_pair(short_names=True)
+    names = [ShortName(0xFA00, 12, 4, Obis(0, 0, 40, 0, 0)), ShortName(0x0100, 3, 0, ENERGY.obis)]
+    listed = Obis(0, 0, 40, 0, 0)
+    pair.meter.values[12, bytes(listed), 2] = build_short_names(names)
+    pair.associate()
+    read = apdu.ReadRequest((apdu.VariableName(0x0108),)).encode()
+    answer = apdu.ReadResponse((ENERGY_VALUE,)).encode()
+    again = apdu.ReadRequest((apdu.VariableName(0xFA08),)).encode()
+    table = apdu.ReadResponse((build_short_names(names),)).encode()
+    chunks = [Chunk("client" if n % 2 == 0 else "meter", octets)
+              for n, octets in enumerate((read, answer, again, table))]  # fmt: skip
+    text = text_of(chunks)
+    assert "short name 0108, 1-0:1.8.0 value (active energy import; Register 3.2)" in text
+    assert "short name FA08, 0-0:40.0.0 object_list" in text
+
+
+def test_a_lost_general_block_is_named() -> None:
+    blocks = [
+        apdu.GeneralBlockTransfer(last, True, 0, number, 0, b"\x0f\0\0\0\1\0").encode()
+        for number, last in ((1, False), (3, True))
+    ]
+    assert "blocks missing: 2" in text_of([Chunk("", each) for each in blocks])

@@ -12,37 +12,54 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.title_keys import KeyOption, TitleKeysOption, title_keys
 from blathy.client.address import parse_address
 from blathy.client.capture import from_octets, load
-from blathy.client.explain import Node, explain_all
+from blathy.client.explain import KeyRing, Node, explain_all
 from blathy.transport.errors import MeterError
 
 
 @app.command()
 def explain(
-    source: Annotated[str, typer.Argument(help="Hex, a file (hex, record, pcap), or - for stdin.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="Hex, a file (hex, dump, trace, record, pcap, raw), or - for stdin."),
+    ],
     ek: Annotated[str, typer.Option(help="Encryption key: hex, @FILE or env:NAME.")] = "",
     ak: Annotated[str, typer.Option(help="Authentication key: hex, @FILE or env:NAME.")] = "",
     bk: Annotated[str, typer.Option(help="Broadcast key: hex, @FILE or env:NAME.")] = "",
-    suite: Annotated[int, typer.Option(help="Security suite, 0 to 2.")] = 0,
+    kek: Annotated[str, typer.Option(help="Master key: hex, @FILE or env:NAME.")] = "",
+    key: KeyOption = [],  # noqa: B006 - typer copies it
+    keys: TitleKeysOption = "",
+    suite: Annotated[int, typer.Option(min=0, max=2, help="Security suite of the keys.")] = 0,
+    password: Annotated[
+        str, typer.Option(help="HLS secret, to check the proofs: text, 0x hex, @FILE or env:NAME.")
+    ] = "",
     client_title: Annotated[str, typer.Option(help="System title of the client, hex.")] = "",
     meter_title: Annotated[str, typer.Option(help="System title of the meter, hex.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
-    """Show HDLC, wrapper and xDLMS octets as a tree; ciphered ones are opened with the keys."""
-    secrets = {"ek": ek, "ak": ak, "bk": bk, "suite": str(suite)}
-    secrets |= {"title": client_title, "meter_title": meter_title}
+    """Show HDLC, wrapper, M-Bus and xDLMS octets as a tree with names and units.
+
+    Ciphered APDUs are opened with the keys given and with dedicated keys that the conversation
+    itself shows.
+    """
+    secrets = {"ek": ek, "ak": ak, "bk": bk, "kek": kek, "suite": str(suite)}
+    secrets |= {"title": client_title, "meter_title": meter_title, "password": password}
     try:
         address = parse_address("dlms://explain", secrets)
         chunks = from_octets(sys.stdin.buffer.read()) if source == "-" else load(source)
     except MeterError as error:
         raise CommandError(str(error)) from error
     has_keys = bool(address.keys.unicast or address.keys.broadcast)
+    ring = KeyRing(
+        address.keys if has_keys else None, title_keys(key, suite, keys), address.password
+    )
     nodes = explain_all(
         chunks,
-        address.keys if has_keys else None,
-        address.title if client_title else b"",
-        address.meter_title,
+        client_title=address.title if client_title else b"",
+        server_title=address.meter_title,
+        ring=ring,
     )
     if as_json:
         print(json.dumps([_plain(node) for node in nodes], ensure_ascii=False, indent=1))
@@ -54,6 +71,8 @@ def explain(
 
 def _plain(node: Node) -> dict[str, Any]:
     found: dict[str, Any] = {"text": node.text}
+    if node.octets:
+        found["hex"] = node.octets.hex()
     if node.children:
         found["children"] = [_plain(child) for child in node.children]
     return found

@@ -14,6 +14,8 @@ import typer
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.meters import CountersOption, PasswordOption, with_meter
+from blathy.cli.title_keys import KeyOption, TitleKeysOption, title_keys
+from blathy.client.address import secret_octets
 from blathy.client.meter import Meter
 from blathy.client.push import Push, Unreadable, push_of, push_sessions
 from blathy.transport.errors import MeterError, TimedOut
@@ -25,29 +27,15 @@ KEEP_ALIVE_S: Final = 30.0
 """On an open association: so long without a word, and the meter is asked for its clock."""
 
 
-def _keys_of(texts: list[str], ek: str, ak: str, suite: int) -> dict[bytes, KeySet]:
+def _keys_of(texts: list[str], file: str, ek: str, ak: str, suite: int) -> dict[bytes, KeySet]:
     """System title (empty: any other) -> keys."""
-    found: dict[bytes, KeySet] = {}
+    found = title_keys(texts, suite, file)
     if ek:
-        found[b""] = KeySet(suite, _hex(ek, "--ek"), _hex(ak, "--ak"))
-    for text in texts:
-        title, equals, keys = text.partition("=")
-        unicast, _, authentication = keys.partition(":")
-        if not equals:
-            raise CommandError(f"--key {text} names no meter; write TITLE=EK:AK in hex digits")
-        found[_hex(title, "--key")] = KeySet(
-            suite, _hex(unicast, "--key"), _hex(authentication, "--key")
-        )
+        try:
+            found[b""] = KeySet(suite, secret_octets("--ek", ek), secret_octets("--ak", ak))
+        except (MeterError, ValueError) as error:
+            raise CommandError(str(error)) from error
     return found
-
-
-def _hex(text: str, option: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise CommandError(
-            f"{option}: {text!r} is not hex; write two hex digits an octet"
-        ) from None
 
 
 def as_record(endpoint: Endpoint, push: Push | Unreadable) -> dict[str, Any]:
@@ -107,11 +95,12 @@ def listen(
     port: Annotated[int, typer.Option(help="Where meters push to; 0 for any free one.")] = 4059,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     udp: Annotated[bool, typer.Option("--udp", help="Datagrams instead of connections.")] = False,
-    ek: Annotated[str, typer.Option(help="Encryption key of every meter, in hex.")] = "",
+    ek: Annotated[
+        str, typer.Option(help="Encryption key of every meter: hex, @FILE or env:NAME.")
+    ] = "",
     ak: Annotated[str, typer.Option(help="Authentication key; without it nothing is proved.")] = "",
-    key: Annotated[
-        list[str], typer.Option(help="TITLE=EK:AK of one meter, in hex. May be repeated.")
-    ] = [],  # noqa: B006 - typer copies it
+    key: KeyOption = [],  # noqa: B006 - typer copies it
+    keys: TitleKeysOption = "",
     suite: Annotated[int, typer.Option(min=0, max=2, help="Security suite of the keys.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
     count: Annotated[int, typer.Option(min=0, help="End after so many pushes; 0: never.")] = 0,
@@ -129,9 +118,9 @@ def listen(
         work = partial(_hear, url, as_json=as_json, count=count)
         with_meter(url, work, password=password, ek=ek, ak=ak, counters=counters)
         return
-    keys = _keys_of(key, ek, ak, suite)
+    known = _keys_of(key, keys, ek, ak, suite)
     try:
-        asyncio.run(_listen(host, port, keys, udp=udp, as_json=as_json, count=count, out=outside))
+        asyncio.run(_listen(host, port, known, udp=udp, as_json=as_json, count=count, out=outside))
     except MeterError as error:
         raise CommandError(str(error)) from error
 

@@ -76,6 +76,7 @@ class MeterAddress:
     address_size: int = 0  # HDLC: 1, 2, 4 octets; 0 chooses
     mechanism: Mechanism = Mechanism.NONE
     protection: Protection = Protection.NONE
+    usual_protection: bool = False  # nobody chose it: what mechanism and keys make usual
     dedicated: bool = False
     general: bool = False  # general-glo-ciphering instead of the service-specific one
     key_choice: KeyChoice | None = None  # general-ciphering, and how it names the key
@@ -113,6 +114,13 @@ class MeterAddress:
         physical = f".{self.physical}" if self.physical is not None else ""
         return f"{place}{server}{physical}"
 
+    def with_keys(self, keys: KeySet) -> MeterAddress:
+        """The same meter with these keys, protected as is usual with them unless chosen."""
+        chosen = self.protection
+        if self.usual_protection:
+            chosen = _usual_protection(self.mechanism, keys)
+        return replace(self, keys=keys, protection=chosen)
+
     def public(self) -> MeterAddress:
         """The same meter for the public client: no security."""
         return replace(
@@ -142,6 +150,7 @@ def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAd
         )
     options = _Options(parts.query, secrets or {})
     ask_counter = options.ask_counter()
+    usual_protection = not options.has("protect")
     serial = parts.scheme == "serial"
     host = (parts.netloc + parts.path) if serial else (parts.hostname or "")
     if not host:
@@ -158,6 +167,7 @@ def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAd
         address_size=options.number("address_size", 0, 0, 4),
         mechanism=mechanism,
         protection=options.protection(mechanism, keys),
+        usual_protection=usual_protection,
         dedicated=options.switch("dedicated"),
         general=options.switch("general"),
         key_choice=options.key_choice(),
@@ -182,6 +192,11 @@ def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAd
     return address
 
 
+def _usual_protection(mechanism: Mechanism, keys: KeySet) -> Protection:
+    ciphered = mechanism is Mechanism.HLS_GMAC or (mechanism.is_hls and keys.unicast)
+    return Protection.BOTH if ciphered else Protection.NONE
+
+
 def _shown(url: str) -> str:
     return url.split("?", maxsplit=1)[0]
 
@@ -192,6 +207,9 @@ class _Options:
     def __init__(self, query: str, secrets: Mapping[str, str]) -> None:
         self._values = dict(parse_qsl(query, keep_blank_values=True))
         self._values.update({name: value for name, value in secrets.items() if value})
+
+    def has(self, name: str) -> bool:
+        return bool(self._values.get(name, "").strip())
 
     def take(self, name: str) -> str:
         return self._values.pop(name, "").strip()
@@ -238,8 +256,7 @@ class _Options:
     def protection(self, mechanism: Mechanism, keys: KeySet) -> Protection:
         text = self.take("protect").lower()
         if not text:
-            ciphered = mechanism is Mechanism.HLS_GMAC or (mechanism.is_hls and keys.unicast)
-            return Protection.BOTH if ciphered else Protection.NONE
+            return _usual_protection(mechanism, keys)
         found = PROTECTION.get(text)
         if found is None:
             raise AddressError(f"protect={text} is wrong", f"give one of {', '.join(PROTECTION)}")
@@ -302,6 +319,11 @@ def _resolve(name: str, text: str) -> str:
             raise AddressError(f"the environment has no {text[4:]}", f"set it to the {name}")
         return found
     return text
+
+
+def secret_octets(name: str, text: str) -> bytes:
+    """A key from hex, from a file (`@FILE`) or from the environment (`env:NAME`)."""
+    return _hex(name, _resolve(name, text))
 
 
 def _hex(name: str, text: str) -> bytes:

@@ -1,35 +1,54 @@
-"""Octets of conversations from files: hex, our own record files, raw octets, pcap and pcapng.
+"""Octets of conversations from texts and files of every kind.
 
-A record file is text: `> hex` from the client, `< hex` from the meter, `#` a remark. Every source
-ends up as `Chunk`s in order: a direction (the sender's name) and octets.
+Hex as people have it (blanks, colons, `0x`, C arrays, escapes), dumps with offsets (tcpdump -x,
+hexdump -C, xxd, od, Wireshark), traces with a direction in front (`TX:`, `RX:`, `Send`, `->`), our
+own record files, raw octets, pcap and pcapng.
+
+A record file is text: `> hex` from the client, `< hex` from the meter, `#` a remark; with a number
+in front (`2> hex`) where several connections were open at a time.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from blathy.transport.errors import MeterError
+from blathy.client.chunk import CaptureError, Chunk
+from blathy.client.packets import Packet, chunks_of, conversations, is_capture, link_of
+from blathy.wire import acse, apdu
+from blathy.wire.errors import RemoteProtocolError
 
-DLMS_PORTS: Final = frozenset({4059, 4060, 4061})
 SIZE_MAX: Final = 64 << 20
-
-
-class CaptureError(MeterError):
-    """A file or text that holds no conversation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Octets of one sender. `datagram`: they stand alone, nothing continues them."""
-
-    sender: str
-    data: bytes
-    datagram: bool = False
+_CLIENT: Final = frozenset({
+    "tx", "send", "sent", "sending", "request", "out", "->", "-->", "=>", ">", ">>", "→", "client",
+})  # fmt: skip
+_METER: Final = frozenset({
+    "rx", "recv", "received", "receive", "receiving", "response", "in", "<-", "<--", "<=", "<",
+    "<<", "←", "meter", "server",
+})  # fmt: skip
+_WORDS: Final = "|".join(sorted(filter(str.isalpha, _CLIENT | _METER), key=len, reverse=True))
+_ARROWS: Final = "|".join(
+    re.escape(mark)
+    for mark in sorted(_CLIENT | _METER, key=len, reverse=True)
+    if not mark.isascii() or not mark.isalpha()
+)
+_MARK: Final = re.compile(
+    r"^(?P<before>[^A-Za-z<>→←]*(?:\b[A-Za-z]+\b[^A-Za-z<>→←]*){0,3}?)"
+    rf"(?P<mark>(?<![\w-])(?:{_WORDS})(?![\w=-])|{_ARROWS})",
+    re.IGNORECASE | re.ASCII,
+)
+_NOT_OCTETS: Final = re.compile(
+    r"\d{2,4}[-./]\d\d[-./]\d{2,4}[T ]?|\d{1,2}:\d\d:\d\d(?:[.,:]\d+)?:?(?=\s|$)"
+    r"|\(\d+(?:\s*(?:bytes?|octets?))?\)|\[\d+\]|\b\d+\s*(?:bytes?|octets?)\b|\blen(?:gth)?=\d+",
+    re.IGNORECASE | re.ASCII,
+)
+_SEPARATORS: Final = re.compile(r"0x|\\x|[\s:,;.{}\[\]()\"'|_-]", re.IGNORECASE | re.ASCII)
+_PREFIX_MAX: Final = 120  # time, level, module: the direction stands within so many characters
+_DUMP_LINE: Final = re.compile(r"^\s*(?:0x)?([0-9a-f]{4,8})(:?)\s+(\S.*)$", re.IGNORECASE)
+_DUMP_OCTETS: Final = 16  # in a line
+_BINARY: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def load(source: str) -> list[Chunk]:
@@ -37,24 +56,37 @@ def load(source: str) -> list[Chunk]:
     path = Path(source)
     try:
         is_file = len(source) < 4096 and path.is_file()
-    except OSError:
+    except (OSError, ValueError):
         is_file = False
     if not is_file:
         try:
-            return [Chunk("", from_hex(source))]
+            return from_text(source)
         except CaptureError as error:
+            if "whole octets" in error.message:
+                raise
             what = "file" if re.search(r"[^0-9a-fA-F\s:,]", source) else "hex"
             raise CaptureError(
                 f"{source[:60]!r} is neither a file nor hex", f"check the {what}"
             ) from error
-    if path.stat().st_size > SIZE_MAX:
-        raise CaptureError(f"{path} is larger than {SIZE_MAX >> 20} MiB", "cut a part out of it")
-    return from_octets(path.read_bytes())
+    try:
+        if path.stat().st_size > SIZE_MAX:
+            raise CaptureError(
+                f"{path} is larger than {SIZE_MAX >> 20} MiB", "cut a part out of it"
+            )
+        return from_octets(path.read_bytes())
+    except OSError as error:
+        raise CaptureError(f"{path} can't be read: {error.strerror}", "check its rights") from error
 
 
 def from_hex(text: str) -> bytes:
     """Octets of a hex text with blanks, colons, commas, 0x and line ends."""
-    digits = re.sub(r"0x|[\s:,;-]", "", text, flags=re.ASCII)
+    digits = _SEPARATORS.sub("", re.sub(r"\b0x([0-9a-f])\b", r"0\1", text, flags=re.IGNORECASE))
+    if not digits.isascii():
+        raise CaptureError("this is not hex", "give two hex digits an octet")
+    if len(digits) % 2 and re.fullmatch("[0-9a-fA-F]+", digits):
+        raise CaptureError(
+            f"{len(digits)} hex digits are no whole octets", "a digit is missing or one too many"
+        )
     try:
         data = bytes.fromhex(digits)
     except ValueError as error:
@@ -66,142 +98,177 @@ def from_hex(text: str) -> bytes:
 
 def from_octets(data: bytes) -> list[Chunk]:
     """The content of a file, whatever its kind."""
-    if data[:4] in _PCAP_MAGIC:
-        return _streams(_pcap(data))
-    if data[:4] == b"\x0a\x0d\x0d\x0a":
-        return _streams(_pcapng(data))
-    try:
-        text = data.decode("ascii")
-    except UnicodeDecodeError:
+    if is_capture(data):
+        return chunks_of(data)
+    text = _text(data)
+    if text is None:
         return [Chunk("", data)]
-    if re.search(r"^[<>]", text, re.MULTILINE):
-        return list(from_record(text))
-    return [Chunk("", from_hex(text))]
+    try:
+        return from_text(text)
+    except CaptureError:
+        if data.lstrip()[:1] == b"/":  # a readout of IEC 62056-21 or of a P1 port
+            return [Chunk("", data)]
+        raise
+
+
+def _text(data: bytes) -> str | None:
+    """As people's editors and terminals write texts; None for raw octets."""
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError:
+            return None
+    if _BINARY.search(data):
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def from_text(text: str) -> list[Chunk]:
+    """A record, a trace with directions, a dump with offsets, or plain hex."""
+    marked = list(from_record(text))
+    if marked:
+        return marked
+    dumps = _dumps(text)
+    if dumps:
+        return _of_dumps(dumps)
+    return _of_hex(text)
 
 
 def from_record(text: str) -> Iterator[Chunk]:
-    """The lines of a record file."""
+    """The octets of a record file or of a trace whose lines name a direction."""
+    sender, conversation = "", ""
+    gathered: list[str] = []
     for line in text.splitlines():
-        if line[:1] in {"<", ">"}:
-            sender = "client" if line[0] == ">" else "meter"
-            yield Chunk(sender, from_hex(line[1:].split("#")[0]))
+        mark = _marked(line)
+        if mark is None:
+            if gathered and not line.lstrip().startswith("#") and _is_hex(line):
+                gathered.append(line)
+            continue
+        if gathered:
+            yield Chunk(sender, from_hex(" ".join(gathered)), conversation=conversation)
+        sender, conversation, octets = mark
+        gathered = [octets]
+    if gathered:
+        yield Chunk(sender, from_hex(" ".join(gathered)), conversation=conversation)
+
+
+def _marked(line: str) -> tuple[str, str, str] | None:
+    """Sender, connection and hex of a line that begins with a direction."""
+    if line.lstrip().startswith("#"):
+        return None
+    found = _MARK.match(line[:_PREFIX_MAX])
+    if found is None:
+        return None
+    octets = _NOT_OCTETS.sub(" ", line[found.end() :].split("#")[0]).strip(" :\t")
+    if not octets or not _is_hex(octets):
+        return None
+    sender = "client" if found["mark"].lower() in _CLIENT else "meter"
+    number = found["before"].strip()
+    ours = found["mark"] in {"<", ">"} and number.isdecimal() and number.isascii()
+    return sender, number if ours else "", octets
+
+
+def _is_hex(text: str) -> bool:
+    try:
+        return bool(from_hex(text))
+    except CaptureError:
+        return False
 
 
 def to_record(chunks: list[Chunk]) -> str:
     """The text of a record file."""
     return "".join(
-        f"{'<' if chunk.sender == 'meter' else '>'} {chunk.data.hex(' ')}\n" for chunk in chunks
+        f"{chunk.conversation}{'<' if chunk.sender == 'meter' else '>'} {chunk.data.hex(' ')}\n"
+        for chunk in chunks
     )
 
 
-# --- packet captures ----------------------------------------------------------------------------
-
-_PCAP_MAGIC: Final = {
-    b"\xd4\xc3\xb2\xa1": "<", b"\x4d\x3c\xb2\xa1": "<",
-    b"\xa1\xb2\xc3\xd4": ">", b"\xa1\xb2\x3c\x4d": ">",
-}  # fmt: skip
-_LINK_HEADER: Final = {0: 4, 1: 14, 12: 0, 101: 0, 108: 4, 113: 16, 276: 20, 228: 0, 229: 0}
+# --- texts without directions -------------------------------------------------------------------
 
 
-def _pcap(data: bytes) -> Iterator[tuple[int, bytes]]:
-    order = _PCAP_MAGIC[data[:4]]
-    if len(data) < 24:
-        return
-    link = struct.unpack_from(order + "I", data, 20)[0] & 0xFFFF
-    position = 24
-    while position + 16 <= len(data):
-        size = struct.unpack_from(order + "I", data, position + 8)[0]
-        position += 16
-        yield link, data[position : position + size]
-        position += size
+def _dumps(text: str) -> list[bytes]:
+    """The blocks of a dump with offsets; empty where the text is none."""
+    lines = [match for line in text.splitlines() if (match := _DUMP_LINE.match(line))]
+    for radix in (16, 8):
+        found: list[bytearray] = []
+        for match in lines:
+            try:
+                offset = int(match[1], radix)
+            except ValueError:
+                break
+            octets = _dumped(match)
+            if offset == 0 and octets:
+                found.append(bytearray())
+            if not found or offset != len(found[-1]) or (not octets and offset == 0):
+                break
+            found[-1] += octets
+        else:
+            if found and len(lines) > len(found):  # one line alone may just as well be hex
+                return [bytes(block) for block in found]
+            if found and len(lines) == len(text.strip().splitlines()) and lines[0][2]:
+                return [bytes(block) for block in found]
+    return []
 
 
-def _pcapng(data: bytes) -> Iterator[tuple[int, bytes]]:
-    order, links, position = "<", [], 0
-    while position + 12 <= len(data):
-        kind, size = struct.unpack_from(order + "II", data, position)
-        if kind == 0x0A0D0D0A:
-            order = "<" if data[position + 8 : position + 12] == b"\x4d\x3c\x2b\x1a" else ">"
-            size = struct.unpack_from(order + "I", data, position + 4)[0]
-        if size < 12 or position + size > len(data):
-            return
-        if kind == 1:
-            links.append(struct.unpack_from(order + "H", data, position + 8)[0])
-        elif kind == 6 and size >= 32:
-            interface, captured = struct.unpack_from(order + "I8xI", data, position + 8)
-            link = links[interface] if interface < len(links) else 1
-            yield link, data[position + 28 : position + 28 + captured]
-        elif kind == 3 and links:
-            yield links[0], data[position + 12 : position + size - 4]
-        position += size
+def _dumped(match: re.Match[str]) -> bytes:
+    """The octets of one line, without the text beside them."""
+    text = match[3].split("|")[0]
+    text = re.split(r"\s{2,}" if match[2] else r"\s{3,}|\t", text)[0]
+    octets = b""
+    swapped = len(match[1]) == 7  # hexdump and od write words as a little-endian machine has them
+    for word in text.split():
+        if not re.fullmatch(r"[0-9a-fA-F]{2}|[0-9a-fA-F]{4}", word):
+            break
+        part = bytes.fromhex(word)
+        octets += part[::-1] if swapped else part
+        if len(octets) >= _DUMP_OCTETS:
+            break
+    return octets[:_DUMP_OCTETS]
 
 
-@dataclass(slots=True)
-class _Flow:
-    """One direction of a TCP connection, put into order."""
-
-    sender: str
-    expected: int | None = None
-    waiting: dict[int, bytes] = field(default_factory=dict)
-
-    def take(self, sequence: int, data: bytes) -> bytes:
-        if self.expected is None:
-            self.expected = sequence
-        self.waiting.setdefault(sequence, data)
-        ready = bytearray()
-        while self.expected in self.waiting:
-            piece = self.waiting.pop(self.expected)
-            ready += piece
-            self.expected = (self.expected + len(piece)) & 0xFFFFFFFF
-        if len(self.waiting) > 256:  # the capture has a hole: go on after it
-            self.expected = min(self.waiting)
-        return bytes(ready)
+def _of_dumps(blocks: list[bytes]) -> list[Chunk]:
+    """Packets where the dump shows headers of IP or Ethernet, else the octets themselves."""
+    links = [link_of(block) for block in blocks]
+    if not any(links):
+        return [Chunk("", block) for block in blocks]
+    pairs = zip(links, blocks, strict=True)
+    return conversations(Packet(link, block) for link, block in pairs if link is not None)
 
 
-def _streams(packets: Iterator[tuple[int, bytes]]) -> list[Chunk]:
-    flows: dict[tuple[bytes, int, bytes, int], _Flow] = {}
-    chunks: list[Chunk] = []
-    for link, packet in packets:
-        found = _internet(link, packet)
-        if found is None:
-            continue
-        protocol, source, target, body = found
-        if len(body) < 8:
-            continue
-        source_port, target_port = struct.unpack_from(">HH", body)
-        sender = f"{_address(source)}:{source_port}"
-        if protocol == 17:
-            if body[8:]:
-                chunks.append(Chunk(sender, body[8:], datagram=True))
-        elif len(body) >= 20:
-            sequence = struct.unpack_from(">I", body, 4)[0]
-            data = body[(body[12] >> 4) * 4 :]
-            flow = flows.setdefault((source, source_port, target, target_port), _Flow(sender))
-            if body[13] & 2:
-                flow.expected = (sequence + 1) & 0xFFFFFFFF
-            elif data and (ready := flow.take(sequence, data)):
-                chunks.append(Chunk(sender, ready))
-    if not chunks:
-        raise CaptureError("the capture holds no TCP or UDP data", "check its filter")
-    return chunks
+def _of_hex(text: str) -> list[Chunk]:
+    """One run of octets; or an APDU a line, where only each line by itself is one."""
+    lines = [line.split("#")[0] for line in text.splitlines()]
+    lines = [line for line in lines if line.strip()]
+    whole = from_hex(" ".join(lines))
+    if len(lines) > 1 and not _is_apdu(whole):
+        try:
+            parts = [from_hex(line) for line in lines]
+        except CaptureError:
+            return [Chunk("", whole)]
+        if all(map(_is_apdu, parts)):
+            return [Chunk("", part) for part in parts]
+    return [Chunk("", whole)]
 
 
-def _internet(link: int, packet: bytes) -> tuple[int, bytes, bytes, bytes] | None:
-    """Protocol, source, destination and payload of an IPv4 or IPv6 packet."""
-    start = _LINK_HEADER.get(link)
-    if start is None:
-        return None
-    if link == 1 and packet[12:14] == b"\x81\x00":
-        start += 4
-    ip = packet[start:]
-    if len(ip) >= 20 and ip[0] >> 4 == 4:
-        total = min(int.from_bytes(ip[2:4], "big") or len(ip), len(ip))
-        return ip[9], ip[12:16], ip[16:20], ip[(ip[0] & 15) * 4 : total]
-    if len(ip) >= 40 and ip[0] >> 4 == 6:
-        total = min(40 + int.from_bytes(ip[4:6], "big"), len(ip))
-        return ip[6], ip[8:24], ip[24:40], ip[40:total]
-    return None
+def _is_apdu(octets: bytes) -> bool:
+    decode = acse.decode if 0x60 <= octets[0] <= 0x63 else apdu.decode
+    try:
+        decode(octets)
+    except RemoteProtocolError:
+        return False
+    return True
 
 
-def _address(octets: bytes) -> str:
-    return ".".join(map(str, octets)) if len(octets) == 4 else octets.hex()
+__all__ = [
+    "CaptureError",
+    "Chunk",
+    "from_hex",
+    "from_octets",
+    "from_record",
+    "from_text",
+    "load",
+    "to_record",
+]

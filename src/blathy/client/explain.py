@@ -1,527 +1,262 @@
 """Any frame or conversation as a tree with names and units: what `blathy explain` prints.
 
-Framing is recognised (HDLC, wrapper, bare APDU, DLMS in M-Bus frames), segments and general blocks
-are joined, ciphered APDUs are opened with the keys given. Titles are learned from AARQ and AARE as
-the conversation goes; what can't be understood is shown as octets, never an exception.
+Framing is recognised (HDLC, wrapper, M-Bus, IEC 62056-21 in front of mode E, bare APDUs), segments
+and blocks are joined, ciphered APDUs are opened with the keys given. A conversation is read twice:
+first for what its answers say of one another (units, columns of profiles, short names), then to be
+shown. What can't be understood is shown as octets with a sentence on where it breaks; nothing that
+is in the octets ever raises.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
-from blathy.client.capture import Chunk
-from blathy.clock import Instant
-from blathy.cosem import axdr
-from blathy.cosem.axdr import Data, DataType
-from blathy.cosem.classes import class_name, interface_class
-from blathy.cosem.cosem_time import CosemDateTime
-from blathy.cosem.names import obis_name
-from blathy.cosem.service import ActionResult, AttributeRef, DataAccessResult, MethodRef
-from blathy.obis import Obis
-from blathy.quantity import SYMBOL, Unit
-from blathy.wire import acse, apdu, hdlc, wrapper
-from blathy.wire.acse import Context, Mechanism, ProviderDiagnostic, UserDiagnostic
-from blathy.wire.apdu import Conformance
-from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
-from blathy.wire.octets import Reader
-from blathy.wire.security import (
-    InvocationCounters,
-    KeySet,
-    SecurityContext,
-    VolatileCounterStore,
+from blathy.client.chunk import Chunk
+from blathy.client.explain_services import Association, KeyRing
+from blathy.client.explain_values import Knowledge, Node, octets_text
+from blathy.client.framing import (
+    HdlcPiece,
+    LineReader,
+    MbusPiece,
+    Piece,
+    TextPiece,
+    WrapperPiece,
 )
+from blathy.wire import apdu, hdlc
+from blathy.wire.errors import LocalProtocolError
+from blathy.wire.security import KeySet
 
-ELEMENTS_SHOWN: Final = 40  # of an array; the rest is counted
-_NEVER: Final = Instant(0)
-_FROM_SERVER: Final = frozenset({
-    0x08, 0x0C, 0x0D, 0x0E, 0x0F, 0x18, 0x28, 0x2C, 0x2D, 0x2E, 0x38, 0x61, 0x63,
-    0xC2, 0xC4, 0xC5, 0xC7, 0xCA, 0xCC, 0xCD, 0xCF, 0xD2, 0xD4, 0xD5, 0xD7, 0xD8, 0xDA,
-})  # fmt: skip
-
-
-@dataclass(slots=True)
-class Node:
-    """One line of the tree."""
-
-    text: str
-    children: list[Node] = field(default_factory=list)
-
-    def add(self, text: str) -> Node:
-        """A child with this text."""
-        node = Node(text)
-        self.children.append(node)
-        return node
-
-    def lines(self, indent: str = "") -> list[str]:
-        """The tree as indented text."""
-        found = [indent + self.text]
-        for child in self.children:
-            found += child.lines(indent + "  ")
-        return found
-
-
-def _no_entropy(_count: int) -> bytes:
-    raise LocalProtocolError("nothing is encrypted here")
+SEGMENTS_MAX: Final = 1 << 17  # octets of one APDU
+_MBUS_LAST: Final = 0x10
+_MBUS_DLMS: Final = range(0x20)  # CI: number of the segment and whether it is the last
+_COMMANDS: Final = frozenset({hdlc.FrameType.SNRM, hdlc.FrameType.DISC})
+_ANSWERS: Final = frozenset({hdlc.FrameType.UA, hdlc.FrameType.DM, hdlc.FrameType.FRMR})
 
 
 class Explainer:
     """Explains chunk after chunk; keeps what later ones need."""
 
     def __init__(
-        self, keys: KeySet | None = None, client_title: bytes = b"", server_title: bytes = b""
+        self,
+        ring: KeyRing,
+        client_title: bytes = b"",
+        server_title: bytes = b"",
+        known: dict[str, Knowledge] | None = None,
     ) -> None:
-        self._keys = keys
-        self._titles = {False: client_title, True: server_title}
-        self._asked: list[AttributeRef] = []
-        self._streams: dict[str, tuple[str, Any]] = {}
-        self._segments: dict[bytes, bytearray] = {}
-        self._blocks = bytearray()
-        self._mbus = bytearray()
+        self._ring = ring
+        self._titles = (client_title, server_title)
+        self.known = known if known is not None else {}
+        self._lines: dict[tuple[str, str], LineReader] = {}
+        self._associations: dict[tuple[str, frozenset[object]], Association] = {}
+        self._segments: dict[tuple[str, str, bytes], bytearray] = {}
+        self._sides: dict[tuple[str, str, bytes], str] = {}
+        self._mbus: dict[tuple[str, str], bytearray] = {}
 
     def explain(self, chunk: Chunk) -> list[Node]:
         """The frames that this chunk completes."""
-        known = None if chunk.datagram else self._streams.get(chunk.sender)
-        framing = known[0] if known else self._framing(chunk.data)
-        sender = f"{chunk.sender}: " if chunk.sender else ""
-        if framing == "hdlc":
-            decoder = known[1] if known else hdlc.FrameDecoder()
-            self._streams[chunk.sender] = (framing, decoder)
-            frames = decoder.receive(chunk.data, _NEVER)
-            if not frames and not known:
-                return [self._bare(sender, chunk.data)]
-            return [self._hdlc(sender, frame) for frame in frames]
-        if framing == "wrapper":
-            stream = known[1] if known else wrapper.WrapperStream()
-            self._streams[chunk.sender] = (framing, stream)
-            try:
-                packets = stream.receive(chunk.data, _NEVER)
-            except RemoteProtocolError as error:
-                self._streams.pop(chunk.sender)
-                return [Node(f"{sender}{error}: {_octets(chunk.data)}")]
-            return [self._wrapper(sender, packet) for packet in packets]
-        if framing == "mbus":
-            return self._mbus_frames(sender, chunk.data)
-        return [self._bare(sender, chunk.data)]
+        if chunk.remark:
+            return [Node(_sender(chunk) + chunk.remark)]
+        if chunk.datagram:
+            line = LineReader()
+            return self._nodes(chunk, [*line.receive(chunk.data), *line.finish()])
+        at = (chunk.conversation, chunk.sender)
+        found: list[Node] = []
+        known = self._lines.get(at)
+        if chunk.lost:
+            if known is not None:
+                found += self._nodes(chunk, known.finish())
+            for key in [key for key in self._segments if key[:2] == at]:
+                del self._segments[key]
+            found.append(
+                Node(f"{_sender(chunk)}{chunk.lost} octets are missing here in the capture")
+            )
+            known = LineReader(framed=True)
+        line = known if known is not None else LineReader()
+        self._lines[at] = line
+        return found + self._nodes(chunk, line.receive(chunk.data))
 
-    def _bare(self, sender: str, data: bytes) -> Node:
-        frame = hdlc.parse_frame(data)
-        if frame is not None:
-            return self._hdlc(sender, frame)
-        node = Node(f"{sender}APDU, {len(data)} octets")
-        try:
-            data = hdlc.strip_llc(data, b"\xe6\x00" if data[1:2] == b"\xe6" else b"\xe7\x00")
-        except ValueError:
-            pass
-        self._apdu(node, data)
-        return node
+    def finish(self) -> list[Node]:
+        """What is left unfinished at the end."""
+        found: list[Node] = []
+        for (conversation, sender), line in self._lines.items():
+            chunk = Chunk(sender, b"", conversation=conversation)
+            found += self._nodes(chunk, line.finish())
+        for (_, sender, _), store in self._segments.items():
+            if store:
+                found.append(self._rest(sender, store, "segments"))
+        for (_, sender), store in self._mbus.items():
+            if store:
+                found.append(self._rest(sender, store, "M-Bus segments"))
+        return found
 
     @staticmethod
-    def _framing(data: bytes) -> str:
-        if b"\x7e\xa0" in data[:64] or b"\x7e\xa8" in data[:64] or data[:1] == b"\x7e":
-            return "hdlc"
-        if len(data) >= 8 and data[:2] == b"\0\x01" and data[8:9] not in {b"", b"\0"}:
-            return "wrapper"
-        if len(data) >= 6 and data[0] == data[3] == 0x68 and data[1] == data[2]:
-            return "mbus"
-        return "apdu"
+    def _rest(sender: str, store: bytearray, what: str) -> Node:
+        who = f"{sender}: " if sender else ""
+        node = Node(f"{who}{len(store)} octets of an APDU whose last {what} are missing")
+        node.add(octets_text(bytes(store)))
+        return node
+
+    def _nodes(self, chunk: Chunk, pieces: Iterable[Piece]) -> list[Node]:
+        return [node for piece in pieces for node in (self._node(chunk, piece),)]
+
+    def _node(self, chunk: Chunk, piece: Piece) -> Node:
+        who = _sender(chunk)
+        if isinstance(piece, HdlcPiece):
+            return self._hdlc(chunk, piece)
+        if isinstance(piece, WrapperPiece):
+            node = Node(
+                f"{who}wrapper {piece.source} → {piece.destination}, {len(piece.apdu)} octets"
+            )
+            if piece.missing:
+                node.add(f"it breaks off: {piece.missing} octets of the APDU are missing")
+            association = self._association(chunk, (piece.source, piece.destination))
+            association.explain(node, piece.apdu, _side(chunk))
+            return node
+        if isinstance(piece, MbusPiece):
+            return self._mbus_frame(chunk, piece)
+        if isinstance(piece, TextPiece):
+            text = piece.octets.decode("ascii", "replace")
+            return Node(f"{who}IEC 62056-21: {text!r}", [], piece.octets)
+        if piece.noise:
+            return Node(f"{who}octets in no frame: {octets_text(piece.octets)}", [], piece.octets)
+        node = Node(f"{who}APDU, {len(piece.octets)} octets")
+        self._association(chunk, ()).explain(node, piece.octets, _side(chunk))
+        return node
+
+    def _association(self, chunk: Chunk, ends: Iterable[object]) -> Association:
+        """The association between these addresses of the conversation."""
+        key = (chunk.conversation, frozenset(ends))
+        found = self._associations.get(key)
+        if found is None:
+            known = self.known.setdefault(chunk.meter or chunk.conversation, Knowledge())
+            found = self._associations[key] = Association(self._ring, known, *self._titles)
+        return found
 
     # --- framing
 
-    def _wrapper(self, sender: str, packet: wrapper.WrapperPacket) -> Node:
-        node = Node(
-            f"{sender}wrapper {packet.source} → {packet.destination}, {len(packet.apdu)} octets"
-        )
-        self._apdu(node, packet.apdu)
-        return node
-
-    def _hdlc(self, sender: str, frame: hdlc.Frame) -> Node:
+    def _hdlc(self, chunk: Chunk, piece: HdlcPiece) -> Node:
+        frame, who = piece.frame, _sender(chunk)
+        if frame is None:
+            node = Node(f"{who}HDLC frame that can't be read", [], piece.octets)
+            _faults(node, piece.faults)
+            node.add(octets_text(piece.octets))
+            return node
         kind = frame.kind
+        name = kind.value if kind is not hdlc.FrameType.UNKNOWN else f"control {frame.control:02x}"
         node = Node(
-            f"{sender}HDLC {kind.value} {_hdlc_address(frame.source)} → "
-            f"{_hdlc_address(frame.destination)}{_hdlc_numbers(frame)}"
-            f"{', segmented' if frame.segmented else ''}"
+            f"{who}HDLC {name} {_hdlc_address(frame.source)} → {_hdlc_address(frame.destination)}"
+            f"{_hdlc_numbers(frame)}{', segmented' if frame.segmented else ''}",
+            [],
+            piece.octets,
         )
-        if kind in {hdlc.FrameType.SNRM, hdlc.FrameType.UA} and frame.information:
-            offer = hdlc.HdlcParameters.decode(frame.information)
-            for item in dataclasses.fields(offer):
-                node.add(f"{item.name.replace('_', ' ')}: {getattr(offer, item.name)}")
-        elif kind is hdlc.FrameType.FRMR and frame.information:
-            node.add(f"rejected: {_octets(frame.information)}")
+        _faults(node, piece.faults)
+        if kind in _COMMANDS | _ANSWERS and frame.information:
+            _link_information(node, frame)
         elif kind in {hdlc.FrameType.I, hdlc.FrameType.UI} and frame.information:
-            self._segment(node, frame)
+            self._segment(chunk, node, frame, damaged=bool(piece.faults))
+        elif frame.information:
+            node.add(f"information: {octets_text(frame.information)}")
         return node
 
-    def _segment(self, node: Node, frame: hdlc.Frame) -> None:
-        store = self._segments.setdefault(frame.source, bytearray())
+    def _segment(self, chunk: Chunk, node: Node, frame: hdlc.Frame, *, damaged: bool) -> None:
+        association = self._association(chunk, (frame.source, frame.destination))
+        store = self._segments.setdefault(
+            (chunk.conversation, chunk.sender, frame.source), bytearray()
+        )
+        if damaged:  # shown, but not taken for a part of anything
+            if not store:
+                association.explain(node, frame.information, _side(chunk))
+            else:
+                node.add(f"octets: {octets_text(frame.information)}")
+            return
         store += frame.information
+        if len(store) > SEGMENTS_MAX:
+            store.clear()
         if frame.segmented:
             node.add(f"{len(frame.information)} octets of an APDU, {len(store)} so far")
             return
         data = bytes(store)
         store.clear()
-        for quality in (b"\xe6\x00", b"\xe7\x00"):
-            try:
-                body = hdlc.strip_llc(data, quality)
-            except ValueError:
-                continue
-            self._apdu(node, body)
-            return
-        node.add(f"no LLC header: {_octets(data)}")
+        if data[:1] != b"\xe6" and data[:1] != bytes((apdu.Tag.GENERAL_BLOCK_TRANSFER,)):
+            node.add("no LLC header (E6 E6 00 or E6 E7 00)")
+        sides = {b"\xe6\xe6\x00": "client", b"\xe6\xe7\x00": "meter"}
+        end = (chunk.conversation, chunk.sender, frame.source)
+        side = sides.get(data[:3]) or self._sides.get(end, "")  # later blocks may come without it
+        self._sides[end] = side
+        association.explain(node, data, side or _side(chunk))
 
-    def _mbus_frames(self, sender: str, data: bytes) -> list[Node]:
-        nodes, position = [], 0
-        while position + 6 <= len(data) and data[position] == 0x68:
-            size = data[position + 1]
-            body = data[position + 4 : position + 4 + size]
-            if len(body) < 5:
-                break
-            last, number = body[2] & 0x10, body[2] & 15
-            node = Node(f"{sender}M-Bus long frame, segment {number}{', last' if last else ''}")
-            self._mbus += body[5:]
-            if last:
-                self._apdu(node, bytes(self._mbus))
-                self._mbus.clear()
-            nodes.append(node)
-            position += size + 6
-        if position < len(data):
-            nodes.append(Node(f"{sender}left over: {_octets(data[position:])}"))
-        return nodes
-
-    # --- APDUs
-
-    def _apdu(self, node: Node, octets: bytes, depth: int = 0) -> None:
-        if not octets or depth > 4:
-            node.add(f"octets: {_octets(octets)}")
-            return
-        try:
-            if 0x60 <= octets[0] <= 0x63:
-                self._association(node, acse.decode(octets), depth)
-            elif octets[0] in apdu.CIPHERED_TAGS:
-                self._ciphered(node, octets, depth)
-            else:
-                self._service(node, apdu.decode(octets), depth)
-        except RemoteProtocolError as error:
-            broken = node.add(f"APDU of tag {octets[0]:02X} that breaks off: {error}")
-            broken.add(_octets(octets))
-
-    def _association(self, node: Node, message: Any, depth: int) -> None:
-        here = node.add(type(message).__name__.upper())
-        if isinstance(message, acse.Aarq):
-            here.add(f"application context: {_named(Context, message.context)}")
-            if message.mechanism is not None:
-                here.add(f"authentication: {_named(Mechanism, message.mechanism)}")
-            if message.calling_ap_title:
-                self._titles[False] = message.calling_ap_title
-                here.add(f"client system title: {_title(message.calling_ap_title)}")
-            if message.authentication_value is not None:
-                secret = message.mechanism == Mechanism.LLS
-                text = "(password, hidden)" if secret else _octets(message.authentication_value)
-                here.add(f"authentication value: {text}")
-            if message.calling_ae_invocation_id is not None:
-                here.add(f"user: {message.calling_ae_invocation_id}")
-        elif isinstance(message, acse.Aare):
-            result = _named(acse.AssociationResult, message.result)
-            kind = UserDiagnostic if message.source == 1 else ProviderDiagnostic
-            here.add(f"application context: {_named(Context, message.context)}")
-            here.add(f"result: {result}, {_named(kind, message.diagnostic)}")
-            if message.responding_ap_title:
-                self._titles[True] = message.responding_ap_title
-                here.add(f"meter system title: {_title(message.responding_ap_title)}")
-            if message.authentication_value is not None:
-                here.add(f"challenge: {_octets(message.authentication_value)}")
-        elif message.reason is not None:
-            here.add(f"reason: {message.reason}")
-        if message.user_information:
-            self._apdu(here, message.user_information, depth + 1)
-
-    def _ciphered(self, node: Node, octets: bytes, depth: int) -> None:
-        tag = octets[0]
-        name = _ciphered_name(tag)
-        here = node.add(f"{name}, {len(octets)} octets")
-        self._security_header(here, octets)
-        if self._keys is None:
-            here.add("encrypted; give --ek (and --ak) to open it")
-            return
-        plain, verified = self._open(octets)
-        if plain is None:
-            here.add("can't be opened with these keys and titles")
-            return
-        if not verified:
-            here.add("NOT AUTHENTICATED: the tag was not or could not be checked")
-        self._apdu(here, plain, depth + 1)
-
-    def _security_header(self, here: Node, octets: bytes) -> None:
-        try:
-            reader = Reader(octets, 1)
-            if octets[0] in {0xDB, 0xDC}:
-                here.add(f"system title: {_title(reader.octets())}")
-            elif octets[0] in {0xDD, 0xDF}:
-                return
-            reader.length()
-            control, counter = reader.u8(), reader.u32()
-        except RemoteProtocolError:
-            return
-        kinds = {0: "none", 0x10: "authenticated", 0x20: "encrypted", 0x30: "both"}
-        key = ", broadcast key" if control & 0x40 else ""
-        here.add(
-            f"suite {control & 15}, {kinds[control & 0x30]}{key}, invocation counter {counter}"
+    def _mbus_frame(self, chunk: Chunk, piece: MbusPiece) -> Node:
+        who = _sender(chunk)
+        if piece.ci is None:
+            kind = "short frame" if len(piece.octets) > 1 else "acknowledgement"
+            ends = f", control {piece.control:02x}, address {piece.address}"
+            return Node(f"{who}M-Bus {kind}{ends if len(piece.octets) > 1 else ''}")
+        node = Node(
+            f"{who}M-Bus long frame, control {piece.control:02x}, address {piece.address}, "
+            f"CI {piece.ci:02x}",
+            [],
+            piece.octets,
         )
-
-    def _open(self, octets: bytes) -> tuple[bytes | None, bool]:
-        assert self._keys is not None
-        tag = octets[0]
-        titles = list(dict.fromkeys((self._titles[tag in _FROM_SERVER], *self._titles.values())))
-        if tag in {0xDB, 0xDC, 0xDD, 0xDF}:
-            titles = [b""]
-        for verify in (True, False):
-            if verify and not self._keys.authentication:
-                continue
-            for title in titles:
-                plain = self._open_with(octets, title, verify=verify)
-                if plain is not None and (verify or self._plausible(plain)):
-                    return plain, verify
-        return None, False
-
-    def _open_with(self, octets: bytes, title: bytes, *, verify: bool) -> bytes | None:
-        assert self._keys is not None
-        counters = InvocationCounters(VolatileCounterStore())
-        context = SecurityContext(
-            b"explain!", self._keys, counters, _no_entropy, peer_title=title, verify_tags=verify
-        )
-        try:
-            return context.unprotect(octets).plain
-        except (RemoteProtocolError, LocalProtocolError, ValueError):
-            return None
-
-    @staticmethod
-    def _plausible(plain: bytes) -> bool:
-        try:
-            if 0x60 <= plain[0] <= 0x63:
-                acse.decode(plain)
-            else:
-                apdu.decode(plain)
-        except (RemoteProtocolError, IndexError):
-            return False
-        return True
-
-    def _service(self, node: Node, message: Any, depth: int) -> None:
-        name = type(message).__name__
-        if isinstance(message, apdu.GeneralBlockTransfer):
-            self._general_block(node, message, depth)
-            return
-        here = node.add(_words(name))
-        requested = [
-            item
-            for item in dataclasses.fields(message)
-            if isinstance(getattr(message, item.name), AttributeRef)
-        ]
-        if requested and "Request" in name:
-            self._asked = [getattr(message, requested[0].name)]
-        elif isinstance(message, apdu.GetRequestList):
-            self._asked = list(message.attributes)
-        for item in dataclasses.fields(message):
-            self._field(here, item.name, getattr(message, item.name), depth, message)
-
-    def _general_block(self, node: Node, block: Any, depth: int) -> None:
-        here = node.add("General block transfer")
-        for item in dataclasses.fields(block):
-            value = getattr(block, item.name)
-            here.add(
-                f"{_words(item.name)}: {_octets(value) if isinstance(value, bytes) else value}"
-            )
-        data = next(
-            getattr(block, item.name)
-            for item in dataclasses.fields(block)
-            if isinstance(getattr(block, item.name), bytes)
-        )
-        self._blocks += data
-        last = any(
-            getattr(block, item.name) is True
-            for item in dataclasses.fields(block)
-            if "last" in item.name
-        )
-        if last and self._blocks:
-            whole = bytes(self._blocks)
-            self._blocks.clear()
-            self._apdu(here, whole, depth + 1)
-
-    def _field(self, here: Node, name: str, value: Any, depth: int, message: Any) -> None:
-        label = _words(name).lower()
-        if isinstance(value, AttributeRef):
-            _attribute(here, label, value)
-        elif isinstance(value, MethodRef):
-            here.add(f"{label}: {_method(value)}")
-        elif name == "conformance":
-            names = [bit.name for bit in Conformance if value & bit and bit.name]
-            listed = ", ".join(n.lower().replace("_", " ") for n in names)
-            here.add(f"conformance {value:06X}: {listed}")
-        elif isinstance(value, bytes):
-            self._octet_field(here, label, value, message)
-        elif isinstance(value, tuple):
-            branch = here.add(f"{label}: {len(value)}")
-            for index, element in enumerate(value[:ELEMENTS_SHOWN]):
-                self._field(branch, str(index + 1), element, depth, message)
-        elif isinstance(value, bool) or value is None:
-            here.add(f"{label}: {value}")
-        elif isinstance(value, int) and "result" in name:
-            kind = ActionResult if "Action" in type(message).__name__ else DataAccessResult
-            here.add(f"{label}: {_named(kind, value)}")
-        elif (isinstance(value, int) and "iip" in name) or name == "invoke":
-            here.add(f"{label}: {value:02X}")
-        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            branch = here.add(f"{label}: {_words(type(value).__name__)}")
-            for item in dataclasses.fields(value):
-                self._field(branch, item.name, getattr(value, item.name), depth, message)
-        else:
-            here.add(f"{label}: {value}")
-
-    def _octet_field(self, here: Node, label: str, value: bytes, message: Any) -> None:
-        if not value:
-            return
-        if "key" in label:
-            here.add(f"{label}: (hidden)")
-            return
-        if label in {"raw", "data"} or "block" in type(message).__name__.lower():
-            here.add(f"{label}: {_octets(value)}")
-            return
-        if label == "time" and len(value) == 12:
-            here.add(f"time: {_date_time(value)}")
-            return
-        try:
-            data = axdr.decode(value)
-        except ValueError:
-            here.add(f"{label}: {_octets(value)}")
-            return
-        asked = self._asked[0] if len(self._asked) == 1 else None
-        scaler_unit = asked is not None and asked.class_id in {3, 4} and asked.attribute == 3
-        data_tree(here, label, data, scaler_unit=scaler_unit)
+        _faults(node, piece.faults)
+        if piece.ci not in _MBUS_DLMS:
+            node.add(f"no DLMS in it: {octets_text(piece.body)}")
+            return node
+        last = bool(piece.ci & _MBUS_LAST)
+        node.text += f": segment {piece.ci & 15}{', last' if last else ''}"
+        if len(piece.body) < 2:
+            node.add("it breaks off before its transport addresses")
+            return node
+        node.add(f"from {piece.body[0]} to {piece.body[1]}, {len(piece.body) - 2} octets")
+        store = self._mbus.setdefault((chunk.conversation, chunk.sender), bytearray())
+        if not piece.ci & 15:
+            store.clear()
+        store += piece.body[2:]
+        if last:
+            whole = bytes(store)
+            store.clear()
+            self._association(chunk, ("mbus",)).explain(node, whole, "meter")
+        elif len(store) > SEGMENTS_MAX:
+            store.clear()
+        return node
 
 
-# --- values -------------------------------------------------------------------------------------
+def _sender(chunk: Chunk) -> str:
+    return f"{chunk.sender}: " if chunk.sender else ""
 
 
-def data_tree(here: Node, label: str, data: Data, *, scaler_unit: bool = False) -> None:
-    """A value with its type, its elements below it."""
-    if data.type in {DataType.ARRAY, DataType.STRUCTURE}:
-        elements = data.value
-        if scaler_unit and len(elements) == 2:
-            unit = _unit(elements[1].value)
-            here.add(f"{label}: scaler 10^{elements[0].value}, unit {unit}")
-            return
-        branch = here.add(f"{label}: {data.type.text} of {len(elements)}")
-        for index, element in enumerate(elements[:ELEMENTS_SHOWN]):
-            data_tree(branch, str(index + 1), element)
-        if len(elements) > ELEMENTS_SHOWN:
-            branch.add(f"… {len(elements) - ELEMENTS_SHOWN} more")
+def _side(chunk: Chunk) -> str:
+    """Whether the client or the meter has sent this; empty where nothing tells it."""
+    if chunk.sender in {"client", "meter"}:
+        return chunk.sender
+    if chunk.meter:
+        return "meter" if chunk.sender == chunk.meter else "client"
+    return ""
+
+
+def _faults(node: Node, faults: Iterable[str]) -> None:
+    for fault in faults:
+        node.add(fault)
+
+
+def _link_information(node: Node, frame: hdlc.Frame) -> None:
+    if frame.kind is hdlc.FrameType.FRMR:
+        node.add(f"rejected: {_rejection(frame.information)}")
         return
-    if data.type is DataType.COMPACT_ARRAY:
-        branch = here.add(f"{label}: compact-array of {len(data.value.elements)}")
-        for index, element in enumerate(data.value.elements[:ELEMENTS_SHOWN]):
-            data_tree(branch, str(index + 1), element)
-        return
-    here.add(f"{label}: {data.type.text} {value_text(data)}".rstrip())
+    offer = hdlc.HdlcParameters.decode(frame.information)
+    for item in dataclasses.fields(offer):
+        node.add(f"{item.name.replace('_', ' ')}: {getattr(offer, item.name)}")
 
 
-def value_text(data: Data) -> str:
-    """A simple value for people: octet-strings as time, OBIS code, text or hex, whatever fits."""
-    value = data.value
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        if len(value) == 12 and data.type in {DataType.OCTET_STRING, DataType.DATE_TIME}:
-            return f"{value.hex(' ')} ({_date_time(value)})"
-        if len(value) == 6 and data.type is DataType.OCTET_STRING:
-            obis = Obis.of(value)
-            return f"{obis} ({obis_name(obis)})"
-        if value and all(32 <= octet < 127 for octet in value):
-            return f"{value.hex(' ')} ({value.decode('ascii')!r})"
-        return _octets(value)
-    return repr(value) if isinstance(value, str) else str(value)
-
-
-def _date_time(raw: bytes) -> str:
-    try:
-        return str(CosemDateTime.of(raw))
-    except ValueError:
-        return "no date-time"
-
-
-def _unit(code: Any) -> str:
-    try:
-        unit = Unit(code)
-    except ValueError:
-        return f"{code}"
-    return SYMBOL[unit] or unit.name.lower()
-
-
-def _attribute(here: Node, label: str, ref: AttributeRef) -> None:
-    try:
-        name = interface_class(ref.class_id).attribute(ref.attribute).name
-    except KeyError:
-        name = f"attribute {ref.attribute}"
-    node = here.add(
-        f"{label}: {ref.obis} {name} ({obis_name(ref.obis)}; {class_name(ref.class_id)} "
-        f"{ref.class_id}.{ref.attribute})"
-    )
-    if ref.selector is not None:
-        kinds = {1: "by range", 2: "by entry"}
-        kind = kinds.get(ref.selector, str(ref.selector)) if ref.class_id == 7 else ref.selector
-        try:
-            data_tree(node, f"selection {kind}", axdr.decode(ref.parameters))
-        except ValueError:
-            node.add(f"selection {kind}: {_octets(ref.parameters)}")
-
-
-def _method(ref: MethodRef) -> str:
-    try:
-        name = interface_class(ref.class_id).method(ref.method).name
-    except KeyError:
-        name = f"method {ref.method}"
-    return (
-        f"{ref.obis} {name}() ({obis_name(ref.obis)}; {class_name(ref.class_id)} "
-        f"{ref.class_id}.{ref.method})"
-    )
-
-
-def _named(kind: type[Enum], number: int) -> str:
-    try:
-        return f"{number} {kind(number).name.lower().replace('_', ' ')}"
-    except ValueError:
-        return str(number)
-
-
-def _words(name: str) -> str:
-    text = "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip().replace("_", " ")
-    return text[:1].upper() + text[1:]
-
-
-def _title(octets: bytes) -> str:
-    letters = octets[:3]
-    flag = letters.decode("ascii") if letters.isalpha() and letters.isascii() else ""
-    return f"{octets.hex()}{f' ({flag})' if flag else ''}"
-
-
-def _octets(data: bytes) -> str:
-    if len(data) <= 64:
-        return data.hex(" ")
-    return f"{data[:64].hex(' ')} … {len(data)} octets"
-
-
-def _ciphered_name(tag: int) -> str:
-    names = {
-        0xDB: "General glo ciphering", 0xDC: "General ded ciphering",
-        0xDD: "General ciphering", 0xDF: "General signing",
-    }  # fmt: skip
-    if tag in names:
-        return names[tag]
-    for table, kind in ((apdu.PLAIN_OF_GLO, "glo"), (apdu.PLAIN_OF_DED, "ded")):
-        if tag in table:
-            plain = apdu.Tag(table[tag]).name.lower().replace("_", "-")
-            return f"{kind}-{plain}"
-    return f"ciphered APDU {tag:02X}"
+def _rejection(information: bytes) -> str:
+    """The three octets of a FRMR in words."""
+    if len(information) < 3:
+        return octets_text(information)
+    names = ("unknown command", "information not allowed", "information too long", "wrong N(R)")
+    reasons = [name for bit, name in enumerate(names) if information[2] & 1 << bit]
+    numbers = f"V(S)={information[1] >> 1 & 7}, V(R)={information[1] >> 5}"
+    return f"control {information[0]:02x}, {numbers}: {', '.join(reasons) or 'no reason'}"
 
 
 def _hdlc_address(octets: bytes) -> str:
@@ -546,10 +281,17 @@ def explain_all(
     keys: KeySet | None = None,
     client_title: bytes = b"",
     server_title: bytes = b"",
+    ring: KeyRing | None = None,
 ) -> list[Node]:
-    """Every frame of a conversation."""
-    explainer = Explainer(keys, client_title, server_title)
+    """Every frame of a conversation; `keys` are those of any meter, `ring` those of several."""
+    ring = KeyRing(keys) if ring is None else ring
+    known: dict[str, Knowledge] = {}
     nodes: list[Node] = []
-    for chunk in chunks:
-        nodes += explainer.explain(chunk)
+    for _ in range(2 if len(chunks) > 1 else 1):
+        explainer = Explainer(ring, client_title, server_title, known)
+        nodes = [node for chunk in chunks for node in explainer.explain(chunk)]
+        nodes += explainer.finish()
     return nodes
+
+
+__all__ = ["Explainer", "KeyRing", "Node", "explain_all"]

@@ -331,7 +331,7 @@ def _read(plain: bytes, frame: Push, objects: ObjectsOf) -> Push | Unreadable:
     message = apdu.decode(plain)
     if isinstance(message, apdu.DataNotification):
         body = axdr.decode(message.body)
-        values = named_values(body, objects(frame.originator))
+        values = named_values(body, objects(frame.originator), tagged_time=message.tagged_time)
         made = _with(frame, body, values, message.time)
         return replace(made, long_invoke=message.long_invoke)
     if isinstance(message, apdu.EventNotification):
@@ -402,11 +402,14 @@ _KAIFA: Final = {
 _KAIFA_ENERGIES: Final = ("0-0:1.0.0", "1-0:1.8.0", "1-0:2.8.0", "1-0:3.8.0", "1-0:4.8.0")
 
 
-def named_values(body: Data, objects: Sequence[CaptureObject] = ()) -> tuple[PushedValue, ...]:
+def named_values(
+    body: Data, objects: Sequence[CaptureObject] = (), *, tagged_time: bool = False
+) -> tuple[PushedValue, ...]:
     """The values of a push body with their codes and units, by the first way that fits.
 
     A list of the push objects in the body itself, the list given, a code before each value, or
-    the fixed lists of makers that send neither.
+    the fixed lists of makers that send neither. `tagged_time`: the notification carried its time
+    as only Kaifa writes it, which is all that tells the shortest list of this maker.
     """
     elements = _elements(body)
     listed = _list_in_body(elements) or tuple(objects)
@@ -415,7 +418,7 @@ def named_values(body: Data, objects: Sequence[CaptureObject] = ()) -> tuple[Pus
     flat = _by_code(elements)
     if flat:
         return flat
-    kaifa = _by_kaifa_list(elements)
+    kaifa = _by_kaifa_list(elements, tagged_time=tagged_time)
     return kaifa or tuple(PushedValue(None, plain_value(element)) for element in elements)
 
 
@@ -523,13 +526,13 @@ def _valued(code: Obis, data: Data, unit: ScalerUnit | None) -> PushedValue:
     return PushedValue(code, value)
 
 
-def _by_kaifa_list(elements: tuple[Data, ...]) -> tuple[PushedValue, ...]:
+def _by_kaifa_list(elements: tuple[Data, ...], *, tagged_time: bool) -> tuple[PushedValue, ...]:
     """Kaifa names nothing: the number of elements tells which list of the maker it is."""
     count = len(elements)
     codes = _KAIFA.get(count) or (
         (_KAIFA[count - 5] + _KAIFA_ENERGIES) if count - 5 in _KAIFA and count > 6 else ()
     )
-    if not codes or (count > 1 and not _is_kaifa(elements[0])):
+    if not codes or not (_is_kaifa(elements[0]) if count > 1 else tagged_time):
         return ()
     found = []
     for code, element in zip(codes, elements, strict=True):

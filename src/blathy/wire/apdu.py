@@ -1046,8 +1046,12 @@ def decode(apdu: bytes) -> Apdu:
     """Any xDLMS APDU; raise RemoteProtocolError where it is malformed or its tag is unknown."""
     if not apdu:
         raise RemoteProtocolError("an empty APDU")
-    reader = Reader(apdu, 1)
-    tag = apdu[0]
+    return read(Reader(apdu, 1))
+
+
+def read(reader: Reader) -> Apdu:
+    """The APDU whose tag the reader has just passed; for callers that watch the reader."""
+    tag = reader.data[0]
     decoder = _DECODERS.get(tag)
     if decoder is not None:
         return decoder(reader)

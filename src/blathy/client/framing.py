@@ -1,0 +1,333 @@
+"""Octets of a line whose framing nobody has told, cut into frames; damaged ones with what is wrong.
+
+The protocol cores drop what is damaged, as they must; here somebody wants to know why. HDLC,
+wrapper and M-Bus frames are recognised wherever they begin, also one after the other on one line;
+text of IEC 62056-21 (the sign-on before mode E) is kept as text, anything else as bare octets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from blathy.wire import apdu, hdlc
+
+FLAG: Final = hdlc.FLAG
+_TEXT: Final = frozenset({*range(0x20, 0x7F), 0x0D, 0x0A, 0x02, 0x03, 0x06, 0x01, 0x15})
+_ACK: Final = 0x06
+_SLASH: Final = 0x2F
+_MBUS_LONG: Final = 0x68
+_MBUS_SHORT: Final = 0x10
+_MBUS_STOP: Final = 0x16
+_MBUS_ACK: Final = 0xE5
+_TAGS: Final = frozenset(apdu.Tag) | apdu.CIPHERED_TAGS
+_WAIT: Final = -1
+_NONE: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HdlcPiece:
+    """A frame. `faults` in words; `frame` None where not even its head can be read."""
+
+    octets: bytes
+    frame: hdlc.Frame | None
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WrapperPiece:
+    """A packet; `missing` octets of its APDU never came."""
+
+    octets: bytes
+    source: int
+    destination: int
+    apdu: bytes
+    missing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MbusPiece:
+    """A frame of wired M-Bus; `ci` None in short frames and acknowledgements."""
+
+    octets: bytes
+    control: int
+    address: int
+    ci: int | None
+    body: bytes
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    """Text of IEC 62056-21."""
+
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BarePiece:
+    """Octets in no frame: an APDU by itself. `noise`: between or after frames."""
+
+    octets: bytes
+    noise: bool = False
+
+
+Piece = HdlcPiece | WrapperPiece | MbusPiece | TextPiece | BarePiece
+
+
+class LineReader:
+    """One direction of a line. Total: any octets, any cut."""
+
+    def __init__(self, *, framed: bool = False) -> None:
+        """`framed`: octets were lost before, so what comes first is the rest of a frame."""
+        self._buffer = bytearray()
+        self._framed = framed
+
+    def receive(self, data: bytes, *, last: bool = False) -> list[Piece]:
+        """The pieces that `data` completes; with `last` nothing will complete the rest."""
+        begins = not self._buffer
+        self._buffer += data
+        if begins and not self._framed and _bare(data):
+            self._buffer.clear()
+            whole = hdlc_piece(data)
+            return [BarePiece(data) if whole is None else whole]
+        found: list[Piece] = []
+        position = 0
+        noise = 0
+        while position < len(self._buffer):
+            piece, end = self._at(position, last=last)
+            if end == _WAIT:
+                break
+            if noise and isinstance(piece, WrapperPiece) and piece.apdu[0] not in _TAGS:
+                piece = None  # 00 01 by chance
+            if piece is None:
+                noise += 1
+                position += 1
+                continue
+            found += self._noise(position, noise)
+            noise = 0
+            found.append(piece)
+            self._framed = self._framed or not isinstance(piece, TextPiece)
+            position = end
+        found += self._noise(position, noise)
+        del self._buffer[:position]
+        return found
+
+    def finish(self) -> list[Piece]:
+        """What is left at the end of the recording."""
+        return self.receive(b"", last=True) if self._buffer else []
+
+    def _noise(self, end: int, count: int) -> list[Piece]:
+        octets = bytes(self._buffer[end - count : end])
+        # A flag more between frames is a filler; FF and 00 come from lines without a driver.
+        if not octets.strip(b"\x7e"):
+            return []
+        return [BarePiece(octets, noise=True)]
+
+    def _at(self, at: int, *, last: bool) -> tuple[Piece | None, int]:
+        """The piece that begins here and where it ends; (None, 0) for none, or wait."""
+        octet = self._buffer[at]
+        if octet == FLAG:
+            return self._hdlc(at, last=last)
+        if octet == 0:
+            return self._wrapper(at, last=last)
+        if octet in {_MBUS_LONG, _MBUS_SHORT, _MBUS_ACK}:
+            return self._mbus(at, last=last)
+        if octet in {_SLASH, _ACK}:
+            return self._text(at)
+        return None, _NONE
+
+    # --- HDLC
+
+    def _hdlc(self, at: int, *, last: bool) -> tuple[Piece | None, int]:
+        buffer = self._buffer
+        if at + 2 >= len(buffer):
+            return None, _NONE if last else _WAIT
+        if buffer[at + 1] & 0xF0 != 0xA0:
+            return None, _NONE
+        size = (buffer[at + 1] & 7) << 8 | buffer[at + 2]
+        end = at + 1 + size
+        if size < hdlc.FRAME_MIN:
+            return None, _NONE
+        if end < len(buffer) and buffer[end] == FLAG:
+            body = bytes(buffer[at + 1 : end])
+            frame = hdlc.parse_frame(body)
+            piece = HdlcPiece(bytes(buffer[at : end + 1]), frame)
+            if frame is None:
+                piece = HdlcPiece(piece.octets, *_damaged(body))
+            # One flag may close a frame and open the next.
+            shared = end + 1 < len(buffer) and buffer[end + 1] & 0xF0 == 0xA0
+            return piece, end if shared else end + 1
+        if end >= len(buffer) and not last:
+            return None, _WAIT
+        following = self._next_frame(at + 3)
+        if following < 0 and not last and len(buffer) - at < 2 * hdlc.LENGTH_MAX:
+            return None, _WAIT
+        stop = following if following >= 0 else len(buffer)
+        body = bytes(buffer[at + 1 : stop])
+        if body[-1:] == b"\x7e":
+            body = body[:-1]
+        frame, faults = _damaged(body, followed=following >= 0)
+        return HdlcPiece(bytes(buffer[at:stop]), frame, faults), stop
+
+    def _next_frame(self, start: int) -> int:
+        """Where the next frame seems to begin."""
+        buffer = self._buffer
+        while (start := buffer.find(FLAG, start)) >= 0:
+            if start + 2 >= len(buffer):
+                return -1
+            if buffer[start + 1] & 0xF0 == 0xA0 and self._whole(start):
+                return start
+            start += 1
+        return -1
+
+    def _whole(self, at: int) -> bool:
+        """Whether a good frame begins here."""
+        buffer = self._buffer
+        end = at + 1 + ((buffer[at + 1] & 7) << 8 | buffer[at + 2])
+        return end < len(buffer) and hdlc.parse_frame(bytes(buffer[at + 1 : end])) is not None
+
+    # --- wrapper
+
+    def _wrapper(self, at: int, *, last: bool) -> tuple[Piece | None, int]:
+        buffer = self._buffer
+        left = len(buffer) - at
+        if left < 8:
+            begins = bytes(buffer[at : at + 2]) == b"\0\x01"[:left]
+            return None, _NONE if last or not begins else _WAIT
+        version, source, destination, length = (
+            int.from_bytes(buffer[at + step : at + step + 2], "big") for step in (0, 2, 4, 6)
+        )
+        if version != 1 or not length:
+            return None, _NONE
+        end = at + 8 + length
+        if end > len(buffer) and not last:
+            return None, _WAIT
+        end = min(end, len(buffer))
+        body = bytes(buffer[at + 8 : end])
+        if not body:
+            return None, _NONE
+        octets = bytes(buffer[at:end])
+        return WrapperPiece(octets, source, destination, body, length - len(body)), end
+
+    # --- M-Bus
+
+    def _mbus(self, at: int, *, last: bool) -> tuple[Piece | None, int]:
+        buffer = self._buffer
+        if buffer[at] == _MBUS_ACK:
+            return MbusPiece(b"\xe5", 0, 0, None, b""), at + 1
+        if buffer[at] == _MBUS_SHORT:
+            if at + 5 > len(buffer):
+                return None, _NONE if last else _WAIT
+            control, address, check, stop = buffer[at + 1 : at + 5]
+            if stop != _MBUS_STOP or check != (control + address) & 0xFF:
+                return None, _NONE
+            return MbusPiece(bytes(buffer[at : at + 5]), control, address, None, b""), at + 5
+        if at + 4 > len(buffer):
+            return None, _NONE if last else _WAIT
+        size = buffer[at + 1]
+        if buffer[at + 2] != size or buffer[at + 3] != _MBUS_LONG or size < 3:
+            return None, _NONE
+        end = at + size + 6
+        if end > len(buffer) and not last:
+            return None, _WAIT
+        octets = bytes(buffer[at : min(end, len(buffer))])
+        return _mbus_long(octets, size), min(end, len(buffer))
+
+    # --- text
+
+    def _text(self, at: int) -> tuple[Piece | None, int]:
+        end = at
+        while end < len(self._buffer) and self._buffer[end] in _TEXT:
+            if self._buffer[end] == FLAG and self._buffer[end + 1 : end + 2] >= b"\x80":
+                break  # a frame begins
+            end += 1
+        octets = bytes(self._buffer[at:end])
+        if b"\n" not in octets and b"\r" not in octets:
+            return None, _NONE
+        return TextPiece(octets), end
+
+
+def _bare(data: bytes) -> bool:
+    """Whether octets that arrive at once are in no frame at all."""
+    if not data or data[0] in {FLAG, _MBUS_LONG, _MBUS_SHORT, _MBUS_ACK, _SLASH, _ACK}:
+        return not data
+    if data[:2] == b"\0\x01" or (data[0] == 0 and len(data) == 1):
+        return False
+    start = data.find(FLAG)
+    while 0 <= start < len(data) - 2:  # noise before a frame
+        end = start + 1 + ((data[start + 1] & 7) << 8 | data[start + 2])
+        if end < len(data) and hdlc.parse_frame(data[start + 1 : end]) is not None:
+            return False
+        start = data.find(FLAG, start + 1)
+    return True
+
+
+def hdlc_piece(data: bytes) -> HdlcPiece | None:
+    """A frame that was recorded without its flags; None where the octets are none."""
+    if len(data) < hdlc.FRAME_MIN or data[0] & 0xF0 != 0xA0:
+        return None
+    frame = hdlc.parse_frame(data)
+    if frame is not None:
+        return HdlcPiece(data, frame)
+    if (data[0] & 7) << 8 | data[1] != len(data):
+        return None
+    return HdlcPiece(data, *_damaged(data))
+
+
+def _damaged(body: bytes, *, followed: bool = False) -> tuple[hdlc.Frame | None, tuple[str, ...]]:
+    """What can be read of a damaged frame, and all that is wrong with it."""
+    faults: list[str] = []
+    said = (body[0] & 7) << 8 | body[1] if len(body) > 1 else 0
+    if said > len(body) and not followed:
+        faults.append(f"it breaks off: {len(body)} of its {said} octets are here")
+    elif said != len(body):
+        faults.append(
+            f"its length field says {said} octets, there are {len(body)} to the next flag"
+        )
+    destination_end = _address_end(body, 2)
+    source_end = _address_end(body, destination_end) if destination_end else 0
+    if not source_end or source_end >= len(body):
+        return None, (*faults, "its addresses are not of 1, 2 or 4 octets")
+    header_end = source_end + 1
+    whole = said == len(body)
+    if whole and (expected := hdlc.fcs(body[:-2])) != body[-2:]:
+        faults.append(_check("frame check sequence", body[-2:], expected))
+    content = b""
+    if header_end + 2 < len(body):
+        given = body[header_end : header_end + 2]
+        expected = hdlc.fcs(body[:header_end])
+        if given != expected and header_end + 4 <= said:
+            faults.append(_check("header check sequence", given, expected))
+        content = body[header_end + 2 : -2 if said <= len(body) else len(body)]
+    frame = hdlc.Frame(
+        body[2:destination_end], body[destination_end:source_end], body[source_end], content,
+        bool(body[0] & 0x08),
+    )  # fmt: skip
+    return frame, tuple(faults)
+
+
+def _check(name: str, given: bytes, expected: bytes) -> str:
+    return f"wrong {name}: {given.hex()} instead of {expected.hex()}"
+
+
+def _address_end(body: bytes, start: int) -> int:
+    """Where an address of 1, 2 or 4 octets ends; 0 for any other."""
+    for end in range(start + 1, min(start + 4, len(body)) + 1):
+        if body[end - 1] & 1:
+            return 0 if end - start == 3 else end
+    return 0
+
+
+def _mbus_long(octets: bytes, size: int) -> MbusPiece:
+    faults = []
+    body = octets[4 : 4 + size]
+    if len(octets) < size + 6:
+        faults.append(f"it breaks off: {len(octets)} of its {size + 6} octets are here")
+    else:
+        if sum(body) & 0xFF != octets[-2]:
+            faults.append(f"wrong checksum: {octets[-2]:02x} instead of {sum(body) & 0xFF:02x}")
+        if octets[-1] != _MBUS_STOP:
+            faults.append(f"it ends with {octets[-1]:02x} instead of 16")
+    head = body[:3].ljust(3, b"\0")
+    return MbusPiece(octets, head[0], head[1], head[2], body[3:], tuple(faults))
