@@ -96,6 +96,8 @@ SHORT_NAMES = (
         for number, entry in enumerate(ENTRIES[1:])
     ),
 )
+OBJECT_LIST = build_object_list(ENTRIES)
+SHORT_NAME_LIST = build_short_names(SHORT_NAMES)
 
 
 @dataclass
@@ -129,10 +131,12 @@ class SmallMeter:
             (7, PROFILE, 3): build_capture_objects(self.captures),
             (7, PROFILE, 4): axdr.encode_u32(900),
             (8, CLOCK_CODE, 2): axdr.encode_octets(self.clock),
-            (15, ASSOCIATION, 2): build_object_list(ENTRIES),
-            (12, ASSOCIATION, 2): build_short_names(SHORT_NAMES),
+            (15, ASSOCIATION, 2): OBJECT_LIST,
+            (12, ASSOCIATION, 2): SHORT_NAME_LIST,
             (70, BREAKER, 2): axdr.encode_boolean(self.connected),
-        } | ({(7, PROFILE, 2): self._buffer(ref)} if ref.class_id == 7 else {})
+        } | (
+            {(7, PROFILE, 2): self._buffer(ref)} if (ref.class_id, ref.attribute) == (7, 2) else {}
+        )
 
     @property
     def captures(self) -> tuple[CaptureObject, ...]:

@@ -138,6 +138,8 @@ class FileObjectCache(ObjectCache):
 
     A file that is damaged, or that a later edition wrote, counts as absent: its type is read from
     the meter again. A file that cannot be written costs the next run a few requests, nothing else.
+    Meters with short names are asked for their list in every run: before it nobody knows where they
+    keep the name of their firmware.
     """
 
     def __init__(self, folder: Path | str, types_max: int = TYPES_MAX) -> None:

@@ -281,6 +281,7 @@ class Conversation:
                     f"{self.place} still owes the answer to a request that was given up",
                     "close the meter and open it again",
                 )
+            await self._link.settle()
             try:
                 octets = build()
             except LocalProtocolError as error:

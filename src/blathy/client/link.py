@@ -41,6 +41,10 @@ class Link(ABC):
     def send(self, apdu: bytes) -> None:
         """Send one APDU."""
 
+    async def settle(self) -> None:
+        """Before a request: take what an answer that was given up still has under way."""
+        return
+
     async def receive(self, timeout_s: float | None = None) -> bytes:
         """The next APDU; TimedOut when none comes within `timeout_s` (else the link's own)."""
         while not self.apdus:
@@ -78,7 +82,15 @@ class WrapperLink(Link):
             raise Refused(str(error), "give a smaller request or use block transfer") from error
 
     async def _more(self, timeout_s: float) -> None:
-        data = await self.line.receive(timeout_s)
+        try:
+            data = await self.line.receive(timeout_s)
+        except TimedOut as error:
+            if not self._stream.deadline() is not None:
+                raise
+            raise TimedOut(
+                f"{self.line.name} stopped in the middle of an answer",
+                "allow more time, timeout=30, or look at the line",
+            ) from error
         try:
             if self.line.datagrams:
                 packets = [wrapper.decode_datagram(data)]
@@ -124,6 +136,10 @@ class HdlcLink(Link):
         while not self._up:
             if self._down is not None:
                 raise self._explain(self._down, "SNRM")
+            await self._step(self.timeout_s)
+
+    async def settle(self) -> None:
+        while self._up and self._core.deadline() is not None:
             await self._step(self.timeout_s)
 
     def send(self, apdu: bytes) -> None:

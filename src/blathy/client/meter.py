@@ -62,7 +62,7 @@ from blathy.transport.errors import Garbled, MeterError, Refused, TimedOut, Untr
 from blathy.transport.line import Line
 from blathy.wire import apdu
 from blathy.wire.acse import Mechanism
-from blathy.wire.apdu import Conformance
+from blathy.wire.apdu import AccessResponse, AccessSpecification, Conformance
 from blathy.wire.association_events import EventReport, Notification
 from blathy.wire.errors import LocalProtocolError
 from blathy.wire.security import (
@@ -86,6 +86,7 @@ INVOCATION_COUNTERS: Final = tuple(
 )
 """Where meters show what they have received: makers count keys or clients in value group E."""
 PUBLIC_CLIENT: Final = 16
+MANAGEMENT_CLIENT: Final = 1
 PUBLIC_TIMEOUT_S: Final = 5.0
 LIST_MAX: Final = 32  # attributes in one GET with-list
 _ITEM_OCTETS: Final = 12
@@ -154,14 +155,13 @@ class Meter:
         """
         address = parse_address(url, secrets) if isinstance(url, str) else url
         if isinstance(keys, KeySet):
-            address = replace(address, keys=keys)
+            address = address.with_keys(keys)
         elif keys is not None:
             stored = keys.keys(address.place)
-            address = replace(
-                address,
-                keys=stored if stored.unicast else address.keys,
-                password=address.password or keys.password(address.place),
-            )
+            if stored.unicast:
+                address = address.with_keys(stored)
+            known = address.password or keys.password(address.place)
+            address = replace(address, password=known)
         if password:
             secret = password.encode() if isinstance(password, str) else password
             address = replace(address, password=secret)
@@ -226,15 +226,16 @@ class Meter:
         if not self._counted or self._counters is None:
             return
         address, counters = self.address, counters_of(self._counters)
-        with suppress(MeterError):
+        shown = ours = 0
+        with suppress(MeterError, LocalProtocolError):
             shown = await self._shown_counter()
             ours = counters.next(address.title, key_fingerprint(address.keys.unicast))
-            if shown >= ours:
-                raise Untrusted(
-                    f"{error.message}; our invocation counter stands at {ours} and the meter has "
-                    f"seen {shown}",
-                    f"set ic={shown + 1} if you trust this meter",
-                ) from error
+        if shown and shown >= ours:
+            raise Untrusted(
+                f"{error.message}; our invocation counter stands at {ours} and the meter has "
+                f"seen {shown}",
+                f"set ic={shown + 1} if you trust this meter",
+            ) from error
 
     async def _follow_public_counter(self) -> None:
         """Before the first contact with a key: go on above the counter that the meter shows its
@@ -505,7 +506,7 @@ class Meter:
         value say, a structure by names or as a list, an enumeration by name, a time as ISO 8601.
 
         The value of a register is a Quantity or has its unit, `"25.5 W"`: a bare number could mean
-        either that or the meter's own integer, which is `"u32:255"`.
+        either that or the meter's own integer, which is `"raw:255"`.
         """
         ref = await self.reference(item)
         version = self._version(ref)
@@ -562,10 +563,13 @@ class Meter:
         with suppress(MeterError):
             clients = await clients_that_may(self, ref, write=write)
         own = self.address.client
-        if not clients:
-            return ObjectRefused.of(error, f"client {own} has no right to it; use another client=")
-        may = " and ".join(f"client={client}" for client in clients)
-        return ObjectRefused.of(error, f"client {own} has no right to it, {may} may")
+        if clients:
+            may = " and ".join(f"client={client}" for client in clients)
+            return ObjectRefused.of(error, f"client {own} has no right to it, {may} may")
+        rest = "nor has any other that the meter shows"
+        if own != MANAGEMENT_CLIENT:
+            rest = f"the management client most often has (client={MANAGEMENT_CLIENT})"
+        return ObjectRefused.of(error, f"client {own} has no right to it, {rest}")
 
     async def read_many(self, items: Iterable[Item]) -> list[Reading]:
         """Values in the order asked; one that is refused carries its error and stops nothing."""
@@ -646,9 +650,7 @@ class Meter:
                 found.append(error)
         return found
 
-    async def access(
-        self, requests: Sequence[tuple[apdu.AccessSpecification, bytes]]
-    ) -> apdu.AccessResponse:
+    async def access(self, requests: Sequence[tuple[AccessSpecification, bytes]]) -> AccessResponse:
         """Reads, writes and calls in one ACCESS request: a specification each with its A-XDR octets
         (null-data for a read); Refused where the meter did not agree to the service."""
         return await self.conversation.access(requests)
@@ -831,7 +833,7 @@ class Meter:
         elif selective and (since is not None or until is not None or chosen):
             ref = replace(ref, selector=1, parameters=self._range(since, until, chosen, captures))
             sent = chosen or captures
-        reading = await self._profile_rows(ref, sent, fixed=bool(chosen))
+        reading = await self._profile_rows(ref, sent)
         if not selective and entries is not None:
             reading = _kept(reading, slice(entries[0] - 1, entries[1]))
         elif not selective or entries is not None:
@@ -839,9 +841,10 @@ class Meter:
         return _only(reading, chosen) if chosen else reading
 
     async def _profile_rows(
-        self, ref: AttributeRef, captures: tuple[CaptureObject, ...], *, fixed: bool
+        self, ref: AttributeRef, captures: tuple[CaptureObject, ...]
     ) -> ProfileReading:
-        """The buffer as columns; columns that are not `fixed` may have changed since learned."""
+        """The buffer as columns. A meter may have been set to other columns since they were
+        learned, or send all of them where only some are asked for."""
         code = ref.obis
         raw = await self.get(ref)
         try:
@@ -850,7 +853,7 @@ class Meter:
             self.knowledge.captures.pop(code, None)
             await self._learn_profile(code)
             fresh = self.knowledge.captures[code]
-            if fixed or fresh == captures:
+            if fresh == captures:
                 raise self._garbled(ref, error) from error
             captures = fresh
             try:

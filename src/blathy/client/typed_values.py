@@ -41,6 +41,8 @@ WORDS: Final = (
     "vs", "utf8", "bcd", "f32", "f64", "dt", "date", "time",
 )  # fmt: skip
 """Type names that may stand before a value: `u16:5`, `os:0x0102`, `null:`."""
+RAW: Final = "raw:"
+"""Before the meter's own integer of a register, without scaler and unit."""
 _SAID: Final = re.compile(rf"({'|'.join(WORDS)}):(.*)", re.DOTALL)
 _TEXTS: Final = {DataType.VISIBLE_STRING, DataType.UTF8_STRING}
 _FLOATS: Final = {DataType.FLOAT32, DataType.FLOAT64, DataType.FLOATING_POINT}
@@ -100,6 +102,8 @@ def mantissa_of(value: Any, unit: ScalerUnit) -> Any:
     """The meter's integer for a value with its unit, exactly; raw values pass."""
     if isinstance(value, Data) or (isinstance(value, str) and _SAID.fullmatch(value)):
         return value
+    if isinstance(value, str) and value.startswith(RAW):
+        return value.removeprefix(RAW)
     symbol = SYMBOL[unit.unit]
     if isinstance(value, Quantity):
         number, given = Decimal(value.mantissa).scaleb(value.scaler), SYMBOL[value.unit]
@@ -107,9 +111,7 @@ def mantissa_of(value: Any, unit: ScalerUnit) -> Any:
         match = _MEASURED.fullmatch(str(value).strip())
         if match is None or (symbol and not match[2]):
             example = f"{Decimal(5).scaleb(unit.scaler):f} {symbol}".strip()
-            raise WrongValue(
-                f"{value!r} has no unit; write {example!r}, or 'u32:5' for what it is raw"
-            )
+            raise WrongValue(f"{value!r} has no unit; write {example!r}, or 'raw:5'")
         number, given = Decimal(match[1]), match[2]
     power = next((p for p, prefix in _PREFIXES if given == prefix + symbol), None)
     if power is None:
