@@ -207,9 +207,54 @@ def test_what_cannot_be_registered_or_attached_is_one_sentence(tmp_path: Path) -
             answer = await api.put("/points/p1/current-inputs/1", json={"serial": "CT-9"})
             assert answer.status_code == 404
             await api.put("/current-transformers/CT-1", json=good)
+            assert (await attached(api))[1] is None
             answer = await api.put("/points/p1/current-inputs/7", json={"serial": "CT-1"})
             assert answer.status_code == 422
             assert "no current input 7" in answer.text
+            await api.aclose()
+            await head.stop()
+
+        asyncio.run(work())
+
+
+async def attached(api: httpx.AsyncClient) -> dict[int, Any]:
+    """Input -> serial number and whether the meter has its constants; None where none is on."""
+    items = (await api.get("/points/p1/current-inputs")).json()["items"]
+    found = {item["channel"]: item["transformer"] for item in items}
+    return {n: one and (one["serial"], one["attached_at"] != "") for n, one in found.items()}
+
+
+def test_an_input_has_one_transformer_and_new_constants_are_attached_again(tmp_path: Path) -> None:
+    devices, _ = bench()
+    with served(devices) as port:
+        head = HeadEnd.open(
+            tmp_path / "centre", site_of(devices, port), clock=time.time, schedules=()
+        )
+
+        async def work() -> None:
+            api = await logged_in(head)
+            one = body_of(measured_in_production("CT-1", SENSORS[0]))
+            other = body_of(measured_in_production("CT-2", SENSORS[1]))
+            await api.put("/current-transformers/CT-1", json=one)
+            await api.put("/current-transformers/CT-2", json=other)
+            await api.put("/points/p1/current-inputs/1", json={"serial": "CT-1"})
+            assert await attached(api) == {1: ("CT-1", True), **dict.fromkeys(range(2, 7))}
+            await api.put("/current-transformers/CT-1", json={**one, "station": "bench 9"})
+            assert (await attached(api))[1] == ("CT-1", True)
+            await api.put("/current-transformers/CT-1", json=other)
+            assert (await attached(api))[1] == ("CT-1", False)
+            await api.put("/points/p1/current-inputs/1", json={"serial": "CT-2"})
+            await api.put("/points/p1/current-inputs/3", json={"serial": "CT-1"})
+            now = await attached(api)
+            assert (now[1], now[2], now[3]) == (("CT-2", True), None, ("CT-1", True))
+            told = (await api.get("/current-transformers")).json()["items"]
+            assert [(t["serial"], t["place"], t["channel"]) for t in told] == [
+                ("CT-1", "bench", 3), ("CT-2", "bench", 1),
+            ]  # fmt: skip
+            history = (await api.get("/points/p1/current-inputs")).json()["history"]
+            assert [(h["serial"], h["channel"], h["user"]) for h in history] == [
+                ("CT-1", 3, LOGIN[0]), ("CT-2", 1, LOGIN[0]), ("CT-1", 1, LOGIN[0]),
+            ]  # fmt: skip
             await api.aclose()
             await head.stop()
 

@@ -17,9 +17,11 @@ DAYS = 3
 
 def test_a_healthy_town_has_no_warning(tmp_path: Path) -> None:
     """No V12, V17 or V18 of any channel of any point: cookers come and go, a house without a roof
-    feeds nothing back, a voltage keeps its value for an hour."""
+    feeds nothing back, a voltage keeps its value for an hour. And nothing is missing (V3) of the
+    days before the meters were there, nor of the first slot of their registers."""
     found = asyncio.run(_findings(tmp_path))
     assert [f for f in found if f[1].rule in {"V12", "V17", "V18"}] == []
+    assert [f for f in found if f[1].rule == "V3" and f[1].start <= BEGIN] == []
 
 
 async def _findings(folder: Path) -> list[tuple[str, Finding]]:
@@ -30,13 +32,16 @@ async def _findings(folder: Path) -> list[tuple[str, Finding]]:
     await fleet.serve(0)
     port = next(iter(fleet.running.values())).port
     head = HeadEnd.open(
-        folder / "headend", town.site(port), clock=lambda: float(end + 60), history_days=DAYS
+        folder / "headend",
+        town.site(port),
+        clock=lambda: float(end + 60),
+        history_days=DAYS + 1 + 1,
     )
     try:
         await head.collect_history()
         found: list[tuple[str, Finding]] = []
         for point in head.inventory.points.values():
-            judged = partial(judge_point, point=point, from_utc=BEGIN, to_utc=end, now=end)
+            judged = partial(judge_point, point=point, from_utc=BEGIN - DAY_S, to_utc=end, now=end)
             findings = head.database.read_now(partial(judged, capacity_w=0))
             found += [(point.id, finding) for finding in findings]
         return found

@@ -251,7 +251,7 @@ def test_a_power_limit_is_asked_twice_and_read_back(open_portal: Opener) -> None
     asked.fill("6.5")
     dialog.get_by_role("button", name="Check first").click()
     expect(dialog).to_contain_text("Kovács household")
-    yes = dialog.get_by_role("button", name="Yes: Power limit")
+    yes = dialog.get_by_role("button", name="Yes: Set power limit")
     yes.hover()
     light, dark = (contrast_of(page, "dialog .danger", name) for name in ("color", "background"))
     assert light != dark, "the yes can be read under the pointer"

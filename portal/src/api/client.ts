@@ -75,6 +75,9 @@ export function get<T>(path: string, query: Query = {}, signal?: AbortSignal): P
 export function post<T>(path: string, body: unknown = {}): Promise<T> {
   return ask<T>('POST', address(path), body);
 }
+export function put<T>(path: string, body: unknown): Promise<T> {
+  return ask<T>('PUT', address(path), body);
+}
 export function patch<T>(path: string, body: unknown): Promise<T> {
   return ask<T>('PATCH', address(path), body);
 }

@@ -297,6 +297,44 @@ export interface MeterKeys {
   pending: { id: string | number; purposes: string[]; state: string; started_at: string; user: string | null } | null;
   history: { at: string; user: string | null; purposes: string[]; outcome: string; detail: string }[];
 }
+export interface SecurityStanding {
+  point: Named;
+  mechanism: string;
+  ciphered: boolean;
+  suite: number;
+  keys_changed_at: string | null;
+  /** A change of keys was begun and nobody knows yet which ones the meter has. */
+  unsettled: boolean;
+  clock_offset_s: number | null;
+  /** Invocation counters of the key in force: ours, the meter's, the last number there is, the share used. */
+  counters: { sent: number; received: number; last: number; used: number } | null;
+}
+export interface CurvePoint {
+  /** Of the rated current. */
+  share: number;
+  /** Indicated over true. */
+  ratio: number;
+  /** Minutes of arc that the indication leads. */
+  phase_min: number;
+}
+export interface CurrentTransformer {
+  serial: string;
+  rated_a: number;
+  points: CurvePoint[];
+  measured_at: string;
+  station: string;
+  /** Where it is attached; empty where nowhere. */
+  point: string;
+  /** The name of that point, in the list of all. */
+  place?: string;
+  channel: number;
+  /** Empty while the meter there holds other constants. */
+  attached_at: string;
+}
+export interface CurrentInputs {
+  items: { channel: number; transformer: CurrentTransformer | null }[];
+  history: { at: string; user: string; serial: string; channel: number }[];
+}
 export interface Push {
   id: string | number;
   at: string;

@@ -39,9 +39,13 @@ export function families(all: readonly Channel[]): [Family, Channel[]][] {
   );
 }
 
-/** The symbol alone, for where the family is written before it: "A+", "L1". */
+/** The symbol alone, for where the family is written before it: "A+", "L1", "THD U L1". */
 export function symbolOf(channel: Channel): string {
-  return channel.name.replace(/ (energy|power|losses)$/, '').replace(/^(Voltage|Current) /, '');
+  return channel.name
+    .replace(/ (energy|power|losses)$/, '')
+    .replace(/^Voltage THD/, 'THD U')
+    .replace(/^Current THD/, 'THD I')
+    .replace(/^(Voltage|Current) (?=L\d|N)/, '');
 }
 
 /** A mean with the band between what was smallest and largest inside each slot. */

@@ -32,6 +32,13 @@ export function eventText(event: { name: string; text: string }): string {
   return isKey(key) ? t(key) : event.text;
 }
 
+const capital = (text: string): string => text.charAt(0).toLocaleUpperCase(settings.locale) + text.slice(1);
+const GROUPS = ['voltage', 'current', 'supply', 'tamper', 'clock', 'access', 'control', 'payment', 'device', 'readings'] as const;
+/** The groups that events come in, by their words. */
+export function eventGroups(): [id: string, text: string][] {
+  return GROUPS.map((id): [string, string] => [id, capital(t(`group.${id}`))]).sort((a, b) => a[1].localeCompare(b[1]));
+}
+
 /**
  * A register or channel in the reader's language, from its OBIS code. In English the control
  * centre's own name is the better one.
@@ -81,6 +88,15 @@ export function ago(at: string | null | undefined): string {
   if (!at) return t('age.never');
   const { key, n } = time.age(Date.parse(at), now.ms);
   return t(key, { n });
+}
+/** The share of a key's numbers that is used, also where it is next to nothing. */
+export function usedText(used: number): string {
+  return used > 0 && used < 0.0001 ? `< ${share(0.0001, 2)}` : share(used, 2);
+}
+/** A relay by its number, as its terminals are labelled. */
+export function relayName(relay: string): string {
+  const number = /(\d+)$/.exec(relay)?.[1];
+  return number ? t('relay.n', { n: number }) : relay;
 }
 /** How far a clock is off, in words. */
 export function offsetText(seconds: number | null | undefined): string {

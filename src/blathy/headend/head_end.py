@@ -26,6 +26,7 @@ from blathy.headend.operations.desk import Desk
 from blathy.headend.operations.events import Events
 from blathy.headend.operations.jobs import Jobs
 from blathy.headend.operations.keys import KeyChanges
+from blathy.headend.operations.security import Security
 from blathy.headend.readings.ingest import Receipt
 from blathy.headend.situation import Situation
 from blathy.headend.stream import Hub
@@ -69,6 +70,7 @@ class HeadEnd:
         desk = Desk(database, self.inventory, self.collector, self.jobs, self.confirmations, now)
         self.clocks = Clocks(desk)
         self.keys = KeyChanges(desk)
+        self.security = Security(self.inventory, self.counters)
         self.commands = Commands(desk, self.clocks)
         self.transformers = CurrentTransformers(database, self.collector, now)
         self.pushes = PushListener(

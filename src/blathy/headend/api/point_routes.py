@@ -11,9 +11,10 @@ from blathy.clock import iso_utc
 from blathy.headend.api.bodies import Button, Clock, Command, Keys, Page, ReadNow, Size, Text, json
 from blathy.headend.api.guard import authorise
 from blathy.headend.api.problems import ApiProblem, not_found
-from blathy.headend.api.site_routes import DAY_S, Head, Who, between
+from blathy.headend.api.site_routes import DAY_S, Head, Who, between, listed
 from blathy.headend.collection.conversation import DisplayState
 from blathy.headend.head_end import HeadEnd
+from blathy.headend.inventory.current_transformers import inputs_of
 from blathy.headend.inventory.registry import Point
 from blathy.headend.operations.events import EventFilter
 from blathy.headend.readings.export import to_csv, to_parquet
@@ -87,6 +88,7 @@ async def point(point_id: str, head: Head) -> Response:
     found = _point(head, point_id)
     meter, facts = found.meter, head.driver.facts(found.meter)
     state = meter.state
+    inputs = ["current-inputs"] if inputs_of(found) else []
     row = await head.situation.point_row(found)
     behind = [p.id for p in head.inventory.points.values() if p.parent_id == found.id]
     document = {
@@ -120,7 +122,7 @@ async def point(point_id: str, head: Head) -> Response:
             }
             for c in meter.channels
         ],
-        "capabilities": list(facts.capabilities),
+        "capabilities": [*facts.capabilities, *inputs],
         "commands": list(facts.commands),
         "relays": list(facts.relays),
         "protected": found.protected,
@@ -273,6 +275,8 @@ async def events(
     head: Head,
     severity: Text = "",
     kind: Text = "",
+    group: Text = "",
+    q: Text = "",
     raw: bool = False,
     page: Page = 1,
     size: Size = 50,
@@ -281,8 +285,10 @@ async def events(
     start, end = between(request)
     wanted = EventFilter(
         (found.id,),
-        tuple(s for s in severity.split(",") if s),
-        tuple(k for k in kind.split(",") if k),
+        listed(severity),
+        listed(kind),
+        listed(group),
+        q,
         from_utc=start,
         to_utc=end,
         raw=raw,
@@ -349,6 +355,11 @@ async def settle_keys(point_id: str, head: Head, who: Who) -> Response:
         point_id=found.id,
     )
     return json(job.as_json(), 202)
+
+
+@router.get("/points/{point_id}/security", summary="Age of keys, counters, clock of the meter")
+async def security(point_id: str, head: Head) -> Response:
+    return json(await head.security.of_point(_point(head, point_id)))
 
 
 @router.get("/points/{point_id}/clock", summary="How far the clock is off, and how it drifts")

@@ -150,7 +150,8 @@ async def collection(head: Head) -> Response:
 # -- events -------------------------------------------------------------------------------------
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def listed(text: str) -> tuple[str, ...]:
+    """The values of a filter: several are separated by commas."""
     return tuple(part for part in text.split(",") if part)[:50]
 
 
@@ -168,15 +169,15 @@ async def events(
     page: Page = 1,
     size: Size = 50,
 ) -> Response:
-    points = _listed(point)
+    points = listed(point)
     if feeder:
         points += tuple(p.id for p in head.inventory.of_feeder(feeder))
     start, end = between(request)
     wanted = EventFilter(
         points,
-        _listed(severity),
-        _listed(kind),
-        _listed(group),
+        listed(severity),
+        listed(kind),
+        listed(group),
         q,
         start,
         end,
@@ -245,6 +246,11 @@ async def pushes(head: Head, size: Size = 100) -> Response:
 @router.get("/clocks", summary="All clocks, the worst first")
 async def clocks(head: Head, page: Page = 1, size: Size = 500) -> Response:
     return json(await head.clocks.overview(page, size))
+
+
+@router.get("/security", summary="Age of keys, counters and clocks of all meters")
+async def security(head: Head, page: Page = 1, size: Size = 100) -> Response:
+    return json(await head.security.overview(page, size))
 
 
 @router.post("/clocks", summary="Correct the clocks of a group by rule, in two steps")
@@ -399,7 +405,7 @@ async def read_audit(head: Head, page: Page = 1, size: Size = 50, user: Text = "
 
 @router.get("/stream", summary="Server-sent events")
 async def stream(head: Head, who: Who, topics: Text = "overview") -> Response:
-    wanted = frozenset(_listed(topics))
+    wanted = frozenset(listed(topics))
     if not wanted or len(wanted) > TOPICS_MAX:
         raise ApiProblem(422, "Not valid", f"topics: 1 to {TOPICS_MAX} names.", "See /api/docs.")
     for topic in wanted:

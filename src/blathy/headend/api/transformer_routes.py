@@ -44,7 +44,11 @@ def _problem(refused: TransformerRefused) -> ApiProblem:
 
 @router.get("/current-transformers", summary="Current transformers by serial number")
 async def transformers(head: Head) -> Response:
-    return json({"items": [each.as_json() for each in await head.transformers.all()]})
+    items = []
+    for each in await head.transformers.all():
+        place = head.inventory.point(each.point)
+        items.append({**each.as_json(), "place": place.name if place else ""})
+    return json({"items": items})
 
 
 @router.put("/current-transformers/{serial}", summary="What production measured of one")
@@ -55,6 +59,14 @@ async def register(serial: str, body: TransformerBody, head: Head, who: Who) -> 
         return json((await head.transformers.register(who.user, made)).as_json())
     except TransformerRefused as refused:
         raise _problem(refused) from refused
+
+
+@router.get("/points/{point_id}/current-inputs", summary="A meter's inputs and what is attached")
+async def inputs(point_id: str, head: Head) -> Response:
+    point = head.inventory.point(point_id)
+    if point is None:
+        raise not_found(f"point {point_id[:64]}")
+    return json(await head.transformers.of_point(point))
 
 
 @router.put(

@@ -71,6 +71,10 @@ class StoredCounters:
         if at_least > self._next.get(name, 1):
             self._next[name] = at_least
 
+    def reached(self, name: str) -> int:
+        """The highest number that may have been used; 0 where none was."""
+        return self._next.get(name, 1) - 1
+
     def lowest(self, name: str) -> int:
         """The lowest number that is still accepted from the meter."""
         return self._lowest.get(name, 0)

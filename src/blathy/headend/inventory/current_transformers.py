@@ -2,7 +2,8 @@
 
 A transformer's ratio and phase errors are measured once and kept here. Attaching it to a current
 input of a meter writes serial number, rated current and errors into the meter, which undoes them
-from then on. Each transformer is a small document in the site's table under `ct/SERIAL`.
+from then on. Each transformer is a small document in the site's table under `ct/SERIAL`; an input
+has one transformer, and what was done to it stands in the audit chain.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -22,12 +23,16 @@ from blathy.headend.collection.collector import Collector
 from blathy.headend.database import Database, upsert
 from blathy.headend.inventory.registry import Point
 from blathy.headend.operations import audit
+from blathy.headend.schema import audit_entry
 from blathy.models import MODELS
 from blathy.models.current_inputs import CurvePoint, curve_fault, pack_curve
 
 PREFIX: Final = "ct/"
 SERIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,15}", re.ASCII)
 RATED_A_MAX: Final = 65_535
+INPUTS_MAX: Final = 16
+HISTORY_SHOWN: Final = 20
+ATTACHED: Final = "ct.attach"
 
 
 class TransformerRefused(Exception):  # noqa: N818 - an answer, not a fault
@@ -43,7 +48,8 @@ class TransformerRefused(Exception):  # noqa: N818 - an answer, not a fault
 @dataclass(frozen=True, slots=True)
 class CurrentTransformer:
     """One transformer. `points` are (share of rated current, indicated over true, lead in minutes
-    of arc); `point` and `channel` say where it is attached."""
+    of arc); `point` and `channel` say where it is attached. Without `attached_at` the meter there
+    holds other constants than these: they were registered anew since."""
 
     serial: str
     rated_a: int
@@ -106,7 +112,8 @@ class CurrentTransformers:
         return _of(document)
 
     async def register(self, user: str, found: CurrentTransformer) -> CurrentTransformer:
-        """Take up what production measured; where it is attached already stays as it is."""
+        """Take up what production measured; where it is attached already stays as it is. Constants
+        that are new are to be attached again: only then the meter gets them."""
         if not SERIAL.fullmatch(found.serial):
             raise TransformerRefused(
                 f"{found.serial[:32]!r} is no serial number.",
@@ -118,15 +125,18 @@ class CurrentTransformers:
             )
         if fault := curve_fault(found.points):
             raise TransformerRefused("The constants do not fit.", f"{fault.capitalize()}.")
-        await self._keep(user, "ct.register", found, {"rated_a": found.rated_a})
+        before = next((t for t in await self.all() if t.serial == found.serial), None)
+        if before is not None:
+            same = (before.rated_a, before.points) == (found.rated_a, found.points)
+            written = before.attached_at if same else ""
+            found = replace(found, point=before.point, channel=before.channel, attached_at=written)
+        await self._keep(user, "ct.register", [found], {"rated_a": found.rated_a})
         return found
 
     async def attach(self, user: str, point: Point, channel: int, serial: str) -> dict[str, Any]:
         """Write a transformer's constants into an input of a point's meter, read them back, and
         remember where it is."""
-        model = MODELS.get(point.meter.model)
-        names = {p.name for p in model.parameters} if model is not None else set()
-        if f"ct_{channel}_constants" not in names:
+        if channel not in inputs_of(point):
             raise TransformerRefused(
                 f"The meter of {point.name} has no current input {channel} with constants.",
                 "Choose a point and an input that have them, such as input 1 of an MPTA.",
@@ -138,21 +148,67 @@ class CurrentTransformers:
             f"ct_{channel}_constants": pack_curve(found.points),
         }
         await self._collector.set_parameters(point, values)
-        kept = CurrentTransformer(
-            found.serial, found.rated_a, found.points, found.measured_at, found.station,
-            point.id, channel, iso_utc(int(self._now())),
-        )  # fmt: skip
-        await self._keep(user, "ct.attach", kept, {"point": point.id, "channel": channel})
+        now = iso_utc(int(self._now()))
+        kept = replace(found, point=point.id, channel=channel, attached_at=now)
+        there = [t for t in await self.all() if (t.point, t.channel) == (point.id, channel)]
+        freed = [
+            replace(t, point="", channel=0, attached_at="") for t in there if t.serial != serial
+        ]
+        await self._keep(user, ATTACHED, [kept, *freed], {"point": point.id, "channel": channel})
         return kept.as_json()
 
+    async def of_point(self, point: Point) -> dict[str, Any]:
+        """The current inputs of a point's meter with what is attached, and what was attached when,
+        newest first."""
+        known = {(t.point, t.channel): t for t in await self.all()}
+        items = []
+        for channel in inputs_of(point):
+            found = known.get((point.id, channel))
+            items.append({"channel": channel, "transformer": found.as_json() if found else None})
+        history = await self._database.read(lambda connection: _attached(connection, point.id))
+        return {"items": items, "history": history}
+
     async def _keep(
-        self, user: str, action: str, found: CurrentTransformer, detail: Mapping[str, Any]
+        self,
+        user: str,
+        action: str,
+        changed: list[CurrentTransformer],
+        detail: Mapping[str, Any],
     ) -> None:
+        """Keep what changed in one transaction; the first is what the action is about."""
         now = int(self._now())
-        row = {"key": PREFIX + found.serial, "value": json.dumps(asdict(found))}
+        rows = [{"key": PREFIX + t.serial, "value": json.dumps(asdict(t))} for t in changed]
 
         def change(connection: Connection) -> None:
-            upsert(connection, schema.site, [row])
-            audit.append(connection, now, user, action, found.serial, "done", detail)
+            upsert(connection, schema.site, rows)
+            audit.append(connection, now, user, action, changed[0].serial, "done", detail)
 
         await self._database.write(change)
+
+
+def inputs_of(point: Point) -> list[int]:
+    """The inputs of a point's meter that take the constants of a transformer."""
+    model = MODELS.get(point.meter.model)
+    names = {p.name for p in model.parameters} if model is not None else set()
+    return [n for n in range(1, INPUTS_MAX + 1) if f"ct_{n}_constants" in names]
+
+
+def _attached(connection: Connection, point_id: str) -> list[dict[str, Any]]:
+    """The latest entries of the audit chain about the inputs of a point."""
+    table = audit_entry
+    named = f'"point": {json.dumps(point_id)}'
+    query = (
+        sa.select(table)
+        .where(table.c.action == ATTACHED, table.c.detail.contains(named, autoescape=True))
+        .order_by(table.c.id.desc())
+        .limit(HISTORY_SHOWN)
+    )
+    return [
+        {
+            "at": iso_utc(row.at),
+            "user": row.user_name,
+            "serial": row.target,
+            "channel": json.loads(row.detail)["channel"],
+        }
+        for row in connection.execute(query)
+    ]

@@ -94,7 +94,11 @@ class Commands:
             return {"outcome": "ok", "read_back": read_back}
 
         return await self._jobs.start(
-            "command", f"{command} {point.name}", work, user=user, point_id=point.id
+            "command",
+            f"{command.replace('-', ' ').capitalize()}: {point.name}",
+            work,
+            user=user,
+            point_id=point.id,
         )
 
     def _check(self, point: Point, command: str, arguments: Mapping[str, Any]) -> None:

@@ -111,13 +111,18 @@ def runs(mask: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
+def _readings(count: int) -> str:
+    return "1 reading" if count == 1 else f"{count} readings"
+
+
 def missing(case: Case) -> Iterator[tuple[int, int, str]]:
     series = case.series
     due = series.start + series.channel.step_s <= case.now - LATE_S
     for first, after in runs(~series.known & due):
         absent = bool((series.sources[first:after] == ValueSource.ABSENT).all())
         why = "the meter holds no record" if absent else "not received yet"
-        yield first, after, f"{after - first} readings are missing: {why}."
+        verb = "is" if after - first == 1 else "are"
+        yield first, after, f"{_readings(after - first)} {verb} missing: {why}."
 
 
 def device_status(case: Case) -> Iterator[tuple[int, int, str]]:
@@ -125,7 +130,7 @@ def device_status(case: Case) -> Iterator[tuple[int, int, str]]:
         return  # only what is billed needs an estimate; its channels tell of the same time
     suspect = case.series.quality == QUALITY.index("suspect")
     for first, after in runs(suspect):
-        yield first, after, f"The meter itself marks {after - first} readings as doubtful."
+        yield first, after, f"The meter itself marks {_readings(after - first)} as doubtful."
 
 
 def sentinel(case: Case) -> Iterator[tuple[int, int, str]]:
@@ -298,11 +303,15 @@ def judge(case: Case) -> list[Finding]:
 def judge_point(
     connection: Connection, point: Point, from_utc: int, to_utc: int, now: int, capacity_w: int
 ) -> list[Finding]:
-    """Findings of all channels of a point over [from, to)."""
+    """Findings of all channels of a point over [from, to). Of the time before the meter was there
+    nothing is missing, nor is a register's first slot: it has no reading before it."""
     found: list[Finding] = []
     for channel in point.meter.channels:
-        series = read_series(connection, channel, point.zone, from_utc, to_utc)
-        snapshots = _snapshots(connection, point, channel, from_utc, to_utc)
+        begin = (point.meter.installed_at or 0) + (channel.step_s if channel.cumulative else 0)
+        if (begin := max(begin, from_utc)) >= to_utc:
+            continue
+        series = read_series(connection, channel, point.zone, begin, to_utc)
+        snapshots = _snapshots(connection, point, channel, begin, to_utc)
         found += judge(Case(series, now, capacity_w, snapshots))
         found += _contradictions(connection, point, channel, from_utc, to_utc)
     return sorted(found, key=lambda f: (f.start, f.channel, f.rule))
