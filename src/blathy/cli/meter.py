@@ -82,6 +82,7 @@ _WITH_SECRET: Final = frozenset({
 _WITH_KEYS: Final = frozenset({Mechanism.HLS_GMAC, Mechanism.HLS_ECDSA})
 HISTORY_STEP_S: Final = 60
 YEAR_2026_S: Final = 1_767_225_600
+TOKEN_GATEWAY: Final = 115
 COUNTER_PER_S: Final = 8
 """A meter made anew begins its invocation counter by the calendar: above what one with the same
 keys has used, unless that one answered more often than this. Wraps in 2034."""
@@ -222,7 +223,14 @@ def _url(meter: Meter, association: Association, place: str, seed: str) -> str:
         url += "&protect=both"
     if mechanism in _WITH_KEYS or required or asked:
         url += f"&ek={meter.key('unicast').hex()}&ak={meter.key('authentication').hex()}"
+    if association.level is Level.MANAGEMENT and _sells_tokens(meter):
+        url += f"&kek={meter.key('master').hex()}"
     return url
+
+
+def _sells_tokens(meter: Meter) -> bool:
+    """Whether somebody who manages the meter makes tokens for it, with the master key."""
+    return any(facility.class_id == TOKEN_GATEWAY for facility in meter.model.facilities)
 
 
 def _elliptic_keys(meter: Meter, seed: str) -> str:

@@ -36,7 +36,7 @@ UrlArgument = Annotated[
     str,
     typer.Argument(
         help="dlms://HOST:4059?client=16&auth=none, dlms+hdlc://, dlms+udp:// or serial:///dev/…. "
-        "Options: client, server, auth (none lls hls2…hls7), password, ek, ak, suite, protect "
+        "Options: client, server, auth (none lls hls2…hls7), password, ek, ak, kek, suite, protect "
         "(none auth enc both), dedicated, general, sn, pre (1: a pre-established association), "
         "physical, address_size, frame, window, title, meter_title, pdu, timeout, baud, mode=e, "
         "user, ic (a counter, or off: do not ask the public client for it), source. Secrets may "

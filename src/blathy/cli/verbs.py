@@ -85,6 +85,14 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "clone": Verb("blathy.cli.clone", READ, (f"clone {_METER} --output my-meter.json",)),
     "listen": Verb("blathy.cli.listen", READ, ("listen --port 4061", "listen --udp --json")),
+    "token": Verb(
+        "blathy.cli.token",
+        READ,
+        (
+            'token "dlms://127.0.0.1:4059?client=1&auth=hls5&kek=@kek.hex" 5000 --keys keys.toml',
+            'token "dlms://…" 5000 --enter',
+        ),
+    ),
     "meter": Verb("blathy.cli.meter", RUN),
     "meter run": Verb(
         "blathy.cli.meter",
