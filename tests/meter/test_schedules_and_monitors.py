@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import numpy as np
 import pytest
 
 from blathy.cli.meter import connection_lines
@@ -20,6 +21,8 @@ from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
 from blathy.models.model import Level
 from blathy.obis import Obis
+from blathy.quantity import Phase
+from blathy.registers.block import INSTANT_INDEX, Block
 from blathy.sources.source import IntervalSource
 from blathy.store.store import Store
 from tests.meter.running import START_S, get, gurux, made, served
@@ -28,6 +31,7 @@ from tests.meter.simple_load import ConstantLoad
 SCHEDULE = "0-0:12.0.0"
 MONITOR = "0-0:16.1.0"
 SENSOR = "0-0:16.4.0"
+MONITORING = "0-0:16.3.0"
 SPECIAL_DAYS = "0-0:11.0.0"
 OUTPUTS = "0-0:10.0.103"
 BILLING = "0-0:10.0.1"
@@ -60,6 +64,11 @@ def with_client(meter: Meter, work: Work, level: Level = Level.MANAGEMENT) -> No
 async def value(client: Client, code: str, number: int) -> Any:
     data = await client.get_data(await client.reference((code, number)))
     return data.value
+
+
+async def refused(work: Coroutine[Any, Any, Any]) -> None:
+    with pytest.raises(ObjectRefused):
+        await work
 
 
 def item(selector: int, table: str = OUTPUTS) -> Data:
@@ -265,8 +274,7 @@ def test_entries_that_cannot_be_are_refused(wrong: Data) -> None:
     meter = made("reference")
 
     async def work(client: Client) -> None:
-        with pytest.raises(ObjectRefused):
-            await client.set((SCHEDULE, 2), wrong)
+        await refused(client.set((SCHEDULE, 2), wrong))
         assert await value(client, SCHEDULE, 2) == ()
 
     with_client(meter, work)
@@ -279,16 +287,11 @@ def test_nobody_reaches_a_script_through_a_schedule_that_is_closed_to_them() -> 
 
     async def reading(client: Client) -> None:
         assert await value(client, SCHEDULE, 2) == ()
-        for refused in (
-            client.set((SCHEDULE, 2), axdr.array(entry(1, ON, 8))),
-            client.action(SCHEDULE, "insert", entry(1, ON, 8)),
-        ):
-            with pytest.raises(ObjectRefused):
-                await refused
+        await refused(client.set((SCHEDULE, 2), axdr.array(entry(1, ON, 8))))
+        await refused(client.action(SCHEDULE, "insert", entry(1, ON, 8)))
 
     async def installing(client: Client) -> None:
-        with pytest.raises(ObjectRefused):
-            await client.action(SCHEDULE, "insert", entry(1, 1, 8, table=BILLING))
+        await refused(client.action(SCHEDULE, "insert", entry(1, 1, 8, table=BILLING)))
 
     with_client(meter, reading, Level.READER)
     with_client(meter, installing, Level.INSTALLER)
@@ -427,8 +430,7 @@ def test_monitors_of_what_cannot_be_are_refused(number: int, wrong: Data) -> Non
 
     async def work(client: Client) -> None:
         before = await value(client, MONITOR, number)
-        with pytest.raises(ObjectRefused):
-            await client.set((MONITOR, number), wrong)
+        await refused(client.set((MONITOR, number), wrong))
         assert await value(client, MONITOR, number) == before
 
     with_client(meter, work)
@@ -461,6 +463,82 @@ def test_the_raw_value_of_a_sensor_has_thresholds_of_its_own() -> None:
         assert await value(client, RELAY, 2) is False
 
     with_client(meter, work)
+
+
+# --- measurement data monitoring (class 66) -------------------------------------------------------
+
+
+class Sagging:
+    """The voltage of L1 falls by a volt every second from 230 V at the start on."""
+
+    replayable = True
+
+    def block(self, start_utc_s: int, n: int, step_s: int) -> Block:
+        block = ConstantLoad(1200).block(start_utc_s, n, step_s)
+        seconds = (start_utc_s - START_S) + np.arange(n) * step_s
+        block.instant[:, INSTANT_INDEX["u_mv", Phase.L1]] = 230_000 - 1000 * seconds
+        return block
+
+
+async def captured(client: Client) -> list[int]:
+    """The samples in volts."""
+    data = await value(client, MONITORING, 2)
+    return [each.value // 1000 for each in data.elements]
+
+
+def test_a_trigger_captures_what_was_before_and_what_comes_after_it() -> None:
+    store = Store.in_memory()
+    meter = made("reference", keeper=StoreKeeper(store, "m"))
+
+    async def work(client: Client) -> None:
+        await refused(client.action(MONITORING, "trigger"))
+        await client.set((MONITORING, 7), axdr.u32(3))
+        await client.set((MONITORING, 8), axdr.u32(2))
+        meter.advance(Sagging(), START_S + 10, step_s=1)
+        await client.action(MONITORING, "trigger")
+        assert await captured(client) == [223, 222, 221]
+        assert await value(client, MONITORING, 3) == (START_S + 10) * 1_000_000
+        assert await value(client, MONITORING, 5) == 1
+        await refused(client.action(MONITORING, "trigger"))
+        meter.advance(Sagging(), START_S + 11, step_s=1)
+
+    async def after(client: Client) -> None:
+        """The power cut came between the two samples after the trigger."""
+        assert await captured(client) == [223, 222, 221, 220, 219]
+        assert await value(client, MONITORING, 5) == 2
+        source = await value(client, MONITORING, 4)
+        assert [part.value for part in source] == [0, 0]
+        await client.action(MONITORING, "reset")
+        assert await captured(client) == []
+        for number, wrong in ((6, axdr.u32(8000)), (7, axdr.u32(3601)), (8, axdr.u8(1))):
+            await refused(client.set((MONITORING, number), wrong))
+
+    with_client(meter, work)
+    back = made("reference", keeper=StoreKeeper(store, "m"))
+    back.advance(Sagging(), START_S + 30, step_s=1)
+    with_client(back, after)
+
+
+def test_a_register_monitor_triggers_the_capture() -> None:
+    """Below 225 V; the voltage register shows tenths of a volt."""
+    meter = made("reference")
+
+    async def work(client: Client) -> None:
+        await client.set((MONITORING, 7), axdr.u32(4))
+        await client.set((MONITOR, 3), watched("1-0:32.7.0"))
+        await client.set((MONITOR, 4), axdr.array(pair(NOTHING, item(1, "0-0:10.0.105"))))
+        await client.set((MONITOR, 2), axdr.array(axdr.u16(2249)))
+        meter.advance(Sagging(), START_S + 20, step_s=1)
+        volts = await captured(client)
+        assert volts[-1] == 224
+        assert len(volts) == 4
+        source = await value(client, MONITORING, 4)
+        assert [part.value for part in source] == [1, 1]
+
+    with_client(meter, work)
+
+
+# --- an independent client ------------------------------------------------------------------------
 
 
 def test_an_independent_client_shows_what_ours_has_set() -> None:

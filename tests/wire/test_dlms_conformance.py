@@ -33,8 +33,11 @@ COMPACT = "tests.meter.test_compact_and_protected_data"
 PORT_GUARD = "tests.meter.test_port_protection"
 LINKS = "tests.meter.test_communication_objects"
 PAYMENT = "tests.meter.test_charges_and_tokens"
+GURUX_READS = "tests.meter.test_interop_gurux"
 DATAGRAMS = "tests.meter.test_dlms_over_udp"
 ENCRYPTED = "tests.meter.test_interface_encryption"
+ACTING = "tests.meter.test_schedules_and_monitors"
+FUNCTIONS = "tests.meter.test_functions_and_tables"
 CLOCK = "tests.meter.test_clock_and_calendar"
 HDLC = "test_hdlc_link"
 WORKED = "test_hdlc_worked"
@@ -235,7 +238,10 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (PAYMENT, "test_forged_foreign_and_malformed_tokens_book_nothing"),
         (PAYMENT, "test_tokens_come_in_any_order_and_old_ones_end"),
         (PAYMENT, "test_a_power_cut_books_a_token_once_or_not_at_all"),
-        (PAYMENT, "test_sts_attributes_say_that_there_is_no_sts"))),
+        (PAYMENT, "test_sts_attributes_say_that_there_is_no_sts"),
+        (GURUX_READS, "test_its_charge_token_gateway_and_port_protection_are_ours"),
+        ("tests.cli.test_token_command",
+         "test_a_token_is_made_entered_and_not_taken_twice"))),
     ("Interface classes: every association, object, attribute, get, set, action", "server", (
         (ACCESS, "test_get_answers_as_the_list_says"),
         (ACCESS, "test_set_answers_as_the_list_says"),
@@ -253,6 +259,38 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (CLOCK, "test_adjusting_to_the_measuring_period"),
         (CLOCK, "test_a_preset_time_is_taken_within_its_validity_only"),
         (CLOCK, "test_a_small_correction_is_a_silent_shift"))),
+    ("Schedule (10): entries switch, weekdays, special days, validity window", "server", (
+        (ACTING, "test_entries_switch_at_their_times_by_the_clock_of_the_meter"),
+        (ACTING, "test_weekday_special_day_and_season_decide_on_which_days"),
+        (ACTING, "test_what_an_outage_passed_over_runs_within_its_validity_window"),
+        (ACTING, "test_a_clock_set_forward_runs_what_it_passed_and_set_back_repeats"),
+        (ACTING, "test_entries_are_disabled_enabled_replaced_and_deleted"))),
+    ("Register monitor (21), sensor manager (67), data monitoring (66): crossings act", "server", (
+        (ACTING, "test_a_threshold_that_is_crossed_switches_a_relay_there_and_back"),
+        (ACTING, "test_only_the_crossing_counts"),
+        (ACTING, "test_a_crossing_that_an_outage_hid_is_found_after_it"),
+        (ACTING, "test_the_result_is_the_same_for_any_cut_of_the_blocks"),
+        (ACTING, "test_the_raw_value_of_a_sensor_has_thresholds_of_its_own"),
+        (ACTING, "test_a_trigger_captures_what_was_before_and_what_comes_after_it"),
+        (ACTING, "test_a_register_monitor_triggers_the_capture"))),
+    ("Arbitrator (68), function control (122)", "server", (
+        (FUNCTIONS, "test_the_heaviest_standing_request_moves_the_breaker"),
+        (FUNCTIONS, "test_weights_and_permissions_can_be_set_and_outlast_a_power_cut"),
+        (FUNCTIONS, "test_load_control_that_is_off_switches_nothing_by_command_nor_by_schedule"),
+        (FUNCTIONS, "test_push_and_firmware_are_functions_too"),
+        (FUNCTIONS, "test_functions_are_added_and_removed_by_who_may_act_on_their_objects"))),
+    ("Parameter monitor (65): last change, values, digest", "server", (
+        (FUNCTIONS, "test_the_last_change_of_a_listed_parameter_is_told_with_its_time"),
+        (FUNCTIONS, "test_values_and_digest_tell_that_the_parameters_are_as_wanted"),
+        (FUNCTIONS, "test_what_is_no_parameter_or_not_to_be_read_is_not_watched"))),
+    ("Array manager (123), with the rights of who asks", "server", (
+        (FUNCTIONS, "test_entries_of_arrays_are_counted_read_inserted_replaced_and_removed"),
+        (FUNCTIONS, "test_the_array_manager_gives_nobody_a_right"))),
+    ("Utility tables (26), register table (61), status mapping (63)", "server", (
+        (FUNCTIONS, "test_tables_are_read_whole_and_in_part"),
+        (FUNCTIONS, "test_the_utility_writes_the_table_that_is_its_own"),
+        (FUNCTIONS, "test_a_register_table_holds_what_it_captured"),
+        (FUNCTIONS, "test_the_status_word_is_that_of_the_meter"))),
     ("Compressed APDUs are refused: exception-response, deciphering-error", "server, client", (
         ("test_compression_refused",
          "test_a_compressed_request_is_a_deciphering_error_and_the_association_stands"),
@@ -271,14 +309,13 @@ NO_COMPRESSION = (
     "no implementation to test against was found; never proposed, and an APDU with bit 7 of its"
     " security control set is answered by exception-response, deciphering-error"
 )
-BROWSED_CLASSES = "Behaviour of classes 10, 21, 26, 61, 63, 65 to 68, 122, 123"
-NO_BEHAVIOUR = (
-    "no meter of the data sheets has them: the reference meter lets them be browsed, read and"
-    " written; their methods answer read-write-denied"
+NO_WAVEFORMS = (
+    "the books take what is measured in an interval, not the samples of the wave: it captures the"
+    " rms value of every second"
 )
 ABSENT = (
     ("Compression (V.44)", NO_COMPRESSION),
-    (BROWSED_CLASSES, NO_BEHAVIOUR),
+    ("Waveforms in measurement data monitoring (66)", NO_WAVEFORMS),
     ("Several associations of one client on one link", "one per pair of addresses and link"),
 )
 

@@ -1,9 +1,9 @@
 """Function control (class 122): named functions of the meter, switched on and off.
 
 A function is a list of objects. While it is off, methods of its objects answer object-unavailable,
-also to scripts; schedules, single actions, monitors and sensors among them decide nothing, push
-setups send nothing, and the optical port (class 19) is silent. An object of several functions acts
-while all of them are on. Attributes are read and written as ever.
+also to scripts; schedules, single actions, monitors and sensors among them decide nothing, and push
+setups send nothing. An object of several functions acts while all of them are on. Attributes are
+read and written as ever; ports stay open.
 
 Names of attributes and methods stand in two sources, their types in one, behaviour in none: what
 switching off means, and these rules, are our choice. Who switches a function needs a right to set
@@ -52,7 +52,6 @@ DELIVERED: Final = {
     b"load control": {70, 10},
     b"firmware": {18},
     b"push": {40},
-    b"optical port": {19},
 }
 """The functions that a meter comes with, by the classes of their objects."""
 

@@ -192,12 +192,9 @@ def mode_of(model: Model, options: MeterOptions) -> str:
 
 
 def sign_on_server(meter: Meter) -> Iec21Server | None:
-    """The IEC 62056-21 side of a connection; None where the model has no such port, or while it is
-    switched off (class 122)."""
+    """The IEC 62056-21 side of a connection; None where the model has no such port."""
     speaks = any("iec62056-21" in port.protocols for port in meter.model.ports)
     if not speaks or mode_of(meter.model, meter.options) == "none":
-        return None
-    if any(f.class_id == 19 and meter.is_off(f.obis) for f in meter.model.facilities):
         return None
     serial = meter.identity.serial_text
     settings = ServerSettings(identification_of(meter), address=serial, seed=serial)

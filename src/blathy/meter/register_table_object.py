@@ -39,8 +39,8 @@ CELLS_MAX: Final = 64
 E: Final = 4
 NO_UNIT: Final = scaler_unit(0, 255)
 EMPTY: Final = axdr.encode(axdr.array())
-UNIT_AT: Final = {3: 3, 4: 3, 5: 4}
-"""Class id -> the attribute that says scaler and unit."""
+UNIT_OF: Final = {(3, 2): 3, (4, 2): 3, (5, 2): 4, (5, 3): 4}
+"""Class id and attribute of a value -> the attribute that says its scaler and unit."""
 SHAPE: Final = structure_shape(U16, LN, array_shape(U8), I8)
 
 
@@ -87,12 +87,16 @@ class _RegisterTable:
 
     def unit(self, meter: Meter) -> bytes:
         refs = _cells(axdr.decode(self.definition(meter)))
-        units = set()
-        for ref in refs:
-            attribute = meter.tree.objects[bytes(ref.obis)].attribute(UNIT_AT.get(ref.class_id, 0))
-            found = None if attribute is None else attribute.get
-            units.add(found if isinstance(found, bytes) and ref.attribute == CELLS else NO_UNIT)
+        units = {self._unit_of(meter, ref) for ref in refs}
         return units.pop() if len(units) == 1 else NO_UNIT
+
+    def _unit_of(self, meter: Meter, ref: AttributeRef) -> bytes:
+        number = UNIT_OF.get((ref.class_id, ref.attribute))
+        attribute = (
+            None if number is None else meter.tree.objects[bytes(ref.obis)].attribute(number)
+        )
+        found = None if attribute is None else attribute.get
+        return found if isinstance(found, bytes) else NO_UNIT
 
     def reset(self, meter: Meter, _data: Data, _who: Requester) -> bytes:
         meter.drop_settings(self._cells_key)

@@ -119,6 +119,12 @@ def scripts_of(model: Model, role: str) -> Scripts:
             for n, relay in enumerate(model.relays)
             for step in (0, 1)
         }
+    if role == "monitoring":
+        targets = [f.obis for f in model.facilities if f.class_id == 66]
+        return {
+            n: (ScriptAction(EXECUTE, 66, target, 2, axdr.u16(n)),)
+            for n, target in enumerate(targets, 1)
+        }
     if role in {"image", "push"}:
         class_id, method = (18, 4) if role == "image" else (40, 1)
         targets = [f.obis for f in model.facilities if f.class_id == class_id]

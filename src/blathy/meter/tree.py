@@ -20,7 +20,6 @@ from blathy.cosem.service import MethodRef as MethodReference
 from blathy.meter.access import CURRENT_ASSOCIATION, View
 from blathy.meter.arbitrator_object import arbitrator_object
 from blathy.meter.array_manager_object import array_manager_object
-from blathy.meter.browsed_classes import BROWSED, browsed_object
 from blathy.meter.bus_address_objects import mbus_slave_port_object, wireless_mode_q_object
 from blathy.meter.calendar_objects import calendar_object, special_days_object
 from blathy.meter.charge_object import charge_object
@@ -31,6 +30,7 @@ from blathy.meter.function_control_object import function_control_object
 from blathy.meter.image_transfer import image_object
 from blathy.meter.mbus_diagnostic import mbus_diagnostic_object
 from blathy.meter.mbus_objects import mbus_client_object, mbus_value_object
+from blathy.meter.measurement_monitoring_object import measurement_monitoring_object
 from blathy.meter.modem_objects import gsm_diagnostic, lte_monitoring
 from blathy.meter.objects import Attribute, CosemObject, ValueReference, decoded
 from blathy.meter.parameter_monitor_object import parameter_monitor_object
@@ -61,8 +61,8 @@ from blathy.meter.setup_classes import HELD, held_object
 from blathy.meter.short_name_objects import association_sn_object, short_names_of
 from blathy.meter.status_mapping_object import status_mapping_object
 from blathy.meter.supply_objects import disconnect_object, limiter_object
-from blathy.meter.utility_table_object import utility_table_object
 from blathy.meter.token_objects import sts_attributes_object, token_gateway_object
+from blathy.meter.utility_table_object import utility_table_object
 from blathy.meter.values import parameter_object, row_object
 from blathy.models.model import Facility, Group, Level, Model
 from blathy.obis import Obis
@@ -222,8 +222,6 @@ def _facility_object(model: Model, facility: Facility) -> CosemObject | None:
     class_id = facility.class_id
     if class_id in HELD:
         return held_object(facility)
-    if class_id in BROWSED:
-        return browsed_object(facility)
     if class_id == 9:
         wanted = facility.role == "tariff" or bool(scripts_of(model, facility.role))
         return script_object(model, facility) if wanted else None
@@ -241,6 +239,7 @@ def _facility_object(model: Model, facility: Facility) -> CosemObject | None:
         6: activation_object,
         22: single_action_object,
         40: push_object,
+        66: measurement_monitoring_object,
         67: sensor_manager_object,
         122: function_control_object,
         123: array_manager_object,

@@ -1,9 +1,7 @@
 """A meter of no maker: one object of every interface class, to develop and test clients against.
 
-It measures, tariffs and logs as the MT372 table does. The classes that no meter of the data sheets
-has are there to be read, written and browsed; nothing happens when they are written. It is not
-among the meters of the data sheets: `blathy model list` leaves it out, `blathy meter run reference`
-runs it.
+It measures, tariffs and logs as the MT372 table does. It is not among the meters of the data
+sheets: `blathy model list` leaves it out, `blathy meter run reference` runs it.
 """
 
 from __future__ import annotations
@@ -15,10 +13,9 @@ from blathy.models.model import Facility, Group, Identity
 from blathy.models.mt372 import MT372
 from blathy.models.row_groups import IPV4, associations, o
 
-_BROWSED: Final = (
-    (30, "0-0:43.2.0", Group.SECURITY, "data protection"),
-    (62, "0-0:66.0.1", Group.PROFILE, "compact data"),
-    (66, "0-0:16.3.0", Group.CONTROL, "measurement data monitoring"),
+_DATA: Final = (
+    Facility(30, o("0-0:43.2.0"), Group.SECURITY, "data protection"),
+    Facility(62, o("0-0:66.0.1"), Group.PROFILE, "compact data"),
 )
 
 _COMMUNICATION: Final = (
@@ -44,6 +41,10 @@ _PAYMENT: Final = (
 )
 
 _DECIDING: Final = (
+    Facility(
+        66, o("0-0:16.3.0"), Group.CONTROL, "voltage L1 around a trigger",
+        values={2: o("1-0:32.7.0")},
+    ),
     Facility(10, o("0-0:12.0.0"), Group.TARIFF, "schedule"),
     Facility(21, o("0-0:16.1.0"), Group.CONTROL, "register monitor"),
     Facility(26, o("0-0:65.0.1"), Group.PARAMETER, "general manufacturer identification"),
@@ -53,6 +54,7 @@ _DECIDING: Final = (
     ),
     Facility(63, o("0-0:96.5.128"), Group.PARAMETER, "status mapping"),
     Facility(65, o("0-0:16.2.0"), Group.CONTROL, "parameter monitor", version=1),
+    Facility(9, o("0-0:10.0.105"), Group.CONTROL, "trigger scripts", role="monitoring"),
     Facility(
         67, o("0-0:16.4.0"), Group.CONTROL, "sensor of the current L1",
         values={13: o("1-0:31.7.0")},
@@ -61,7 +63,8 @@ _DECIDING: Final = (
     Facility(122, o("0-0:44.1.0"), Group.CONTROL, "function control"),
     Facility(123, o("0-0:18.0.0"), Group.CONTROL, "array manager"),
 )  # fmt: skip
-"""Objects that act on the rest of the meter."""
+"""Objects that act on the rest of the meter. They decide in this order: what samples an interval
+comes before what triggers it."""
 
 REFERENCE: Final = replace(
     MT372,
@@ -73,7 +76,7 @@ REFERENCE: Final = replace(
     description=(
         "A three-phase meter of no maker, for people who write clients: it measures as the MT372"
         " table does and carries an object of every interface class, so that each can be browsed,"
-        " read and written."
+        " read, written and seen acting."
     ),
     sources=("IEC 62056-6-2",),
     identity=Identity(
@@ -89,7 +92,7 @@ REFERENCE: Final = replace(
         *(f for f in IPV4 if f.obis not in {each.obis for each in MT372.facilities}),
         *_COMMUNICATION,
         *_PAYMENT,
-        *(Facility(class_id, o(code), group, title) for class_id, code, group, title in _BROWSED),
+        *_DATA,
         *_DECIDING,
     ),
     quirks=(),
