@@ -36,6 +36,7 @@ from blathy.wire.association import (
     VolatileCounterStore,
 )
 from blathy.wire.client import REPLY_TO_HLS
+from blathy.wire.data_protection import ProtectionElement, protect_data, unprotect_data
 from blathy.wire.errors import RemoteProtocolError
 from blathy.wire.hls import reflects
 from blathy.wire.invocation_counters import COUNTER_LAST, RESERVED_AHEAD, key_fingerprint
@@ -785,3 +786,68 @@ def test_a_security_error_shows_no_key() -> None:
     assert len(reasons) > 40
     for key in (GUEK, GBEK, OTHER, FRESH, keys().authentication, keys().master):
         assert not any(key.hex() in text or repr(key)[2:-1] in text for text in reasons)
+
+
+# --- protected data (class 30) ------------------------------------------------------------------
+
+
+def sides(suite: int) -> tuple[SecurityContext, SecurityContext]:
+    """Who protects data and who takes them, apart from any association."""
+    client_keys, server_keys = key_pair(suite)
+    return (
+        SecurityContext(CLIENT_TITLE, client_keys, InvocationCounters(VolatileCounterStore()),
+                        repeatable_entropy(1), peer_title=SERVER_TITLE),
+        SecurityContext(SERVER_TITLE, server_keys, InvocationCounters(VolatileCounterStore()),
+                        repeatable_entropy(2), peer_title=CLIENT_TITLE),
+    )  # fmt: skip
+
+
+WAYS_TO_NAME = {
+    "identified": IdentifiedKey(0), "broadcast": IdentifiedKey(1), "wrapped": WrappedKey(0, b""),
+    "one-pass": AgreedKey(b"\x01", b""), "static": AgreedKey(b"\x02", b""),
+}  # fmt: skip
+LAYERS = [(0,), (2,), (3,), (1, 3), (2, 3), (3, 2), (0, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("suite", [0, 1, 2])
+@pytest.mark.parametrize("way", WAYS_TO_NAME)
+@pytest.mark.parametrize("layers", LAYERS)
+def test_protected_data_are_taken_once_and_unaltered(
+    suite: int, way: str, layers: tuple[int, ...]
+) -> None:
+    if not suite and (3 in layers or way in ("one-pass", "static")):
+        return
+    sender, receiver = sides(suite)
+    wanted = [ProtectionElement(kind, key_info=WAYS_TO_NAME[way]) for kind in layers]
+    used, octets = protect_data(sender, b"\x11\x07", wanted)
+    for bit in range(0, len(octets) * 8, 37):
+        changed = bytearray(octets)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(RemoteProtocolError):
+            unprotect_data(receiver, bytes(changed), used)
+    for field in ("transaction_id", "originator", "recipient", "other_information"):
+        other = tuple(replace(each, **{field: b"STRANGER"}) for each in used)
+        with pytest.raises(RemoteProtocolError):
+            unprotect_data(receiver, octets, other)
+    with pytest.raises(RemoteProtocolError):
+        unprotect_data(sender, octets, used)  # reflected
+    store = receiver.counters._store
+    assert isinstance(store, VolatileCounterStore)
+    assert not store._lowest, "nothing was remembered of what was refused"
+    assert unprotect_data(receiver, octets, used) == b"\x11\x07"
+    with pytest.raises(RemoteProtocolError):
+        unprotect_data(receiver, octets, used)
+    again, later = protect_data(sender, b"\x11\x08", wanted)
+    assert unprotect_data(receiver, later, again) == b"\x11\x08"
+
+
+def test_data_that_are_only_encrypted_cannot_use_a_key_up() -> None:
+    sender, receiver = sides(0)
+    element = ProtectionElement(1, key_info=IdentifiedKey(0))
+    used, octets = protect_data(sender, b"\x11\x07", [element])
+    unprotect_data(receiver, octets, used)
+    for number in (0xFFFF_FF00, 0xFFFF_FFFF):
+        with pytest.raises(RemoteProtocolError):
+            unprotect_data(receiver, octets[:1] + number.to_bytes(4, "big") + octets[5:], used)
+    again, later = protect_data(sender, b"\x11\x08", [element])
+    assert unprotect_data(receiver, later, again) == b"\x11\x08"

@@ -20,13 +20,16 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data, DataType
 from blathy.wire.apdu import AgreedKey, GeneralHeader, IdentifiedKey, KeyInfo, WrappedKey
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.invocation_counters import COUNTER_LAST
 from blathy.wire.octets import Reader, octet_string
 from blathy.wire.security import (
+    UNPROVEN_JUMP_MAX,
     GcmKey,
     KeyChoice,
     Protection,
     SecurityContext,
     sign,
+    transaction_number,
     verify,
 )
 
@@ -45,7 +48,7 @@ _STATIC: Final = b"\x02"
 _DATA: Final = "/data"
 """Counters of protected data are followed apart: they arrive inside an APDU of a later number."""
 _TRANSACTION: Final = "transaction"
-_TRANSACTION_OCTETS_MAX: Final = 8
+_BROADCAST: Final = 0x40  # of the security control octet
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ def protect_data(
     """
     used = []
     for element in wanted:
-        transaction = element.transaction_id or _new_transaction(context)
+        transaction = element.transaction_id or context.new_transaction()
         element = replace(
             element, transaction_id=transaction, originator=context.title,
             recipient=context.peer_title,
@@ -161,19 +164,17 @@ def protect_data(
             data = octet_string(data) + octet_string(signature)
         else:
             choice = _choice(element.key_info)
-            key, info = context.outgoing_key(choice, element.header)
-            counter = context.counters.next(context.title, key.key_id)
+            key, info = context.named_key(choice, element.header)
+            # A key that was just drawn has no number behind it; any other may have.
+            drawn = choice in (KeyChoice.WRAPPED, KeyChoice.ONE_PASS)
+            counter = 1 if drawn else context.counters.next(context.title, key.key_id)
             control = _KINDS[element.kind] | context.keys.suite
-            control |= 0x40 if choice is KeyChoice.BROADCAST else 0
+            control |= _BROADCAST if choice is KeyChoice.BROADCAST else 0
             nonce = context.title + counter.to_bytes(4, "big")
             data = key.seal(control, nonce, data, element.header.encode())
-            element = replace(element, key_info=info or element.key_info)
+            element = replace(element, key_info=info)
         used.append(element)
     return tuple(used), data
-
-
-def _new_transaction(context: SecurityContext) -> bytes:
-    return context.counters.next(context.title, "transaction").to_bytes(8, "big")
 
 
 def _choice(info: KeyInfo) -> KeyChoice:
@@ -194,13 +195,14 @@ def unprotect_data(
     place, as in general-signing.
     """
     spent: list[tuple[str, int]] = []
+    proven = any(element.kind != ENCRYPTION for element in elements)
     for element in reversed(elements):
         if element.originator != context.peer_title or element.recipient != context.title:
             raise RemoteProtocolError("the protected data are between other system titles")
         if element.kind == SIGNATURE:
             octets = _signed(context, octets, element)
         else:
-            octets = _opened(context, octets, element, spent)
+            octets = _opened(context, octets, element, spent, proven=proven)
     if not spent:
         spent = [_transaction_of(context, element) for element in elements[-1:]]
     for key_id, counter in spent:
@@ -209,10 +211,8 @@ def unprotect_data(
 
 
 def _transaction_of(context: SecurityContext, element: ProtectionElement) -> tuple[str, int]:
-    octets = element.transaction_id
-    number = int.from_bytes(octets, "big")
-    lowest = context.counters.lowest(context.peer_title, _TRANSACTION + _DATA)
-    if not 0 < len(octets) <= _TRANSACTION_OCTETS_MAX or number < lowest:
+    number = transaction_number(element.transaction_id)
+    if number < context.counters.lowest(context.peer_title, _TRANSACTION + _DATA):
         raise RemoteProtocolError("the transaction-id of signed data was used before")
     return _TRANSACTION, number
 
@@ -230,18 +230,23 @@ def _signed(context: SecurityContext, octets: bytes, element: ProtectionElement)
 
 def _opened(
     context: SecurityContext, octets: bytes, element: ProtectionElement,
-    spent: list[tuple[str, int]],
+    spent: list[tuple[str, int]], *, proven: bool,
 ) -> bytes:  # fmt: skip
-    kind, suite = _KINDS[element.kind], context.keys.suite
-    if len(octets) < 6 or octets[0] & 0x3F != kind | suite:
+    kind = _KINDS[element.kind]
+    control = kind | context.keys.suite
+    control |= _BROADCAST if _choice(element.key_info) is KeyChoice.BROADCAST else 0
+    if len(octets) < 6 or octets[0] != control:
         raise RemoteProtocolError("the protected data are not protected as their parameters say")
     key = _incoming_key(context, element)
     counter = int.from_bytes(octets[1:5], "big")
     plain = key.open(octets, context.peer_title + octets[1:5], element.header.encode())
     if plain is None or (kind & 0x10 and not key.can_verify):
         raise RemoteProtocolError("the tag of the protected data does not verify")
-    if counter < context.counters.lowest(context.peer_title, key.key_id + _DATA):
+    lowest = context.counters.lowest(context.peer_title, key.key_id + _DATA)
+    if not lowest <= counter <= COUNTER_LAST:
         raise RemoteProtocolError("these protected data were sent before")
+    if not proven and lowest and counter - lowest > UNPROVEN_JUMP_MAX:
+        raise RemoteProtocolError("the counter of unauthenticated data jumps too far")
     spent.append((key.key_id, counter))
     return plain
 

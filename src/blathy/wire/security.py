@@ -72,6 +72,7 @@ from blathy.wire.suites import (
 __all__ = [
     "COUNTER_LAST",
     "KEY_OCTETS",
+    "UNPROVEN_JUMP_MAX",
     "CounterStore",
     "Entropy",
     "Envelope",
@@ -94,6 +95,7 @@ __all__ = [
     "protection_names",
     "public_key_of",
     "sign",
+    "transaction_number",
     "unwrap_key",
     "verify",
     "wrap_key",
@@ -497,7 +499,7 @@ class SecurityContext:
 
     def _general_ciphering(self, apdu: bytes, kind: int, choice: KeyChoice) -> bytes:
         header = self._general_header()
-        key, info = self.outgoing_key(choice, header)
+        key, info = self._outgoing_key(choice, header)
         counter = self._next_number(choice, key)
         control = kind | self.keys.suite
         if choice is KeyChoice.BROADCAST:
@@ -506,17 +508,26 @@ class SecurityContext:
         content = key.seal(control, nonce, apdu, header.encode())
         return GeneralCiphering(header, info, content).encode()
 
-    def outgoing_key(
+    def _outgoing_key(
         self, choice: KeyChoice, header: GeneralHeader
     ) -> tuple[GcmKey, KeyInfo | None]:
         """The key to protect with, and what tells it; None where the peer knows it already."""
+        if self._derived_out is not None and self._derived_out[0] is choice is not KeyChoice.STATIC:
+            return self._derived_out[1], None
+        key, info = self.named_key(choice, header)
+        if choice not in (KeyChoice.IDENTIFIED, KeyChoice.BROADCAST):
+            self._derived_out = (choice, key)
+            self._derived_counters = DedicatedCounters()
+        return key, info
+
+    def named_key(self, choice: KeyChoice, header: GeneralHeader) -> tuple[GcmKey, KeyInfo]:
+        """A key to protect with and what tells the peer: a new one where it is not a global one
+        (of static agreement: the one that belongs to the header)."""
         keys = self.keys
         if choice is KeyChoice.IDENTIFIED:
             return self.unicast_key(), IdentifiedKey(0)
         if choice is KeyChoice.BROADCAST:
             return self._broadcast_key(), IdentifiedKey(1)
-        if self._derived_out is not None and self._derived_out[0] is choice is not KeyChoice.STATIC:
-            return self._derived_out[1], None
         info: KeyInfo
         if choice is KeyChoice.WRAPPED:
             if not keys.master:
@@ -533,10 +544,7 @@ class SecurityContext:
         else:
             info = AgreedKey(_STATIC, b"")
             raw = self._static_key(header)
-        key = GcmKey(raw, keys.authentication)
-        self._derived_out = (choice, key)
-        self._derived_counters = DedicatedCounters()
-        return key, info
+        return GcmKey(raw, keys.authentication), info
 
     def _next_number(self, choice: KeyChoice, key: GcmKey) -> int:
         """A key that was made for this association starts a sequence that ends with it."""
