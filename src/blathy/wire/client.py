@@ -421,7 +421,8 @@ class ClientAssociation:
         invoke = self._next_invoke(confirmed=True)
         pending = self._expect(Tag.READ_RESPONSE, invoke, many=True)
         plain = apdu.ReadRequest(variables).encode()
-        return self._short_name_request(pending, plain)
+        blocks = Conformance.BLOCK_TRANSFER_GET_OR_READ
+        return self._short_name_request(pending, plain, blocks)
 
     def write(self, *writes: tuple[apdu.VariableAccess, bytes], confirmed: bool = True) -> bytes:
         """Write by short name; answered by SetAnswer."""
@@ -433,13 +434,14 @@ class ClientAssociation:
             return self._outgoing(apdu.UnconfirmedWriteRequest(variables, values).encode())
         invoke = self._next_invoke(confirmed=True)
         pending = self._expect(Tag.WRITE_RESPONSE, invoke, many=True)
-        return self._short_name_request(pending, apdu.WriteRequest(variables, values).encode())
+        plain = apdu.WriteRequest(variables, values).encode()
+        return self._short_name_request(pending, plain, Conformance.BLOCK_TRANSFER_SET_OR_WRITE)
 
-    def _short_name_request(self, pending: _Pending | None, plain: bytes) -> bytes:
+    def _short_name_request(self, pending: _Pending | None, plain: bytes, blocks: int) -> bytes:
         if (
             len(plain) > self._room
             and pending is not None
-            and self._negotiated(Conformance.BLOCK_TRANSFER_GET_OR_READ)
+            and self._negotiated(blocks)
         ):
             pending.upload = plain[1:]
             return self._outgoing(self._next_short_block(pending))

@@ -7,7 +7,7 @@ blocks of each service. A long answer is frozen when its first block is built.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from blathy.cosem import axdr
@@ -66,6 +66,7 @@ class Terms:
     conformance: int
     room: int
     answers_in_blocks: bool = False  # the request came in general block transfer
+    in_access: bool = False  # as an element of ACCESS, where attribute 0 needs no negotiation
 
 
 class LogicalNameServices:
@@ -97,7 +98,7 @@ class LogicalNameServices:
     # GET
 
     def _value(self, ref: AttributeRef, terms: Terms) -> GetResult:
-        refusal = _unnegotiated(ref, terms.conformance, Conformance.ATTRIBUTE_0_GET)
+        refusal = _unnegotiated(ref, terms, Conformance.ATTRIBUTE_0_GET)
         if refusal is not None:
             return refusal
         try:
@@ -165,7 +166,7 @@ class LogicalNameServices:
     # SET
 
     def _write(self, ref: AttributeRef, value: bytes, terms: Terms) -> int:
-        refusal = _unnegotiated(ref, terms.conformance, Conformance.ATTRIBUTE_0_SET)
+        refusal = _unnegotiated(ref, terms, Conformance.ATTRIBUTE_0_SET)
         if refusal is not None:
             return refusal
         try:
@@ -333,6 +334,7 @@ class LogicalNameServices:
     # ACCESS
 
     def _access(self, request: apdu.AccessRequest, terms: Terms) -> bytes:
+        terms = replace(terms, in_access=True)
         data: list[bytes] = []
         results: list[tuple[apdu.AccessKind, int]] = []
         stopped = False
@@ -369,11 +371,11 @@ class LogicalNameServices:
         return (value, 0) if isinstance(value, bytes) else (b"", value)
 
 
-def _unnegotiated(ref: AttributeRef, conformance: int, attribute_0: int) -> int | None:
+def _unnegotiated(ref: AttributeRef, terms: Terms, attribute_0: int) -> int | None:
     """The refusal of what the conformance block does not allow to ask for, or None."""
-    if ref.selector is not None and not conformance & Conformance.SELECTIVE_ACCESS:
+    if ref.selector is not None and not terms.conformance & Conformance.SELECTIVE_ACCESS:
         return DataAccessResult.SCOPE_OF_ACCESS_VIOLATED
-    if ref.attribute == 0 and not conformance & (attribute_0 | Conformance.ACCESS):
+    if ref.attribute == 0 and not terms.conformance & attribute_0 and not terms.in_access:
         return DataAccessResult.SCOPE_OF_ACCESS_VIOLATED
     return None
 

@@ -8,6 +8,7 @@ silently, and a refused APDU changes nothing but the failure count.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Final, Protocol
@@ -17,6 +18,7 @@ from blathy.cosem.service import (
     AccessError,
     ActionResult,
     AttributeRef,
+    DataAccessResult,
     ObjectModel,
     Requester,
 )
@@ -215,6 +217,7 @@ class ServerAssociation:
         "_events",
         "_logical_names",
         "_now",
+        "_one_way",
         "_opened_with",
         "_profile",
         "_request_needs",
@@ -243,6 +246,7 @@ class ServerAssociation:
         self._blocks: BlockExchange | None = None
         self._answering_in_blocks = False
         self._requesters: dict[int, Requester] = {}
+        self._one_way = False  # response-allowed was FALSE: only unconfirmed services
         self._events: list[ServerEvent] | None = None
         self._now = Instant(0)
         self._request_needs = self._answer_needs = self._opened_with = 0
@@ -445,13 +449,26 @@ class ServerAssociation:
         return SILENCE
 
     def _request(self, plain: bytes, opened: Opened) -> bytes:
+        """The answer; silence where the client wants none, not even an error."""
+        if not _unconfirmed(plain):
+            return self._confirmed_request(plain, opened)
+        with suppress(RemoteProtocolError):
+            self._confirmed_request(plain, opened)
+        return SILENCE
+
+    def _confirmed_request(self, plain: bytes, opened: Opened) -> bytes:
         profile, state = self._profile, self._state
         if state is State.IDLE or profile is None:
             return self._without_association(plain)
         if self._request_needs & ~opened.protection:
             self._violation(Violation.POLICY, "an APDU with less protection than asked for")
             return NOT_ALLOWED
-        request = apdu.decode(plain)
+        if self._one_way and not _unconfirmed(plain) and plain[:1] != b"\x16":
+            return NOT_ALLOWED  # the client agreed to hear nothing in this association
+        try:
+            request = apdu.decode(plain)
+        except RemoteProtocolError:
+            return self._protect(self._malformed(plain), opened)
         if state is State.AUTHENTICATING:
             answer = self._third_pass(request, opened)
         else:
@@ -460,14 +477,22 @@ class ServerAssociation:
             return SILENCE
         return self._protect(answer, opened)
 
+    def _malformed(self, plain: bytes) -> bytes:
+        """By short names Read and Write answer with an error of their own."""
+        service = _SHORT_NAME_SERVICES.get(plain[0] if plain else -1)
+        if service is None or self._short is None:
+            return MALFORMED
+        if plain[1:2] == b"\x01" and plain[2:3] not in _VARIABLE_KINDS:
+            error = int(DataAccessResult.TYPE_UNMATCHED)
+            if service is apdu.ConfirmedService.READ:
+                return apdu.ReadResponse((error,)).encode()
+            return apdu.WriteResponse((error,)).encode()
+        return apdu.ConfirmedServiceError(service, apdu.ErrorClass.SERVICE, 0).encode()
+
     def _without_association(self, plain: bytes) -> bytes:
         tag = plain[0] if plain else -1
-        if tag in (Tag.READ_REQUEST, Tag.WRITE_REQUEST):
-            service = (
-                apdu.ConfirmedService.READ
-                if tag == Tag.READ_REQUEST
-                else apdu.ConfirmedService.WRITE
-            )
+        service = _SHORT_NAME_SERVICES.get(tag)
+        if service is not None:
             return apdu.ConfirmedServiceError(service, apdu.ErrorClass.VDE_STATE, 1).encode()
         if tag in _NEVER_ANSWERED:
             return SILENCE
@@ -592,16 +617,17 @@ class ServerAssociation:
         self._client_pdu_size = PDU_SIZE_UNLIMITED
         self._challenges = _NO_CHALLENGES
         self._requesters = {}
+        self._one_way = False
 
     def _aarq(self, octets: bytes) -> bytes:
         profile = self._device.profiles.get(self.client_sap)
         if profile is not None and profile.pre_established:
-            return self._refuse(None, _Refusal(UserDiagnostic.NO_REASON, "pre-established"))
+            return self._refuse(None, None, _Refusal(UserDiagnostic.NO_REASON, "pre-established"))
         guard = self._guard_of(profile)
         if guard is not None and guard.locked(self.client_sap, self._now):
             self._violation(Violation.LOCKED, "too many failed authentications; wait")
             locked = _Refusal(UserDiagnostic.AUTHENTICATION_FAILURE, "locked")
-            return self._refuse(None, locked, AssociationResult.REJECTED_TRANSIENT)
+            return self._refuse(None, None, locked, AssociationResult.REJECTED_TRANSIENT)
         aarq: acse.Aarq | None = None
         try:
             aarq = acse.decode_aarq(octets)
@@ -611,14 +637,13 @@ class ServerAssociation:
         except _Refusal as refusal:
             if refusal.diagnostic == UserDiagnostic.AUTHENTICATION_FAILURE:
                 self._authentication_failed(profile, str(refusal))
-            return self._refuse(aarq, refusal)
+            return self._refuse(profile, aarq, refusal)
         except SecurityError:
             raise
         except RemoteProtocolError:
             source = DiagnosticSource.PROVIDER
-            return self._refuse(
-                aarq, _Refusal(ProviderDiagnostic.NO_REASON, "syntax", source=source)
-            )
+            syntax = _Refusal(ProviderDiagnostic.NO_REASON, "syntax", source=source)
+            return self._refuse(profile, aarq, syntax)
 
     def _open(self, profile: AssociationProfile, aarq: acse.Aarq) -> bytes:
         context = _checked_context(profile, aarq)
@@ -640,6 +665,7 @@ class ServerAssociation:
         self._conformance = proposal.conformance
         self._opened_with = 0 if proposal.opened is None else proposal.opened.protection
         self._client_pdu_size = proposal.initiate.max_pdu_size or PDU_SIZE_UNLIMITED
+        self._one_way = not proposal.initiate.response_allowed
         self._state = after(self._state, Step.OPEN)
         return self._accept(proposal)
 
@@ -748,16 +774,27 @@ class ServerAssociation:
         self._event(ClientAssociated(self.client_sap, profile.mechanism))
 
     def _refuse(
-        self, aarq: acse.Aarq | None, refusal: _Refusal,
+        self, profile: AssociationProfile | None, aarq: acse.Aarq | None, refusal: _Refusal,
         result: AssociationResult = AssociationResult.REJECTED_PERMANENT,
     ) -> bytes:  # fmt: skip
+        if aarq is not None and _one_way(aarq.user_information):
+            return SILENCE
         context = aarq.context if aarq is not None and 1 <= aarq.context <= 4 else int(Context.LN)
         information = b""
+        if profile is not None and refusal.diagnostic in _OWN_TERMS_TOLD and not profile.policy:
+            # The standard tells the client what it could have had.
+            information = self._own_terms(profile)
         if refusal.error is not None:
             information = apdu.ConfirmedServiceError(
                 apdu.ConfirmedService.INITIATE, apdu.ErrorClass.INITIATE, refusal.error
             ).encode()
         return acse.Aare(context, result, refusal.source, refusal.diagnostic, information).encode()
+
+    def _own_terms(self, profile: AssociationProfile) -> bytes:
+        names = SN_CONFORMANCE if profile.short_names else LN_CONFORMANCE
+        vaa_name = apdu.VAA_NAME_SN if profile.short_names else apdu.VAA_NAME_LN
+        conformance = int(profile.conformance) & int(names)
+        return apdu.InitiateResponse(conformance, self._device.pdu_size, vaa_name).encode()
 
     # HLS, third and fourth pass
 
@@ -847,7 +884,7 @@ class ServerAssociation:
         opened = security.unprotect(information)
         if opened.broadcast or opened.envelope in (Envelope.DED, Envelope.GENERAL_DED):
             return None
-        if opened.plain[0] != Tag.INITIATE_REQUEST or ~opened.protection & Protection.BOTH:
+        if opened.plain[:1] != b"\x01" or ~opened.protection & Protection.BOTH:
             return None
         return opened
 
@@ -911,6 +948,35 @@ def _is_unconfirmed(plain: bytes) -> bool:
         return len(plain) > 1 and not plain[1] & apdu.CONFIRMED
     services = (Tag.GET_REQUEST, Tag.SET_REQUEST, Tag.ACTION_REQUEST)
     return tag in services and len(plain) > 2 and not plain[2] & apdu.CONFIRMED
+
+
+_SHORT_NAME_SERVICES: Final[dict[int, apdu.ConfirmedService]] = {
+    Tag.READ_REQUEST: apdu.ConfirmedService.READ, Tag.WRITE_REQUEST: apdu.ConfirmedService.WRITE,
+}  # fmt: skip
+_VARIABLE_KINDS: Final = frozenset(bytes((kind,)) for kind in (2, 4, 5, 6, 7))
+_OWN_TERMS_TOLD: Final = frozenset({
+    UserDiagnostic.CONTEXT_NOT_SUPPORTED, UserDiagnostic.MECHANISM_NOT_RECOGNISED,
+    UserDiagnostic.MECHANISM_REQUIRED, UserDiagnostic.AUTHENTICATION_FAILURE,
+    UserDiagnostic.AUTHENTICATION_REQUIRED,
+})  # fmt: skip
+
+
+def _unconfirmed(plain: bytes) -> bool:
+    """A request by logical name whose service class says that nobody waits for an answer."""
+    tag = plain[0] if plain else -1
+    if tag in (Tag.GET_REQUEST, Tag.SET_REQUEST, Tag.ACTION_REQUEST):
+        return len(plain) > 2 and not plain[2] & apdu.CONFIRMED
+    return tag == Tag.ACCESS_REQUEST and len(plain) > 1 and not plain[1] & apdu.CONFIRMED
+
+
+def _one_way(user_information: bytes) -> bool:
+    """An InitiateRequest in clear whose response-allowed is FALSE."""
+    if user_information[:1] != b"\x01":
+        return False
+    try:
+        return not apdu.decode_initiate_request(Reader(user_information, 1)).response_allowed
+    except RemoteProtocolError:
+        return False
 
 
 def _checked_context(profile: AssociationProfile, aarq: acse.Aarq) -> Context:

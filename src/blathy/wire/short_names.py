@@ -193,6 +193,8 @@ class ShortNameServices:
         return apdu.ReadResponse((block,)).encode()
 
     def _read_upload(self, part: apdu.ReadDataBlockAccess, terms: Terms) -> bytes:
+        if not terms.conformance & Conformance.BLOCK_TRANSFER_GET_OR_READ:
+            return SERVICE_NOT_SUPPORTED
         if not self._take(apdu.Tag.READ_REQUEST, part.block, part.raw):
             error = DataAccessResult.DATA_BLOCK_NUMBER_INVALID
             return apdu.ReadResponse((int(error),)).encode()
@@ -247,6 +249,8 @@ class ShortNameServices:
         return DataAccessResult.SUCCESS
 
     def _write_upload(self, part: apdu.WriteDataBlockAccess, value: bytes, terms: Terms) -> bytes:
+        if not terms.conformance & Conformance.BLOCK_TRANSFER_SET_OR_WRITE:
+            return SERVICE_NOT_SUPPORTED
         raw = _octets(value)
         if raw is None or not self._take(apdu.Tag.WRITE_REQUEST, part.block, raw):
             error = DataAccessResult.DATA_BLOCK_NUMBER_INVALID
