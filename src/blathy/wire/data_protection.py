@@ -165,9 +165,7 @@ def protect_data(
         else:
             choice = _choice(element.key_info)
             key, info = context.named_key(choice, element.header)
-            # A key that was just drawn has no number behind it; any other may have.
-            drawn = choice in (KeyChoice.WRAPPED, KeyChoice.ONE_PASS)
-            counter = 1 if drawn else context.counters.next(context.title, key.key_id)
+            counter = context.counters.next(context.title, key.key_id)
             control = _KINDS[element.kind] | context.keys.suite
             control |= _BROADCAST if choice is KeyChoice.BROADCAST else 0
             nonce = context.title + counter.to_bytes(4, "big")
