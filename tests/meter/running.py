@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import itertools
 import json
 import subprocess
 import sys
@@ -30,9 +32,12 @@ DAY_S = 86_400
 SERIAL = 12_345_678
 
 
+_drawn = itertools.count()
+
+
 def entropy(count: int) -> bytes:
-    """As unpredictable as a test needs."""
-    return bytes((7 * n + 3) & 0xFF for n in range(count))
+    """As unpredictable as a test needs: never the same twice, as keys are drawn from it."""
+    return hashlib.shake_128(next(_drawn).to_bytes(8, "big")).digest(count)
 
 
 def made(

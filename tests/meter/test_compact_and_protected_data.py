@@ -185,6 +185,38 @@ def test_what_is_not_there_fails_the_capture_and_leaves_the_buffer() -> None:
     with_client(test)
 
 
+def test_a_profile_without_rows_is_an_empty_array() -> None:
+    day = bytes.fromhex("07E90101FF")
+    none = item(7, LOAD, restriction=BY_DATE, first=day, last=day)
+
+    async def test(client: Client) -> None:
+        await client.set(
+            (COMPACT, 3), axdr.array(OWN.data(6), none.data(6), item(8, CLOCK).data(6))
+        )
+        await client.action(COMPACT, "capture")
+        number, rows, clock = plain(await read_compact(client, COMPACT))
+        assert (number, rows) == (0, ())
+        assert clock[:4] == bytes.fromhex("07EA0102")
+
+    with_client(test)
+
+
+def test_lists_are_kept_in_the_layout_of_their_class() -> None:
+    """Who writes the four elements of version 0 finds the six and the five of these classes."""
+
+    async def test(client: Client) -> None:
+        await client.set((COMPACT, 3), axdr.array(OWN.data(4), item(8, CLOCK).data(4)))
+        await client.set((SEALED, 3), axdr.array(item(8, CLOCK).data(4)))
+        for code, elements in ((COMPACT, 6), (SEALED, 5)):
+            data = await client.get_data(await client.reference((code, 3)))
+            assert {len(each.value) for each in data.value} == {elements}
+        with_columns = item(7, LOAD, columns=(CaptureObject(8, CLOCK),))
+        with pytest.raises(ObjectRefused):
+            await client.set((SEALED, 3), axdr.array(with_columns.data(6)))
+
+    with_client(test)
+
+
 def test_captured_data_survive_a_restart() -> None:
     meter = with_client(lambda client: client.action(COMPACT, "capture"))  # type: ignore[arg-type, return-value]
     buffer = meter.settings[bytes(Obis.parse(COMPACT)) + b"\x02"]

@@ -30,19 +30,19 @@ def parse_template(template_description: bytes) -> tuple[TypeDescription, ...]:
 
 
 def build_template(values: Sequence[Data]) -> bytes:
-    """The description of these values; arrays must hold elements of one shape."""
+    """The description of these values; an array must hold elements of one shape."""
     return b"".join(axdr.encode_description(describe(value)) for value in values)
 
 
 def describe(data: Data) -> TypeDescription:
-    """The type description of one value."""
+    """The type description of one value. An empty array is one of no null-data."""
     if data.type is DataType.STRUCTURE:
         return TypeDescription(data.type, tuple(describe(each) for each in data.value))
     if data.type is not DataType.ARRAY:
         return TypeDescription(data.type)
-    shapes = {describe(each) for each in data.value}
+    shapes = {describe(each) for each in data.value} or {TypeDescription(DataType.NULL_DATA)}
     if len(shapes) != 1:
-        raise AxdrError("an array in compact data holds elements of one type, at least one")
+        raise AxdrError("an array in compact data holds elements of one type")
     return TypeDescription(data.type, (shapes.pop(),), len(data.value))
 
 

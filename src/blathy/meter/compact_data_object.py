@@ -96,7 +96,8 @@ class _CompactData:
             raise AccessError(DataAccessResult.OTHER_REASON, "too many capture objects")
         if any(i.capture.class_id == CLASS_ID and i.capture.attribute == BUFFER for i in items):
             raise AccessError(DataAccessResult.OTHER_REASON, "compact data in compact data")
-        meter.save_setting(self._setting(CAPTURE_OBJECTS), axdr.encode(data))
+        kept = axdr.array(*(item.data(6) for item in items))  # also of who wrote them as version 0
+        meter.save_setting(self._setting(CAPTURE_OBJECTS), axdr.encode(kept))
         self.clear(meter)
 
     def captured(self, meter: Meter) -> tuple[bytes, bytes]:

@@ -103,6 +103,18 @@ def _elements_of(data: Data) -> tuple[ProtectionElement, ...]:
         raise AccessError(ActionResult.TYPE_UNMATCHED, str(error)) from error
 
 
+def _object_list(data: Data) -> Data:
+    items = parse_items(data)
+    if any(item.columns for item in items):
+        raise AxdrError("protected are whole rows; this class chooses no columns")
+    return axdr.array(*(item.data(5) for item in items))
+
+
+def _parameters(data: Data) -> Data:
+    parse_elements(data)
+    return data
+
+
 class _DataProtection:
     """What one object does; its state is in the settings of the meter."""
 
@@ -122,18 +134,20 @@ class _DataProtection:
         raw = meter.settings.get(bytes(self.obis) + bytes((number,)))
         return axdr.array() if raw is None else axdr.decode(raw)
 
-    def kept(self, number: int, check: Callable[[Data], object]) -> Attribute:
+    def kept(self, number: int, checked: Callable[[Data], Data]) -> Attribute:
+        """`checked`: what is kept of what is written; AxdrError where that is of another type."""
+
         def get(meter: Meter) -> bytes:
             return axdr.encode(self.stored(meter, number))
 
         def write(meter: Meter, data: Data) -> None:
             try:
-                check(data)
+                kept = checked(data)
             except AxdrError as error:
                 raise AccessError(DataAccessResult.TYPE_UNMATCHED, str(error)) from error
-            if len(data.value) > ITEMS_MAX:
+            if len(kept.value) > ITEMS_MAX:
                 raise AccessError(DataAccessResult.OTHER_REASON, "too many elements")
-            meter.save_setting(bytes(self.obis) + bytes((number,)), axdr.encode(data))
+            meter.save_setting(bytes(self.obis) + bytes((number,)), axdr.encode(kept))
 
         return Attribute(get, write)
 
@@ -202,7 +216,7 @@ class _DataProtection:
 
     def parameters_get(self) -> Attribute:
         """What the buffer will be protected with, or was when it was last read."""
-        kept = self.kept(PARAMETERS_GET, parse_elements)
+        kept = self.kept(PARAMETERS_GET, _parameters)
 
         def get(meter: Meter) -> bytes:
             used = meter.settings.get(self.used)
@@ -253,9 +267,9 @@ def data_protection_object(facility: Facility) -> CosemObject:
         CLASS_ID, 0, facility.obis, facility.group, facility.title,
         (
             Attribute(None, personal=one.buffer, personal_set=one.write_buffer),
-            one.kept(OBJECT_LIST, parse_items),
+            one.kept(OBJECT_LIST, _object_list),
             one.parameters_get(),
-            one.kept(PARAMETERS_SET, parse_elements),
+            one.kept(PARAMETERS_SET, _parameters),
             Attribute(one.required.get, one.required.set),
         ),
         methods,
