@@ -39,7 +39,12 @@ from blathy.wire.client import REPLY_TO_HLS
 from blathy.wire.data_protection import ProtectionElement, protect_data, unprotect_data
 from blathy.wire.errors import RemoteProtocolError
 from blathy.wire.hls import reflects
-from blathy.wire.invocation_counters import COUNTER_LAST, RESERVED_AHEAD, key_fingerprint
+from blathy.wire.invocation_counters import (
+    COUNTER_LAST,
+    COUNTER_WARNING,
+    RESERVED_AHEAD,
+    key_fingerprint,
+)
 from blathy.wire.octets import length_octets, octet_string
 from blathy.wire.security import (
     GcmKey,
@@ -483,6 +488,23 @@ def test_a_server_whose_numbers_are_used_up_says_so_and_does_not_wrap() -> None:
         assert pair.server.receive_apdu(pair.client.get(ENERGY), NOW) == [bytes.fromhex("D80101")]
         pair.client.cancel()
     assert set(violations(pair)) == {Violation.OWN_KEYS}
+
+
+def test_a_key_that_nears_its_end_is_told_of_once_and_long_before() -> None:
+    pair = secured()
+    server = pair.server._security
+    assert server is not None
+    blocks = server.counters._blocks
+    blocks[SERVER_TITLE, server.unicast_key_id] = [COUNTER_WARNING - 2, COUNTER_WARNING + 50]
+    told = []
+    for _ in range(6):
+        pair.exchange(pair.client.get(ENERGY))
+        told.append(violations(pair))
+    assert told == [[], [], [Violation.OWN_KEYS], [], [], []]
+    for number in (COUNTER_WARNING - 1, COUNTER_WARNING, COUNTER_WARNING + 1):
+        pair.server.receive_apdu(glo(sealed(GUEK, GET, number)), NOW)
+    assert violations(pair) == [Violation.OWN_KEYS], "the numbers of the client are watched, too"
+    assert COUNTER_LAST - COUNTER_WARNING > 1 << 27
 
 
 def test_numbers_set_aside_before_a_crash_are_never_used_again() -> None:

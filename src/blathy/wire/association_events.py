@@ -114,7 +114,7 @@ class Violation(Enum):
     REPLAY = "invocation counter used before"
     POLICY = "protection below the security policy"
     SYSTEM_TITLE = "wrong system title"
-    OWN_KEYS = "a key of ours is missing or used up"
+    OWN_KEYS = "a key of ours is missing, used up or soon will be"
     LOCKED = "too many failures"
 
 

@@ -14,6 +14,8 @@ from typing import Final, Protocol
 from blathy.wire.errors import LocalProtocolError
 
 COUNTER_LAST: Final = 0xFFFF_FFFE  # at FFFFFFFF the key is exhausted
+COUNTER_WARNING: Final = 0xF000_0000
+"""From here on a key should be replaced: a sixteenth of its numbers is left."""
 RESERVED_AHEAD: Final = 64  # numbers lost at a crash at most, against one durable write per number
 DEDICATED_KEYS_MAX: Final = 64  # dedicated keys whose sequences are remembered
 DEDICATED: Final = "dedicated"
@@ -85,7 +87,7 @@ class InvocationCounters:
     One per system title and store: two of them for one title would hand numbers out of order.
     """
 
-    __slots__ = ("_ahead", "_blocks", "_dedicated", "_lowest", "_store")
+    __slots__ = ("_ahead", "_blocks", "_dedicated", "_ending", "_lowest", "_store", "warned")
 
     def __init__(self, store: CounterStore, reserved_ahead: int = RESERVED_AHEAD) -> None:
         self._store = store
@@ -93,6 +95,9 @@ class InvocationCounters:
         self._blocks: dict[tuple[bytes, str], list[int]] = {}
         self._lowest: dict[tuple[bytes, str], int] = {}
         self._dedicated: dict[tuple[bytes, str], DedicatedCounters] = {}
+        self._ending: set[tuple[bytes, str]] = set()
+        self.warned = False
+        """Whether a key came near its end since somebody last set this back."""
 
     def next(self, title: bytes, key_id: str) -> int:
         """A number never given before for this title and key; raise when the key is exhausted."""
@@ -106,6 +111,9 @@ class InvocationCounters:
                 "the invocation counter of this key is used up; transfer a new key"
             )
         block[0] = number + 1
+        if number >= COUNTER_WARNING and (title, key_id) not in self._ending:
+            self._ending.add((title, key_id))
+            self.warned = True
         return number
 
     def untouched(self, title: bytes, key_id: str) -> bool:

@@ -58,6 +58,7 @@ from blathy.wire.block_transfer import BlockExchange
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.hdlc import PortSetup
 from blathy.wire.hls import CHALLENGE_OCTETS, HlsParty
+from blathy.wire.invocation_counters import COUNTER_WARNING
 from blathy.wire.ln_services import (
     PDU_TOO_LONG,
     SERVICE_NOT_SUPPORTED,
@@ -558,7 +559,13 @@ class ServerAssociation:
         protection, envelope = self._answer_protection(opened)
         if not protection:
             return answer
-        return security.protect(answer, protection, envelope, opened.key_choice)
+        protected = security.protect(answer, protection, envelope, opened.key_choice)
+        if security.counters.warned or opened.floor <= COUNTER_WARNING <= opened.counter:
+            security.counters.warned = False
+            self._violation(
+                Violation.OWN_KEYS, "an invocation counter nears its end: transfer a new key"
+            )
+        return protected
 
     def _follow_security_change(self) -> None:
         """Other keys and a stronger policy hold from the next APDU on, also where another
