@@ -1,165 +1,281 @@
 """`blathy record` and `blathy replay`: conversations as text files.
 
-A record is made by a proxy between any client and any meter. It can be given back as the meter
-(`replay FILE`, answers in the order recorded), or its requests can be sent to a meter again
-(`replay FILE --against HOST:PORT`), and answers that differ are shown.
+A record is made between any client and any meter, over TCP (wrapper or HDLC) or serial lines. It
+can be given back as the meter (`replay FILE`, answers in the order recorded), or its requests can
+be sent to a meter again (`replay FILE --against PLACE`); what differs is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
 from blathy.cli.app import CommandError, app
-from blathy.client.capture import Chunk, from_record
-from blathy.transport.errors import MeterError, TimedOut, from_os_error
-from blathy.transport.line import TcpLine
+from blathy.client.address import MeterAddress, parse_address
+from blathy.client.capture import load
+from blathy.client.link import open_line
+from blathy.client.turns import Turn, conversations_of, difference
+from blathy.transport.errors import MeterError, TimedOut, Unreachable, from_os_error
+from blathy.transport.line import Line
 
-ANSWER_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S: Final = 5.0
+PAUSE_S: Final = 2.0
+"""A client that sent less than the record has, and then so long nothing, has said all."""
+LINE_WAIT_S: Final = 3600.0
+PLACE_HELP: Final = "HOST:PORT, or serial:///dev/…?baud=9600."
 
 
-def _place(text: str, default_port: int = 4059) -> tuple[str, int]:
+def _place(text: str, default_port: int = 4059) -> MeterAddress:
+    if text.startswith("serial://"):
+        return parse_address(text)
     host, colon, port = text.removeprefix("tcp://").rpartition(":")
     if not colon:
         host, port = port, str(default_port)
     if not port.isascii() or not port.isdigit() or not host:
-        raise CommandError(f"{text!r} is no place; write HOST:PORT")
-    return host, int(port)
+        raise CommandError(f"{text!r} is no place; write HOST:PORT or serial:///dev/ttyUSB0")
+    return parse_address(f"dlms://{host}:{port}")
 
 
 @app.command()
 def record(
-    meter: Annotated[str, typer.Argument(help="The meter, HOST:PORT.")],
-    file: Annotated[Path, typer.Argument(help="File to write.")],
-    listen: Annotated[str, typer.Option(help="Where clients connect.")] = "127.0.0.1:4060",
+    meter: Annotated[str, typer.Argument(help=f"The meter, {PLACE_HELP}")],
+    file: Annotated[Path, typer.Argument(help="File to write; what it holds is kept.")],
+    listen: Annotated[
+        str, typer.Option(help=f"Where clients connect, {PLACE_HELP}")
+    ] = "127.0.0.1:4060",
     once: Annotated[bool, typer.Option("--once", help="End after one connection.")] = False,
 ) -> None:
     """Stand between a client and a meter and write down what they say."""
-    try:
-        asyncio.run(_record(_place(meter), file, _place(listen, 4060), once=once))
-    except MeterError as error:
-        raise CommandError(str(error)) from error
-
-
-async def _record(
-    meter: tuple[str, int], file: Path, listen: tuple[str, int], *, once: bool
-) -> None:
-    finished = asyncio.Event()
     try:
         out = file.open("a", encoding="ascii")
     except OSError as error:
         raise CommandError(
             f"{file} can't be written: {error.strerror}; check the folder"
         ) from error
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mark: str) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                out.write(f"{mark} {data.hex(' ')}\n")
-                out.flush()
-                writer.write(data)
-                await writer.drain()
-        with contextlib.suppress(OSError):
-            writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        out.write(f"# {meter[0]}:{meter[1]}\n")
-        try:
-            there = await asyncio.open_connection(*meter)
-        except OSError as error:
-            print(from_os_error(error, f"{meter[0]}:{meter[1]}"), file=sys.stderr)
-            writer.close()
-            return
-        await asyncio.gather(pump(reader, there[1], ">"), pump(there[0], writer, "<"))
-        if once:
-            finished.set()
-
-    try:
-        server = await asyncio.start_server(serve, *listen)
-    except OSError as error:
-        raise from_os_error(error, f"{listen[0]}:{listen[1]}") from error
     with out:
-        print(f"recording {meter[0]}:{meter[1]} on {listen[0]}:{listen[1]} to {file}", flush=True)
-        async with server:
-            await finished.wait()
+        recorder = _Recorder(_place(meter), out)
+        try:
+            asyncio.run(
+                _serve(_place(listen, 4060), recorder.relay, recorder.begins(file), once=once)
+            )
+        except MeterError as error:
+            raise CommandError(str(error)) from error
+
+
+class _Recorder:
+    """Passes octets on between clients and the meter, and writes them down."""
+
+    def __init__(self, meter: MeterAddress, out: TextIO) -> None:
+        self._meter = meter
+        self._out = out
+        self._connections = 0
+
+    def begins(self, file: Path) -> str:
+        return f"recording {_shown(self._meter)} to {file}, listening on"
+
+    async def relay(self, client: Line) -> None:
+        """One connection, from the moment that the client is there until either end is gone."""
+        self._connections += 1
+        mark = str(self._connections) if self._connections > 1 else ""
+        self._out.write(f"# {_shown(self._meter)}\n")
+        try:
+            there = await open_line(self._meter)
+        except MeterError as error:
+            typer.echo(str(error), err=True)
+            return
+        try:
+            await asyncio.gather(
+                self._pump(client, there, f"{mark}>"), self._pump(there, client, f"{mark}<")
+            )
+        finally:
+            await there.close()
+
+    async def _pump(self, source: Line, target: Line, mark: str) -> None:
+        with contextlib.suppress(MeterError):
+            while True:
+                try:
+                    data = await source.receive(LINE_WAIT_S)
+                except TimedOut:
+                    continue
+                self._out.write(f"{mark} {data.hex(' ')}\n")
+                self._out.flush()
+                target.send(data)
+        await target.close()
 
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="A record file.")],
-    listen: Annotated[str, typer.Option(help="Where to answer as the meter.")] = "127.0.0.1:4059",
-    against: Annotated[str, typer.Option(help="Send the requests to this meter instead.")] = "",
+    file: Annotated[Path, typer.Argument(help="A record file, a trace or a packet capture.")],
+    listen: Annotated[
+        str, typer.Option(help=f"Where to answer as the meter, {PLACE_HELP}")
+    ] = "127.0.0.1:4059",
+    against: Annotated[
+        str, typer.Option(help=f"Send the requests to this meter instead, {PLACE_HELP}")
+    ] = "",
     once: Annotated[bool, typer.Option("--once", help="End after one connection.")] = False,
 ) -> None:
     """Give a recorded conversation back, as the meter or to a meter."""
+    if not file.is_file():
+        raise CommandError(f"{file} can't be read; check its name")
     try:
-        chunks = list(from_record(file.read_text(encoding="ascii")))
-    except (OSError, UnicodeError) as error:
-        raise CommandError(f"{file} can't be read; check its name") from error
+        conversations = conversations_of(load(str(file)))
     except MeterError as error:
         raise CommandError(f"{file}: {error}") from error
-    if not chunks:
+    if not any(turn.from_meter for turns in conversations for turn in turns):
         raise CommandError(f"{file} holds no conversation; lines begin with > or <")
     try:
         if against:
-            differences = asyncio.run(_send_again(chunks, _place(against)))
+            differences = asyncio.run(_send_again(conversations, _place(against)))
             if differences:
                 raise CommandError(f"{differences} answers differ from the record")
         else:
-            asyncio.run(_answer(chunks, _place(listen), once=once))
+            player = _Player(conversations)
+            begins = "answering as the meter on"
+            asyncio.run(_serve(_place(listen), player.answer, begins, once=once))
     except MeterError as error:
         raise CommandError(str(error)) from error
 
 
-async def _answer(chunks: list[Chunk], listen: tuple[str, int], *, once: bool) -> None:
+class _Player:
+    """Answers as the meter of a record did; one recorded connection after the other, the last
+    one again and again."""
+
+    def __init__(self, conversations: list[list[Turn]]) -> None:
+        self._conversations = conversations
+        self._next = 0
+
+    async def answer(self, client: Line) -> None:
+        turns = self._conversations[min(self._next, len(self._conversations) - 1)]
+        self._next += 1
+        more = b""
+        for turn in turns:
+            if turn.from_meter:
+                client.send(turn.data)
+                continue
+            got, more = await _take(client, more, len(turn.data))
+            for line in difference(turn, got):
+                typer.echo(line)
+            if not got:
+                return
+
+
+async def _take(line: Line, buffer: bytes, size: int) -> tuple[bytes, bytes]:
+    """So many octets, or what came before the line fell silent; and what came besides."""
+    while len(buffer) < size:
+        try:
+            buffer += await line.receive(PAUSE_S if buffer else LINE_WAIT_S)
+        except MeterError:
+            break
+    return buffer[:size], buffer[size:]
+
+
+async def _send_again(conversations: list[list[Turn]], meter: MeterAddress) -> int:
+    differences = 0
+    for turns in conversations:
+        line = await open_line(meter)
+        try:
+            differences += await _ask_again(turns, line)
+        finally:
+            await line.close()
+    return differences
+
+
+async def _ask_again(turns: list[Turn], line: Line) -> int:
+    differences = 0
+    for turn in turns:
+        if not turn.from_meter:
+            with contextlib.suppress(MeterError):
+                line.send(turn.data)
+            typer.echo(f"> {turn.data.hex(' ')}")
+            continue
+        got = b""
+        with contextlib.suppress(MeterError):
+            while len(got) < len(turn.data):
+                got += await line.receive(ANSWER_TIMEOUT_S if not got else PAUSE_S)
+        typer.echo(f"< {got.hex(' ')}")
+        for text in difference(turn, got):
+            typer.echo(text)
+        differences += got != turn.data
+    return differences
+
+
+# --- clients ------------------------------------------------------------------------------------
+
+
+class _AcceptedLine(Line, asyncio.Protocol):
+    """The connection that a client has opened to us."""
+
+    def __init__(self, began: Callable[[_AcceptedLine], None]) -> None:
+        super().__init__("the client")
+        self._began = began
+        self._transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._began(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.feed(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's form
+        self.finish(Unreachable("the client has gone"))
+
+    def send(self, data: bytes) -> None:
+        if self.ended:
+            raise self.end_or(Unreachable("the client has gone"))
+        self._transport.write(data)
+
+    async def close(self) -> None:
+        self._transport.close()
+        await super().close()
+
+
+async def _serve(
+    listen: MeterAddress, talk: Callable[[Line], Awaitable[None]], begins: str, *, once: bool
+) -> None:
+    """Talk to every client that connects; on a serial line to the one that is there."""
+    if listen.scheme == "serial":
+        line = await open_line(listen)
+        typer.echo(f"{begins} {_shown(listen)}")
+        try:
+            await talk(line)
+            while not once and not line.ended:
+                await talk(line)
+        finally:
+            await line.close()
+        return
     finished = asyncio.Event()
+    tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            for chunk in chunks:
-                if chunk.sender == "meter":
-                    writer.write(chunk.data)
-                    await writer.drain()
-                    continue
-                got = await reader.readexactly(len(chunk.data))
-                if got != chunk.data:
-                    print(f"# expected {chunk.data.hex(' ')}\n> {got.hex(' ')}", flush=True)
-        with contextlib.suppress(OSError):
-            writer.close()
-        if once:
-            finished.set()
+    async def served(line: _AcceptedLine) -> None:
+        try:
+            with contextlib.suppress(MeterError):
+                await talk(line)
+        finally:
+            await line.close()
+            if once:
+                finished.set()
 
+    def began(line: _AcceptedLine) -> None:
+        task = asyncio.get_running_loop().create_task(served(line))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    loop = asyncio.get_running_loop()
     try:
-        server = await asyncio.start_server(serve, *listen)
+        server = await loop.create_server(lambda: _AcceptedLine(began), listen.host, listen.port)
     except OSError as error:
-        raise from_os_error(error, f"{listen[0]}:{listen[1]}") from error
-    print(f"answering as the meter on {listen[0]}:{listen[1]}", flush=True)
+        raise from_os_error(error, listen.place) from error
     async with server:
+        port = server.sockets[0].getsockname()[1]
+        typer.echo(f"{begins} {listen.host}:{port}")
         await finished.wait()
 
 
-async def _send_again(chunks: list[Chunk], meter: tuple[str, int]) -> int:
-    line = await TcpLine.connect(*meter)
-    differences = 0
-    try:
-        for chunk in chunks:
-            if chunk.sender != "meter":
-                line.send(chunk.data)
-                print(f"> {chunk.data.hex(' ')}")
-                continue
-            got = b""
-            with contextlib.suppress(TimedOut):
-                while len(got) < len(chunk.data):
-                    got += await line.receive(ANSWER_TIMEOUT_S)
-            print(f"< {got.hex(' ')}")
-            if got != chunk.data:
-                differences += 1
-                print(f"# the record has {chunk.data.hex(' ')}")
-    finally:
-        await line.close()
-    return differences
+def _shown(place: MeterAddress) -> str:
+    return place.host if place.scheme == "serial" else place.place

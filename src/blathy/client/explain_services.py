@@ -475,7 +475,7 @@ class Association:
         self._got_all(here, message.values)
 
     def _set_first(self, here: Node, message: Any) -> None:
-        refs = getattr(message, "attributes", None) or (message.attribute,)
+        refs = message.attributes if hasattr(message, "attributes") else (message.attribute,)
         self._ask(refs)
         for ref in refs:
             attribute_node(here, "attribute", ref)
@@ -527,7 +527,7 @@ class Association:
             self._parameters(branch, method, message.parameters[number])
 
     def _action_first(self, here: Node, message: Any) -> None:
-        methods = getattr(message, "methods", None) or (message.method,)
+        methods = message.methods if hasattr(message, "methods") else (message.method,)
         self._ask(methods)
         for method in methods:
             here.add(f"method: {method_text(method)}")

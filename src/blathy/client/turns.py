@@ -1,0 +1,70 @@
+"""A recorded conversation as turns to be given back, and what differs when it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from blathy.client.chunk import Chunk
+from blathy.client.explain import Explainer, KeyRing
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one side said until the other did."""
+
+    from_meter: bool
+    data: bytes
+
+
+def conversations_of(chunks: Iterable[Chunk]) -> list[list[Turn]]:
+    """The turns of every connection, in the order in which they were opened.
+
+    Where nothing tells the sides apart the one that speaks first is the client.
+    """
+    found: dict[str, list[Turn]] = {}
+    clients: dict[str, str] = {}
+    for chunk in chunks:
+        if not chunk.data:
+            continue
+        turns = found.setdefault(chunk.conversation, [])
+        first = clients.setdefault(chunk.conversation, chunk.sender)
+        if chunk.sender in {"client", "meter"}:
+            from_meter = chunk.sender == "meter"
+        else:
+            from_meter = chunk.sender == chunk.meter if chunk.meter else chunk.sender != first
+        if turns and turns[-1].from_meter is from_meter:
+            turns[-1] = Turn(from_meter, turns[-1].data + chunk.data)
+        else:
+            turns.append(Turn(from_meter, chunk.data))
+    return list(found.values())
+
+
+def difference(turn: Turn, got: bytes) -> Iterator[str]:
+    """Lines that tell how `got` is not what the record has; none where it is."""
+    if got == turn.data:
+        return
+    who = "meter" if turn.from_meter else "client"
+    mark = "<" if turn.from_meter else ">"
+    if not got:
+        yield f"# the {who} was silent; the record has {turn.data.hex(' ')}"
+        return
+    same = next(
+        (at for at, pair in enumerate(zip(got, turn.data, strict=False)) if pair[0] != pair[1]),
+        min(len(got), len(turn.data)),
+    )
+    yield f"# the {who} differs from octet {same} on; the record has"
+    yield f"# {mark} {turn.data.hex(' ')}"
+    before, now = _explained(turn.data), _explained(got)
+    for line in before:
+        if line not in now:
+            yield f"#   record: {line.strip()}"
+    for line in now:
+        if line not in before:
+            yield f"#      now: {line.strip()}"
+
+
+def _explained(data: bytes) -> Sequence[str]:
+    explainer = Explainer(KeyRing())
+    nodes = explainer.explain(Chunk("", data)) + explainer.finish()
+    return [line for node in nodes for line in node.lines()]
