@@ -6,6 +6,7 @@ Everything is set up over the port by our client; the meter is stepped by the te
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -89,6 +90,12 @@ def entry(
 
 def four(*indices: int) -> Data:
     return axdr.structure(*(axdr.u16(index) for index in indices))
+
+
+def reopened(store: Store, meter: Meter) -> Meter:
+    """The meter as it comes back from the store."""
+    meter.commit()
+    return made("reference", keeper=StoreKeeper(store, "m"))
 
 
 def go(meter: Meter, until_s: int, source: IntervalSource | None = None) -> None:
@@ -185,8 +192,9 @@ def test_entries_are_disabled_enabled_replaced_and_deleted() -> None:
 @pytest.mark.parametrize(
     ("window_min", "runs"), [(NEVER_LATE, False), (60, False), (150, True), (ALWAYS, True)]
 )
+@pytest.mark.parametrize("measured", [False, True], ids=["not stepped", "stepped without supply"])
 def test_what_an_outage_passed_over_runs_within_its_validity_window(
-    window_min: int, *, runs: bool
+    window_min: int, *, runs: bool, measured: bool
 ) -> None:
     """Off from before 8 o'clock to 10: the entry of 8 o'clock is two hours late."""
     store = Store.in_memory()
@@ -200,6 +208,11 @@ def test_what_an_outage_passed_over_runs_within_its_validity_window(
     back = made("reference", keeper=StoreKeeper(store, "m"))
     assert not relay_on(back)
     load = ConstantLoad(1200)
+    if measured:
+        dark = load.block(back.ledger.now, 180, MINUTE_S)
+        dark.supply[:] = 0
+        back.step(dark)
+        back = reopened(store, back)
     back.step(load.block(MIDNIGHT_S + 10 * HOUR_S, 2, MINUTE_S))
     back.commit()
     assert relay_on(back) is runs
@@ -371,41 +384,55 @@ def test_a_crossing_that_an_outage_hid_is_found_after_it() -> None:
     assert relay_on(back)
 
 
-class Steps:
-    """Loads of an hour each, over and over."""
-
-    replayable = True
-
-    def __init__(self, *powers_w: int) -> None:
-        self.loads = [ConstantLoad(power_w) for power_w in powers_w]
-
-    def block(self, start_utc_s: int, n: int, step_s: int) -> Any:
-        """Only within an hour, or whole hours that the caller joins by asking again."""
-        number = (start_utc_s - START_S) // HOUR_S % len(self.loads)
-        return self.loads[number].block(start_utc_s, n, step_s)
+def eventful_day() -> Block:
+    """A day of minutes: the load rises and falls, and for two hours there is no supply."""
+    minutes = 24 * 60
+    block = ConstantLoad(1200).block(START_S, minutes, MINUTE_S)
+    high = ConstantLoad(4000).block(START_S, minutes, MINUTE_S)
+    for first, last in ((90, 95), (200, 600), (601, 602), (900, 1300)):
+        block.instant[first:last] = high.instant[first:last]
+        block.energy_u[first:last] = high.energy_u[first:last]
+    dark = slice(410, 530)
+    block.supply[dark] = 0
+    block.instant[dark] = 0
+    block.energy_u[dark] = 0
+    return block
 
 
 def test_the_result_is_the_same_for_any_cut_of_the_blocks() -> None:
-    """A day minute by minute and hour by hour: same books, same contacts."""
+    """In one block, minute by minute and at random: same books, same contacts, same settings."""
     meters = []
-    for intervals in (1, 60):
+    random = np.random.default_rng(21)
+    for cuts in (
+        [],
+        list(range(1, 1440)),
+        sorted(random.choice(1440, 40, replace=False).tolist()),
+        [410, 411, 529, 530, 531],
+    ):
         meter = made("reference")
 
         async def work(client: Client) -> None:
             await monitor_current(client, 700)
-            rows = axdr.array(entry(1, 4, 7, 13), entry(2, 3, 9, 41), entry(3, 4, 11, 2))
-            await client.set((SCHEDULE, 2), rows)
+            rows = (
+                entry(1, 4, 7, 13), entry(2, 3, 8, 41, window=60), entry(3, 4, 9, 2),
+                entry(4, 3, 9, 30, window=5), entry(5, 4, 23, 59), entry(6, 3, 9, 5, window=20),
+            )  # fmt: skip
+            await client.set((SCHEDULE, 2), axdr.array(*rows))
 
         with_client(meter, work)
-        source = Steps(1200, 4000, 1200, 1200, 4000)
-        while meter.ledger.now < START_S + 24 * HOUR_S:
-            meter.step(source.block(meter.ledger.now, intervals, MINUTE_S))
+        day = eventful_day()
+        bounds = sorted({0, *cuts, len(day)})
+        for first, last in itertools.pairwise(bounds):
+            meter.step(day.cut(first, last))
         meter.commit()
         meters.append(meter)
-    fine, coarse = meters
-    assert relay_on(fine, "0-2:96.3.10")
-    assert fine.ledger.state_hash() == coarse.ledger.state_hash()
-    assert fine.control.state_bytes() == coarse.control.state_bytes()
+    whole, *others = meters
+    assert get(whole, 70, RELAY, 2) is False
+    assert get(whole, 70, "0-2:96.3.10", 2) is True
+    for other in others:
+        assert other.ledger.state_hash() == whole.ledger.state_hash()
+        assert other.control.state_bytes() == whole.control.state_bytes()
+        assert other.settings == whole.settings
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import AccessError
 from blathy.meter.scripts import run_script
-from blathy.registers.block import Block
+from blathy.registers.block import Block, Incident
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
+
+
+WAITING_SINCE: Final = b"undecided since"
+"""Setting: what the clock showed when the supply went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +43,37 @@ class Decider:
         return len(block)
 
     def decide(self, meter: Meter, span: Span) -> None:
-        """Do what is due now; doing it twice changes nothing."""
+        """Do what is due at the end of the span."""
 
-    def clock_set_back(self, meter: Meter) -> None:
-        """The clock was set back by more than a synchronisation."""
+    def clock_set(self, meter: Meter, before_utc_s: int) -> None:
+        """The clock, which showed `before_utc_s`, was set."""
 
     def parameters_set(self, meter: Meter) -> None:
         """Somebody, or a script, wrote an attribute or called a method."""
+
+
+def go_through(meter: Meter, block: Block) -> tuple[Incident, ...]:
+    """Measure a block and do what is due, each at its interval; what happened, in order of time."""
+    happened: list[Incident] = []
+    for piece in _pieces(meter, block):
+        since_utc_s = meter.ledger.clock_utc_s
+        happened += meter.control.advance(piece)
+        _decide(meter, Span(since_utc_s, block.step_s))
+    return tuple(happened)
+
+
+def _decide(meter: Meter, span: Span) -> None:
+    """Without supply nobody decides; the first span after it begins where it went."""
+    waiting = meter.settings.get(WAITING_SINCE)
+    if not meter.ledger.powered:
+        if waiting is None:
+            meter.save_setting(WAITING_SINCE, span.since_utc_s.to_bytes(8, "big"))
+        return
+    if waiting is not None:
+        meter.drop_settings(WAITING_SINCE)
+        span = Span(int.from_bytes(waiting, "big"), span.step_s)
+    for decider in deciders_on(meter):
+        decider.decide(meter, span)
 
 
 def act(meter: Meter, item: Data) -> None:
@@ -56,7 +84,7 @@ def act(meter: Meter, item: Data) -> None:
         meter.record("device_error")
 
 
-def pieces(meter: Meter, block: Block) -> Iterator[Block]:
+def _pieces(meter: Meter, block: Block) -> Iterator[Block]:
     """The block in pieces after each of which the meter decides."""
     index = 0
     while index < len(block):

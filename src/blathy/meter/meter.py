@@ -27,7 +27,7 @@ from blathy.meter.client_profiles import ClientProfiles
 from blathy.meter.control import EMERGENCY_GROUPS, WATT, ControlView, control_plan, view_of
 from blathy.meter.counters import BASE, MeterCounterStore
 from blathy.meter.daylight_saving import key_of, zone_as_set
-from blathy.meter.deciding import Span, deciders_on, pieces
+from blathy.meter.deciding import deciders_on, go_through
 from blathy.meter.face import Face, face_data
 from blathy.meter.function_control_object import SWITCHED_OFF, names_in
 from blathy.meter.guard import MeterGuard
@@ -107,6 +107,7 @@ CATCH_UP_INTERVALS: Final = 86_400
 _VIOLATION_EVENTS: Final = {
     Violation.DECIPHERING: "decryption_failed",
     Violation.REPLAY: "replay_detected",
+    Violation.OWN_KEYS: "device_error",
 }
 
 
@@ -331,7 +332,7 @@ class Meter:
         """
         before = self.ledger.now
         self.harmonics = block.harmonics
-        happened = self._go_through(block) if self.tree.deciding else self.control.advance(block)
+        happened = go_through(self, block) if self.tree.deciding else self.control.advance(block)
         self._run_schedules(before)
         self._stage()
         self._alarms(happened)
@@ -346,20 +347,6 @@ class Meter:
             count += n
         self.commit()
         return count
-
-    def _go_through(self, block: Block) -> tuple[Incident, ...]:
-        """The block with what objects decide by themselves, each at its interval."""
-        happened: list[Incident] = []
-        for piece in pieces(self, block):
-            since_utc_s = self.ledger.clock_utc_s
-            happened += self.control.advance(piece)
-            self._decide(Span(since_utc_s, block.step_s))
-        return tuple(happened)
-
-    def _decide(self, span: Span) -> None:
-        if self.ledger.powered:
-            for decider in deciders_on(self):
-                decider.decide(self, span)
 
     def _run_schedules(self, before_true_s: int) -> None:
         ran = False
@@ -450,10 +437,8 @@ class Meter:
         """Make the clock show `utc_s`."""
         before_s = self.ledger.clock_utc_s
         self._command(lambda: self.ledger.set_clock(utc_s, "port"))
-        if utc_s <= before_s - self.ledger.plan.clock.shift_limit_s:
-            for decider in deciders_on(self):
-                decider.clock_set_back(self)
-        self._decide(Span(before_s, 1))
+        for decider in deciders_on(self):
+            decider.clock_set(self, before_s)
 
     def end_billing(self) -> None:
         """End the billing period now; refused within the lock-out time."""
@@ -787,7 +772,7 @@ class Meter:
         return SecurityPolicy(delivered if raw is None else raw[0])
 
     def raise_policy(self, policy: int) -> None:
-        """Ask for at least this protection from now on (from the next association on)."""
+        """Ask for at least this protection from the next APDU on, in every association."""
         self.save_setting(_POLICY, bytes((policy,)))
         self._renew_profiles()
 
@@ -850,8 +835,8 @@ class Meter:
         return self.identity.hls_secrets.get(association.level, b"")
 
     def change_secret(self, association: Association, secret: bytes) -> None:
-        self.save_setting(b"secret:" + bytes((association.client_sap,)), secret)
-        self._renew_profiles()
+        """Another password or HLS secret: in force once durable, else the old one stays."""
+        self.change_security({b"secret:" + bytes((association.client_sap,)): secret})
 
     def key_set(self) -> KeySet:
         """The keys in force under the meter's security suite."""

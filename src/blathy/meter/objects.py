@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Final, Self
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data, DataType
-from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
+from blathy.cosem.service import (
+    AccessError,
+    ActionResult,
+    AttributeRef,
+    DataAccessResult,
+    Requester,
+)
 from blathy.models.model import Group
 from blathy.obis import Obis
 
@@ -170,6 +176,12 @@ def require(data: Data, shape: Shape) -> Data:
     if not fits(data, shape):
         raise AccessError(DataAccessResult.TYPE_UNMATCHED, "the value has another type")
     return data
+
+
+def require_readable(meter: Meter, reference: ValueReference, who: Requester) -> None:
+    """AccessError where there is nothing of that name, or nothing that the requester may read."""
+    ref = AttributeRef(reference.class_id, reference.obis, reference.attribute)
+    meter.objects.get(ref, who)
 
 
 def decoded(raw: bytes) -> Data:

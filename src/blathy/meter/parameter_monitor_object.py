@@ -21,7 +21,6 @@ from blathy.cosem.cosem_time import UNSET
 from blathy.cosem.service import (
     AccessError,
     ActionResult,
-    AttributeRef,
     DataAccessResult,
     Requester,
 )
@@ -37,6 +36,7 @@ from blathy.meter.objects import (
     fits,
     refused,
     require,
+    require_readable,
     setting,
     setting_of,
 )
@@ -123,9 +123,12 @@ class _ParameterMonitor(Decider):
     def list_data(self, meter: Meter) -> bytes:
         return meter.settings.get(self._key(LIST), EMPTY)
 
-    def write_list(self, meter: Meter, data: Data) -> None:
+    def write_list(self, meter: Meter, data: Data, who: Requester) -> None:
         require(data, array_shape(VALUE_DEFINITION))
-        self._keep(meter, [ValueReference.of(each) for each in data.value])
+        references = [ValueReference.of(each) for each in data.value]
+        for reference in references:
+            require_readable(meter, reference, who)
+        self._keep(meter, references)
 
     def _keep(self, meter: Meter, references: list[ValueReference]) -> None:
         if len(references) > PARAMETERS_MAX or len(set(references)) != len(references):
@@ -140,8 +143,7 @@ class _ParameterMonitor(Decider):
 
     def add(self, meter: Meter, data: Data, who: Requester) -> bytes:
         reference = _reference(data)
-        ref = AttributeRef(reference.class_id, reference.obis, reference.attribute)
-        meter.objects.get(ref, who)  # who may not read it may not have it watched
+        require_readable(meter, reference, who)
         references = self.references(meter)
         if reference not in references:
             self._keep(meter, [*references, reference])
@@ -182,7 +184,7 @@ def parameter_monitor_object(facility: Facility) -> CosemObject:
         (
             one.kept(CHANGED, NO_CHANGE),
             one.kept(CAPTURE_TIME, NEVER),
-            Attribute(one.list_data, one.write_list),
+            Attribute(one.list_data, personal_set=one.write_list),
             setting(obis, LIST_NAME, axdr.octets(b""), OS, check=lambda d: len(d.value) <= 64),
             setting(
                 obis, HASH, axdr.enum(0), ENUM, check=lambda d: d.value == 0 or d.value in HASHES

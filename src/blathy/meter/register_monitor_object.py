@@ -28,6 +28,7 @@ from blathy.meter.objects import (
     ValueReference,
     array_shape,
     require,
+    require_readable,
     structure_shape,
 )
 from blathy.meter.scripts import require_script
@@ -146,7 +147,7 @@ class Monitored:
 
     @property
     def attribute(self) -> Attribute:
-        return Attribute(self._get, self._write)
+        return Attribute(self._get, personal_set=self._write)
 
     def _get(self, meter: Meter) -> bytes:
         return meter.settings.get(self._key, self._default)
@@ -154,9 +155,10 @@ class Monitored:
     def reference(self, meter: Meter) -> ValueReference:
         return ValueReference.of(axdr.decode(self._get(meter)))
 
-    def _write(self, meter: Meter, data: Data) -> None:
+    def _write(self, meter: Meter, data: Data, who: Requester) -> None:
         reference = ValueReference.of(require(data, VALUE_DEFINITION))
         if reference != NOTHING:
+            require_readable(meter, reference, who)
             value = meter.tree.own_value(meter, reference)
             if value.type not in NUMBERS and value.type is not DataType.NULL_DATA:
                 raise AccessError(DataAccessResult.TYPE_UNMATCHED, "it is no whole number")

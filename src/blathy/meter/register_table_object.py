@@ -72,16 +72,12 @@ class _RegisterTable:
     def definition(self, meter: Meter) -> bytes:
         return meter.settings.get(self._definition_key, self._default)
 
-    def define(self, meter: Meter, data: Data) -> None:
+    def define(self, meter: Meter, data: Data, who: Requester) -> None:
         require(data, SHAPE)
         if len(data.value[2].value) > CELLS_MAX:
             raise AccessError(DataAccessResult.OTHER_REASON, "too many cells")
         for ref in _cells(data):
-            found = meter.tree.objects.get(bytes(ref.obis))
-            if found is None or found.class_id != ref.class_id:
-                raise AccessError(DataAccessResult.OBJECT_UNDEFINED, f"{ref.obis} is not there")
-            if ref.attribute > 1 and found.attribute(ref.attribute) is None:
-                raise AccessError(DataAccessResult.OTHER_REASON, "the class has no such attribute")
+            meter.objects.get(ref, who)  # who may not read it may not have it captured
         meter.save_setting(self._definition_key, axdr.encode(data))
         meter.drop_settings(self._cells_key)
 
@@ -120,6 +116,10 @@ def register_table_object(facility: Facility) -> CosemObject:
     one = _RegisterTable(facility.obis, default)
     return CosemObject(
         CLASS_ID, 0, facility.obis, facility.group, facility.title,
-        (Attribute(one.cells), Attribute(one.definition, one.define), Attribute(one.unit)),
+        (
+            Attribute(one.cells),
+            Attribute(one.definition, personal_set=one.define),
+            Attribute(one.unit),
+        ),
         (one.reset, one.capture),
     )  # fmt: skip

@@ -228,9 +228,13 @@ class _Schedule(Decider):
         for offset in range((last - first).days + 1):
             yield from switchings(raw, special, meter.zone, first + timedelta(days=offset))
 
-    def clock_set_back(self, meter: Meter) -> None:
-        """What has run is due again."""
-        meter.drop_settings(self._last_key)
+    def clock_set(self, meter: Meter, before_utc_s: int) -> None:
+        """Set forward it is late, set back what has run is due again."""
+        now_s = meter.ledger.clock_utc_s
+        if now_s > before_utc_s:
+            self.decide(meter, Span(before_utc_s, 1))
+        elif before_utc_s - now_s >= meter.ledger.plan.clock.shift_limit_s:
+            meter.drop_settings(self._last_key)
 
     # --- attribute and methods ------------------------------------------------------------------
 
