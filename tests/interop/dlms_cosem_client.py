@@ -5,23 +5,35 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import os
 import sys
+import traceback
+import tty
 from typing import Any
 
 import structlog
-from dlms_cosem import cosem, enumerations
+from dlms_cosem import cosem, enumerations, state, utils
 from dlms_cosem.client import DlmsClient
 from dlms_cosem.connection import DlmsConnectionSettings
 from dlms_cosem.cosem.capture_object import CaptureObject
-from dlms_cosem.cosem.selective_access import RangeDescriptor
+from dlms_cosem.cosem.selective_access import EntryDescriptor, RangeDescriptor
 from dlms_cosem.hdlc.frames import HDLC_FLAG as FLAG
 from dlms_cosem.hdlc.state import NEED_DATA
-from dlms_cosem.io import BlockingTcpIO, HdlcTransport, TcpTransport
+from dlms_cosem.io import BlockingTcpIO, HdlcTransport, SerialIO, TcpTransport
+from dlms_cosem.parsers import AssociationObjectListParser, ProfileGenericBufferParser
 from dlms_cosem.security import (
+    HighLevelSecurityCommonAuthentication,
     HighLevelSecurityGmacAuthentication,
     LowLevelSecurityAuthentication,
     NoSecurityAuthentication,
 )
+
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+Kind = enumerations.CosemInterface
+Job = dict[str, Any]
+ENERGY = "1-0:1.8.0.255"
+LIMIT = "1-0:0.4.128.255"
+PROFILE = "1-0:99.1.0.255"
 
 
 class WholeFrames(HdlcTransport):
@@ -46,25 +58,45 @@ class WholeFrames(HdlcTransport):
         return event
 
 
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-Kind = enumerations.CosemInterface
+class Recording(TcpTransport):
+    """Its wrapper, and which APDUs went over it."""
+
+    def send_request(self, bytes_to_send: bytes) -> bytes:
+        answer: bytes = super().send_request(bytes_to_send)
+        TAGS.update((f"{bytes_to_send[0]:02X}", f"{answer[0]:02X}"))
+        return answer
 
 
-def attribute(kind: Kind, obis: str, number: int) -> cosem.CosemAttribute:
-    return cosem.CosemAttribute(kind, cosem.Obis.from_string(obis), number)
+TAGS: set[str] = set()
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
+def line_of(job: Job) -> Any:
+    if "tty" not in job:
+        line = BlockingTcpIO("127.0.0.1", job["port"])
+    else:
+        handle = os.open(job["tty"], os.O_RDWR | os.O_NOCTTY)
+        tty.setraw(handle)
+        os.close(handle)
+        line = SerialIO(job["tty"])
+    if job.get("framing", "wrapper") == "wrapper":
+        return Recording(job["client"], 1, line)
+    octets = job.get("address_octets", 1)
+    physical = job.get("physical", 17) if octets > 1 else None
+    return WholeFrames(
+        job["client"], 1, line, server_physical_address=physical, extended_addressing=octets == 4
+    )
+
+
+def client_of(job: Job) -> DlmsClient:
+    secret = bytes.fromhex(job.get("secret", ""))
     authentication = {
         0: NoSecurityAuthentication,
-        1: lambda: LowLevelSecurityAuthentication(secret=bytes.fromhex(job["secret"])),
+        1: lambda: LowLevelSecurityAuthentication(secret=secret),
+        2: lambda: HighLevelSecurityCommonAuthentication(secret=secret),
         5: HighLevelSecurityGmacAuthentication,
     }[job["mechanism"]]()
-    line = BlockingTcpIO("127.0.0.1", job["port"])
-    hdlc = job.get("framing") == "hdlc"
-    transport = (WholeFrames if hdlc else TcpTransport)(job["client"], 1, line)
-    client = DlmsClient(
-        transport=transport,
+    return DlmsClient(
+        transport=line_of(job),
         authentication=authentication,
         encryption_key=bytes.fromhex(job["ek"]) if "ek" in job else None,
         authentication_key=bytes.fromhex(job["ak"]) if "ak" in job else None,
@@ -72,62 +104,101 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         client_system_title=bytes.fromhex(job["title"]) if "title" in job else None,
         client_initial_invocation_counter=job.get("counter", 1),
         max_pdu_size=job.get("pdu_size", 65535),
-        connection_settings=DlmsConnectionSettings(),
+        connection_settings=DlmsConnectionSettings(use_rlrq_rlre=job.get("release") != "none"),
     )
-    out: dict[str, Any] = {}
-    with client.session() as session:
-        out["associated"] = True
-        for work in job["work"]:
-            out[work] = WORK[work](session, job)
-    out["released"] = True
-    return out
 
 
-def clock(client: DlmsClient, _job: dict[str, Any]) -> str:
-    octets = client.get(attribute(Kind.CLOCK, "0-0:1.0.0.255", 2))
-    return bytes(octets).hex()
+def attribute(kind: int, obis: str, number: int) -> cosem.CosemAttribute:
+    return cosem.CosemAttribute(Kind(kind), cosem.Obis.from_string(obis), number)
 
 
-def register(client: DlmsClient, _job: dict[str, Any]) -> list[int]:
-    value = client.get(attribute(Kind.REGISTER, "1-0:1.8.0.255", 2))
-    unit = client.get(attribute(Kind.REGISTER, "1-0:1.8.0.255", 3))
+def plain(value: Any) -> Any:
+    """A value of its parser as JSON, so that it can be compared with ours."""
+    if isinstance(value, (bytes, bytearray)):
+        return "x" + bytes(value).hex()
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, str):
+        return "s" + value
+    if isinstance(value, (int, float)) or value is None:
+        return value
+    moment, _status = value
+    return f"t{int(moment.timestamp())}"
+
+
+def clock(client: DlmsClient) -> str:
+    return bytes(client.get(attribute(Kind.CLOCK, "0-0:1.0.0.255", 2))).hex()
+
+
+def register(client: DlmsClient) -> list[int]:
+    value = client.get(attribute(Kind.REGISTER, ENERGY, 2))
+    unit = client.get(attribute(Kind.REGISTER, ENERGY, 3))
     return [int.from_bytes(bytes(value)[1:], "big"), bytes(unit)[-1]]
 
 
-def objects(client: DlmsClient, _job: dict[str, Any]) -> int:
+def object_list(client: DlmsClient) -> list[list[Any]]:
     octets = bytes(client.get(attribute(Kind.ASSOCIATION_LN, "0-0:40.0.0.255", 2)))
-    head = octets[1]
-    return octets[2] if head == 0x81 else head if head < 0x80 else int.from_bytes(octets[2:4])
+    return [
+        [int(item.interface), item.version, item.logical_name.to_string(".")]
+        for item in AssociationObjectListParser.parse_bytes(octets)
+    ]
 
 
-def by_range(client: DlmsClient, job: dict[str, Any]) -> int:
-    chosen = RangeDescriptor(
+def objects(client: DlmsClient) -> int:
+    return len(object_list(client))
+
+
+def chosen_range(since: str, until: str) -> RangeDescriptor:
+    return RangeDescriptor(
         restricting_object=CaptureObject(
             cosem_attribute=attribute(Kind.CLOCK, "0-0:1.0.0.255", 2), data_index=0
         ),
-        from_value=dt.datetime.fromisoformat(job["since"]),
-        to_value=dt.datetime.fromisoformat(job["until"]),
+        from_value=dt.datetime.fromisoformat(since),
+        to_value=dt.datetime.fromisoformat(until),
     )
-    profile = attribute(Kind.PROFILE_GENERIC, "1-0:99.1.0.255", 2)
-    octets = bytes(client.get(profile, access_descriptor=chosen))
-    return octets[1]
 
 
-def write(client: DlmsClient, _job: dict[str, Any]) -> int:
-    limit = attribute(Kind.REGISTER, "1-0:0.4.128.255", 2)
+def rows_of(octets: bytes, columns: int) -> list[Any]:
+    capture = [attribute(Kind.CLOCK, "0-0:1.0.0.255", 2)]
+    capture += [attribute(Kind.REGISTER, ENERGY, 2)] * (columns - 1)
+    rows = ProfileGenericBufferParser(capture, 15).parse_bytes(octets)
+    return [[None if cell is None else cell.value for cell in row] for row in rows]
+
+
+def by_range(client: DlmsClient, since: str, until: str) -> list[Any]:
+    octets = client.get(attribute(Kind.PROFILE_GENERIC, PROFILE, 2), chosen_range(since, until))
+    rows = rows_of(bytes(octets), octets[3])
+    return [len(rows), rows[0][0].isoformat(), rows[-1][2]]
+
+
+def by_entry(client: DlmsClient) -> list[Any]:
+    chosen = EntryDescriptor(from_entry=3, to_entry=9)
+    octets = client.get(attribute(Kind.PROFILE_GENERIC, PROFILE, 2), chosen)
+    rows = rows_of(bytes(octets), octets[3])
+    return [len(rows), rows[0][0].isoformat()]
+
+
+def write(client: DlmsClient) -> int:
+    limit = attribute(Kind.REGISTER, LIMIT, 2)
     before = bytes(client.get(limit))
     number = int.from_bytes(before[1:], "big") + 1
     client.set(limit, before[:1] + number.to_bytes(2, "big"))
     return int.from_bytes(bytes(client.get(limit))[1:], "big") - number + 1
 
 
-def act(client: DlmsClient, _job: dict[str, Any]) -> bool:
+def denied_write(client: DlmsClient) -> str:
+    """What it says of a SET that the meter refuses."""
+    answer = client.set(attribute(Kind.REGISTER, ENERGY, 2), b"\x06\x00\x00\x00\x00")
+    return str(answer.result.name)
+
+
+def act(client: DlmsClient) -> bool:
     breaker = cosem.Obis.from_string("0-0:96.3.10.255")
     client.action(cosem.CosemMethod(Kind.DISCONNECT_CONTROL, breaker, 1), b"\x0f\x00")
     return True
 
 
-def many(client: DlmsClient, _job: dict[str, Any]) -> int:
+def many(client: DlmsClient) -> int:
     wanted = [
         cosem.CosemAttributeWithSelection(attribute(Kind.REGISTER, f"1-0:{c}.8.0.255", 2), None)
         for c in (1, 2)
@@ -135,10 +206,67 @@ def many(client: DlmsClient, _job: dict[str, Any]) -> int:
     return len(client.get_many(wanted).response_data)
 
 
+def walk(client: DlmsClient, readable: list[list[Any]]) -> list[list[Any]]:
+    """Every attribute, decoded by its A-XDR parser."""
+    found: list[list[Any]] = []
+    for class_id, name, number in readable:
+        try:
+            octets = bytes(client.get(cosem.CosemAttribute(class_id, obis_of(name), number)))
+        except Exception as error:  # noqa: BLE001 - what it cannot take is the result
+            found.append([class_id, name, number, None, f"get: {error!r}"])
+            continue
+        try:
+            found.append([class_id, name, number, plain(utils.parse_as_dlms_data(octets)), ""])
+        except Exception as error:  # noqa: BLE001 - what it cannot take is the result
+            found.append([class_id, name, number, None, f"parse: {error!r}"])
+    return found
+
+
+def obis_of(name: str) -> cosem.Obis:
+    return cosem.Obis(*(int(part) for part in name.split(".")))
+
+
 WORK = {
-    "clock": clock, "register": register, "objects": objects, "range": by_range, "set": write,
-    "action": act, "list": many,
+    "clock": clock, "register": register, "objects": objects, "by_range": by_range, "set": write,
+    "action": act, "many": many, "by_entry": by_entry, "object_list": object_list, "walk": walk,
+    "denied_write": denied_write,
 }  # fmt: skip
+
+
+def failure(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+    return f"{type(error).__name__}: {error} ({where})"
+
+
+def run(job: Job) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    TAGS.clear()
+    client = client_of(job)
+    client.connect()
+    try:
+        client.associate()
+        out["associated"] = True
+        for each in job["work"]:
+            name, *given = [each] if isinstance(each, str) else each
+            out[name] = WORK[name](client, *given)
+        for name, *given in job.get("tries", ()):
+            try:
+                done = WORK[name](client, *given)
+            except Exception as error:  # noqa: BLE001 - whatever the peer raises is its result
+                done = {"failed": failure(error)}
+                # Its state machine stands still after an error; the association does not.
+                client.dlms_connection.clear_buffer()
+                client.dlms_connection.state.current_state = state.READY
+            out.setdefault("tries", []).append(done)
+        client.release_association()
+        client.disconnect()
+        out["released"] = True
+        out["tags"] = sorted(TAGS)
+    finally:
+        if (line := getattr(client.transport.io, "tcp_socket", None)) is not None:
+            line.close()
+    return out
 
 
 def main() -> None:
@@ -146,7 +274,7 @@ def main() -> None:
         try:
             result = run(json.loads(line))
         except Exception as error:  # noqa: BLE001 - whatever the peer raises is its result
-            result = {"failed": f"{type(error).__name__}: {error}"}
+            result = {"failed": failure(error)}
         print("RESULT " + json.dumps(result), flush=True)
 
 

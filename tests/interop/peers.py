@@ -15,7 +15,7 @@ from blathy.models.model import Level, Mechanism
 from blathy.wire.security import public_key_of
 from tests.meter.running import fed
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
 EVERY = tuple(Level)
 COUNTERS = iter(range(1, 1 << 30, 10_000))
 
@@ -23,10 +23,10 @@ COUNTERS = iter(range(1, 1 << 30, 10_000))
 class Peer:
     """A resident client: a job goes in, its result comes out."""
 
-    def __init__(self, script: str) -> None:
+    def __init__(self, module: str, *flags: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(HERE / script)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, *flags, "-W", "ignore", "-m", f"tests.interop.{module}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -71,7 +71,6 @@ def job_of(
     mechanism = meter.mechanism_of(association)
     job: dict[str, Any] = {
         "port": port, "client": association.client_sap, "mechanism": int(mechanism), "work": work,
-        "since": "2026-01-01T02:00:00+00:00", "until": "2026-01-01T03:00:00+00:00",
     }  # fmt: skip
     if mechanism not in {Mechanism.NONE, Mechanism.HLS_GMAC, Mechanism.HLS_ECDSA}:
         job["secret"] = meter.secret_of(association).hex()

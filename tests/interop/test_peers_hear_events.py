@@ -33,7 +33,7 @@ COVER_OPENED = 40
 
 @pytest.fixture(scope="module")
 def gurux() -> Iterator[Peer]:
-    with Peer("gurux_client.py") as peer:
+    with Peer("gurux_client") as peer:
         yield peer
 
 

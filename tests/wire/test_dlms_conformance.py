@@ -12,6 +12,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "dlms-conformance.md"
 
 ASSOCIATION = "test_association"
 ATTACKS = "test_dlms_attacks"
+RULES = "test_security_rules"
 BLOCKS = "test_dlms_block_transfer"
 INTEROP = "test_dlms_interop"
 SECURITY = "test_security"
@@ -19,7 +20,9 @@ VECTORS = "test_dlms_vectors"
 CONVERSATION = "test_dlms_conversation"
 VECTOR = "test_every_vector"
 PORTS = "tests.interop.test_peers_read_real_meters"
+MATRIX = "tests.interop.test_matrix"
 SETUP = "tests.meter.test_security_setup"
+SETUP_RULES = "tests.meter.test_security_setup_rules"
 NAMES = "tests.meter.test_short_names"
 ACCESS = "tests.meter.test_access_table"
 PUSHED = "tests.fleet.test_push_sender"
@@ -57,9 +60,11 @@ GURUX = (INTEROP, "test_gurux_client_in_a_plain_context")
 GURUX_CIPHERED = (INTEROP, "test_gurux_client_ciphered")
 DLMS_COSEM = (INTEROP, "test_dlms_cosem_client")
 
-METERS = (PORTS, "test_gurux_in_a_plain_context")
-METERS_CIPHERED = (PORTS, "test_gurux_ciphered")
-METERS_DLMS_COSEM = (PORTS, "test_dlms_cosem")
+PEERS = (MATRIX, "test_the_peer_does_its_work")
+EVERY_VALUE = (
+    "tests.interop.test_every_model",
+    "test_every_attribute_is_read_as_the_meter_says_it",
+)
 OURS = (SETUP, "test_meters_are_read_in_every_suite_by_every_way_to_authenticate")
 
 Proof = tuple[str, str]
@@ -69,7 +74,7 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (HDLC, "test_any_apdu_over_any_parameters_in_any_cut"),
         (HDLC, "test_all_address_forms_are_answered_in_the_form_asked"),
         (HDLC, "test_permission_releases_a_held_push"),
-        METERS, METERS_CIPHERED, METERS_DLMS_COSEM)),
+        PEERS)),
     ("HDLC: lost frames, inter-octet and inactivity time-outs, DM, FRMR", "server, client", (
         (HDLC, "test_lost_transmissions_are_repeated_and_nothing_is_served_twice"),
         (HDLC, "test_unfinished_frame_is_dropped_after_the_inter_octet_time_and_the_next_works"),
@@ -78,7 +83,7 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
     ("Mode E hand-over from IEC 62056-21", "server, client", (
         (OPTICAL, "test_mode_e_sign_on_then_dlms_and_again"),)),
     ("Wrapper over TCP", "server, client", (
-        (WRAPPER, "test_any_packets_in_any_cut"), METERS, METERS_CIPHERED, METERS_DLMS_COSEM)),
+        (WRAPPER, "test_any_packets_in_any_cut"), PEERS)),
     ("Wrapper over UDP", "server, client", (
         (WRAPPER, "test_wrong_datagrams"),
         (DATAGRAMS, "test_a_meter_is_read_over_udp_in_blocks_that_fit_datagrams"),
@@ -92,23 +97,23 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (TIMES, "test_utc_comes_back_from_what_the_meter_shows"),
         (TIMES, "test_wildcards_repeat"), (TIMES, "test_quirks_of_meters"))),
     ("Association, logical names, no security", "server, client", (
-        PLAIN, GURUX, DLMS_COSEM, (PORTS, "test_gurux_as_the_public_client"))),
+        PLAIN, GURUX, DLMS_COSEM, (PORTS, "test_the_public_client_sees_what_it_may"))),
     ("LLS", "server, client", (
-        PLAIN, CIPHERED, GURUX, DLMS_COSEM, METERS, METERS_DLMS_COSEM, OURS)),
-    ("HLS 2 (manufacturer, AES)", "server, client", (PLAIN, CIPHERED, GURUX, METERS, OURS)),
-    ("HLS 3, 4 (MD5, SHA-1)", "server, client", (PLAIN, CIPHERED, GURUX, METERS, OURS)),
+        PLAIN, CIPHERED, GURUX, DLMS_COSEM, PEERS, OURS)),
+    ("HLS 2 (manufacturer, AES)", "server, client", (PLAIN, CIPHERED, GURUX, PEERS, OURS)),
+    ("HLS 3, 4 (MD5, SHA-1)", "server, client", (PLAIN, CIPHERED, GURUX, PEERS, OURS)),
     ("HLS 5 (GMAC)", "server, client", (
         (CONVERSATION, "test_the_client_says_what_the_worked_conversation_says"),
         (CONVERSATION, "test_the_server_says_what_the_worked_conversation_says"),
-        GURUX_CIPHERED, DLMS_COSEM, METERS, METERS_CIPHERED, METERS_DLMS_COSEM, OURS)),
-    ("HLS 6 (SHA-256)", "server, client", (PLAIN, CIPHERED, GURUX_CIPHERED, METERS_CIPHERED, OURS)),
+        GURUX_CIPHERED, DLMS_COSEM, PEERS, OURS)),
+    ("HLS 6 (SHA-256)", "server, client", (PLAIN, CIPHERED, GURUX_CIPHERED, PEERS, OURS)),
     ("HLS 7 (ECDSA)", "server, client", (
         PLAIN, CIPHERED, (INTEROP, "test_gurux_client_proves_itself_with_ecdsa"),
-        (PORTS, "test_gurux_opens_with_a_signature"), OURS)),
+        PEERS, OURS)),
     ("Association by short names", "server, client", (
         (ASSOCIATION, "test_short_names_serve_every_mechanism"),
         (INTEROP, "test_gurux_client_with_short_names"),
-        (PORTS, "test_gurux_by_short_names"),
+        PEERS,
         (NAMES, "test_our_client_reads_writes_and_acts_by_short_names"))),
     ("Refusals with the diagnostic of the standard", "server", (
         (ASSOCIATION, "test_aarq_refusals_carry_the_diagnostic_of_the_standard"),
@@ -117,33 +122,39 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (REFUSED, "test_cause_and_remedy_are_named_and_no_number_is_left_to_look_up"),)),
     ("Release, bare and protected", "server, client", (
         (ASSOCIATION, "test_release_of_a_ciphered_association_needs_the_protected_initiate"),
-        (ASSOCIATION, "test_every_form_of_release_response_ends_the_association"))),
+        (ASSOCIATION, "test_every_form_of_release_response_ends_the_association"),
+        (RULES, "test_a_ciphered_association_is_ended_by_a_protected_release_only"), PEERS)),
     ("Pre-established association, broadcast", "server, client", (
         (ASSOCIATION, "test_broadcast_set_is_executed_once_and_never_answered"),
         (DATAGRAMS, "test_one_datagram_each_way_on_an_association_that_always_stands"),
         (DATAGRAMS, "test_on_it_nothing_is_served_in_clear_or_twice"))),
+    ("Broadcast key: unconfirmed services only, opens and answers nothing", "server, client", (
+        (RULES, "test_nothing_confirmed_is_served_under_the_broadcast_key"),
+        (RULES, "test_a_broadcast_is_not_answered_whatever_is_wrong_with_it"),
+        (RULES, "test_an_association_is_not_opened_nor_ended_under_the_broadcast_key"),
+        (RULES, "test_the_client_takes_no_answer_under_the_broadcast_key"))),
     ("GET normal, next, with-list", "server, client", (
-        PLAIN, SIZES, GURUX, DLMS_COSEM, METERS, METERS_DLMS_COSEM)),
+        PLAIN, SIZES, GURUX, DLMS_COSEM, PEERS)),
     ("SET normal, in blocks, with-list", "server, client", (
-        PLAIN, SIZES, GURUX, METERS, METERS_DLMS_COSEM)),
+        PLAIN, SIZES, GURUX, PEERS)),
     ("ACTION normal, in blocks both ways, with-list", "server, client", (
-        PLAIN, SIZES, GURUX, METERS, METERS_DLMS_COSEM)),
+        PLAIN, SIZES, GURUX, PEERS)),
     ("Selective access", "server, client", (
-        (ASSOCIATION, "test_selective_access_reaches_the_object_unchanged"), METERS,
+        (ASSOCIATION, "test_selective_access_reaches_the_object_unchanged"), PEERS,
         (DEFECTS, "test_an_answer_by_entry_is_an_array_of_the_rows"),
         (SELECTED, "test_a_range_of_any_captured_column_gives_exactly_its_rows"),
         (SELECTED, "test_entries_and_columns_are_counted_from_one"),
         (SELECTED, "test_a_range_may_choose_columns"))),
     ("Unconfirmed services", "server, client", (
         (ASSOCIATION, "test_unconfirmed_requests_are_executed_and_never_answered"),)),
-    ("ACCESS", "server, client", (CIPHERED, ENVELOPES, SIZES_CIPHERED)),
+    ("ACCESS", "server, client", (CIPHERED, ENVELOPES, SIZES_CIPHERED, PEERS)),
     ("Read, Write, UnconfirmedWrite, in blocks both ways", "server, client", (
         (ASSOCIATION, "test_short_names_serve_every_mechanism"),
-        (ASSOCIATION, "test_short_names_in_blocks_both_ways"))),
+        (ASSOCIATION, "test_short_names_in_blocks_both_ways"), PEERS)),
     ("General block transfer, windows and lost blocks", "server, client", (
         (ASSOCIATION, "test_general_block_transfer_alone_carries_every_service"),
         (BLOCKS, "test_a_bad_link_delivers_the_whole_answer_or_none"),
-        (INTEROP, "test_gurux_client_with_general_block_transfer"))),
+        (INTEROP, "test_gurux_client_with_general_block_transfer"), PEERS)),
     ("DataNotification, ciphered, in blocks", "server, client", (
         (ASSOCIATION, "test_push_in_an_association_is_protected_as_the_policy_says_and_decoded"),
         (ASSOCIATION, "test_long_push_goes_in_unconfirmed_blocks"),
@@ -170,13 +181,18 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (REPORTS, "test_by_short_names_it_is_an_information_report"),
         (EVENTS, "test_by_short_names_the_event_is_an_information_report"))),
     ("Security suites 0, 1, 2", "server, client", (
-        CIPHERED, ENVELOPES, GURUX_CIPHERED, METERS_CIPHERED, OURS)),
-    ("glo-, ded-, general-glo, general-ded", "server, client", (ENVELOPES, SIZES_CIPHERED)),
+        CIPHERED, ENVELOPES, GURUX_CIPHERED, PEERS, OURS)),
+    ("glo-, ded-, general-glo, general-ded", "server, client", (
+        ENVELOPES, SIZES_CIPHERED, PEERS)),
     ("general-ciphering: identified, wrapped, agreed keys", "server, client", (
         (ASSOCIATION, "test_general_ciphering_with_every_way_to_name_the_key"),
         (SECURITY, "test_general_ciphering_with_identified_key_gives_the_worked_octets"),
-        (SETUP, "test_every_envelope_and_way_to_name_the_key_reads_a_meter"))),
-    ("general-signing", "server, client", (
+        (SETUP, "test_every_envelope_and_way_to_name_the_key_reads_a_meter"),
+        (RULES, "test_general_ciphering_is_refused"),
+        (RULES, "test_a_wrapped_key_cannot_be_used_for_old_numbers_again"))),
+    ("general-signing, alone and around ciphering", "server, client", (
+        (RULES, "test_signed_plain_apdus_are_refused"),
+        (RULES, "test_the_other_form_of_a_signature_opens_no_replay"),
         (ASSOCIATION, "test_a_policy_that_asks_for_signatures_gets_them_both_ways"),
         (SETUP, "test_a_policy_that_asks_for_signatures_holds_from_the_next_association_on"))),
     ("Key transfer and agreement", "server, client", (
@@ -184,16 +200,27 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (SECURITY, "test_both_sides_of_a_key_agreement_arrive_at_one_key"),
         (SETUP, "test_a_transferred_key_is_in_force_after_its_own_answer"),
         (SETUP, "test_an_agreed_key_is_known_to_both_and_was_never_sent"),
-        (SETUP, "test_an_interrupted_change_leaves_exactly_one_key"))),
+        (SETUP, "test_an_interrupted_change_leaves_exactly_one_key"),
+        (SETUP_RULES, "test_a_key_transfer_that_is_wrong_changes_nothing"),
+        (SETUP_RULES, "test_a_key_agreement_that_is_wrong_changes_nothing"),
+        (RULES, "test_a_key_changed_in_one_association_ends_the_old_one_in_all"))),
+    ("Dedicated key: from the fourth pass to the end of its association", "server, client", (
+        ENVELOPES,
+        (RULES, "test_a_dedicated_key_ends_with_its_association"),
+        (RULES, "test_a_dedicated_key_taken_again_repeats_no_nonce_and_no_request"))),
     ("Certificates: generate, request, import, export, remove", "server, client", (
         (SETUP, "test_a_meter_is_delivered_with_four_certificates"),
         (SETUP, "test_a_new_key_pair_is_in_force_once_its_certificate_is_there"),
-        (SETUP, "test_another_client_is_let_in_by_its_certificate_and_shut_out_without"))),
+        (SETUP, "test_another_client_is_let_in_by_its_certificate_and_shut_out_without"),
+        (SETUP_RULES, "test_a_certificate_that_is_wrong_is_not_imported"),
+        (SETUP_RULES, "test_what_names_no_certificate_exports_and_removes_none"))),
     ("Security policy, raised and as delivered", "server, client", (
         (ENCRYPTED, "test_as_delivered_it_is_read_encrypted_and_not_otherwise"),
         (ENCRYPTED, "test_in_an_encrypted_association_nothing_less_is_served"),
         (ENCRYPTED, "test_a_foreign_client_reads_it_encrypted"),
-        (FIRMWARE, "test_a_policy_is_only_ever_strengthened"))),
+        (FIRMWARE, "test_a_policy_is_only_ever_strengthened"),
+        (SETUP_RULES, "test_a_policy_is_taken_exactly_where_it_asks_for_more"),
+        (RULES, "test_a_policy_strengthened_in_one_association_holds_in_all_from_the_next_apdu"))),
     ("Data protection (class 30): attributes read and written, methods called", "server, client", (
         (COMPACT, "test_attributes_and_methods_travel_protected"),
         (COMPACT, "test_less_than_the_object_requires_is_refused_both_ways"),
@@ -210,7 +237,8 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (COMPACT, "test_it_captures_at_every_reading_where_the_method_says_so"),
         (COMPACT, "test_profiles_are_captured_by_entry_and_by_date_with_the_columns_wanted"))),
     ("Guessing slowed down, over restarts", "server", (
-        (SETUP, "test_guessed_passwords_are_slowed_down_over_a_restart_and_all_logged"),)),
+        (SETUP, "test_guessed_passwords_are_slowed_down_over_a_restart_and_all_logged"),
+        (RULES, "test_guesses_are_slowed_down_over_many_associations_opened_at_once"))),
     ("Communication port protection (class 124): locked by failures, longer each time", "server", (
         (PORT_GUARD, "test_too_many_failures_lock_the_port_for_all_that_can_be_guessed"),
         (PORT_GUARD, "test_every_further_failure_locks_longer_up_to_the_limit"),
@@ -246,10 +274,10 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (ACCESS, "test_get_answers_as_the_list_says"),
         (ACCESS, "test_set_answers_as_the_list_says"),
         (ACCESS, "test_action_answers_as_the_list_says"),
-        (ACCESS, "test_every_attribute_is_of_the_type_its_class_says"),
+        (ACCESS, "test_every_attribute_is_of_the_type_its_class_says"), EVERY_VALUE,
         (ACCESS, "test_the_reference_meter_has_an_object_of_every_class"))),
     ("HDLC and wrapper on real meters", "server, client", (
-        METERS, METERS_CIPHERED)),
+        PEERS,)),
     ("Image transfer", "server", (
         (FIRMWARE, "test_blocks_come_in_any_order_and_the_image_runs_after_activation"),
         (FIRMWARE, "test_missing_blocks_are_named_and_verification_waits_for_them"),
@@ -258,7 +286,7 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (CLOCK, "test_adjusting_to_the_nearest_quarter_and_minute"),
         (CLOCK, "test_adjusting_to_the_measuring_period"),
         (CLOCK, "test_a_preset_time_is_taken_within_its_validity_only"),
-        (CLOCK, "test_a_small_correction_is_a_silent_shift"))),
+        (CLOCK, "test_a_small_correction_is_a_silent_shift"), PEERS)),
     ("Schedule (10): entries switch, weekdays, special days, validity window", "server", (
         (ACTING, "test_entries_switch_at_their_times_by_the_clock_of_the_meter"),
         (ACTING, "test_weekday_special_day_and_season_decide_on_which_days"),
@@ -299,9 +327,13 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
     ("Invocation counters: reserved ahead, strictly increasing", "server, client", (
         (SECURITY, "test_numbers_are_reserved_ahead_and_never_given_twice_over_restarts"),
         (SECURITY, "test_replay_names_the_lowest_counter_and_only_to_the_key_holder"),
+        (RULES, "test_counters_are_kept_for_each_key_and_each_sender"),
+        (RULES, "test_a_key_at_its_end_is_refused_on_receipt_and_nothing_overflows"),
+        (RULES, "test_a_key_that_nears_its_end_is_told_of_once_and_long_before"),
         (ATTACKS, "test_a_recorded_session_cannot_be_played_again"))),
     ("Forged, truncated, reflected, downgraded APDUs refused", "server, client", (
         (ATTACKS, "test_forged_apdus_are_all_refused"),
+        (RULES, "test_the_server_serves_no_misuse_and_goes_on"),
         (ATTACKS, "test_downgraded_aarqs_open_nothing"),
         (ATTACKS, "test_downgraded_aares_are_not_accepted"))),
 )  # fmt: skip
