@@ -17,12 +17,20 @@ from blathy.meter.access import CURRENT_ASSOCIATION
 from blathy.meter.objects import OS, Attribute, CosemObject, Method, fits
 from blathy.meter.security_objects import change_secret_of
 from blathy.models.model import Group
+from blathy.obis import Obis
 from blathy.wire.short_names import ASSOCIATION_SN_BASE, FIRST_METHOD_OFFSET
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
 FIRST_BASE: Final = 0x0100
+RESERVED_BASES: Final[Mapping[Obis, int]] = {
+    CURRENT_ASSOCIATION: ASSOCIATION_SN_BASE,
+    Obis(0, 0, 10, 0, 125): 0xFB00,  # scripts of broadcast receivers
+    Obis(0, 0, 41, 0, 0): 0xFC00,  # SAP assignment
+    Obis(0, 0, 42, 0, 0): 0xFD00,  # COSEM logical device name
+}
+"""Where a client looks before it knows the object list."""
 METHODS: Final = 8
 """Short-name methods are numbered as the standard does; 3 to 8 are in use."""
 
@@ -37,12 +45,13 @@ def _octets_of(item: CosemObject) -> int:
 
 
 def short_names_of(items: Iterable[CosemObject]) -> Mapping[int, CosemObject]:
-    """Base name -> object; the Association SN at its fixed place."""
+    """Base name -> object; those with a reserved name at their fixed places."""
     names: dict[int, CosemObject] = {}
     at = FIRST_BASE
     for item in sorted(items, key=lambda item: bytes(item.obis)):
-        if item.class_id == 12:
-            names[ASSOCIATION_SN_BASE] = item
+        reserved = RESERVED_BASES.get(item.obis)
+        if reserved is not None:
+            names[reserved] = item
             continue
         if at + _octets_of(item) > ASSOCIATION_SN_BASE:
             break
