@@ -11,7 +11,7 @@ import socket
 import sys
 from typing import Any
 
-from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData, objects
+from gurux_dlms import GXByteBuffer, GXDate, GXDateTime, GXReplyData, GXTime, objects
 from gurux_dlms.enums import Authentication, DataType, InterfaceType, ObjectType, Security
 from gurux_dlms.objects import GXDLMSClock, GXDLMSProfileGeneric, GXDLMSRegister
 from gurux_dlms.secure import GXDLMSSecureClient
@@ -95,6 +95,23 @@ class Peer:
         self.exchange(self.client.method(item, method, value, DataType(data_type)), reply)
         return bytes(reply.data.array()[reply.data.position :]).hex()
 
+    def switch(self, obis: str, functions: list[list[Any]]) -> None:
+        """Switch functions on or off, by name."""
+        item = objects.GXDLMSFunctionControl(obis)
+        self.exchange(item.setFunctionStatus(self.client, functions), GXReplyData())
+
+    def insert(self, obis: str, script: list[Any], hour: int) -> None:
+        """Let a schedule run a script every day at an hour."""
+        entry = objects.GXDLMSScheduleEntry()
+        entry.index, entry.enable = 1, True
+        entry.logicalName, entry.scriptSelector = script
+        entry.switchTime = GXTime(dt.datetime(2000, 1, 1, hour, tzinfo=dt.UTC))
+        entry.execWeekdays, entry.execSpecDays = 0x7F, "0"
+        entry.beginDate = GXDate(dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+        entry.endDate = GXDate(dt.datetime(2026, 12, 31, tzinfo=dt.UTC))
+        item = objects.GXDLMSSchedule(obis)
+        self.exchange(item.insert(self.client, entry), GXReplyData())
+
     def profile(self, obis: str, since: str, until: str) -> list[list[Any]]:
         item = GXDLMSProfileGeneric(obis)
         self.read(item, 3)
@@ -137,6 +154,10 @@ def main() -> None:
         result["unit"] = int(register.unit)
     if "profile" in job:
         result["rows"] = peer.profile(job["profile"], job["since"], job["until"])
+    if "insert" in job:
+        peer.insert(*job["insert"])
+    if "switch" in job:
+        peer.switch(*job["switch"])
     result["called"] = [peer.call(*parts) for parts in job.get("call", ())]
     result["attributes"] = [peer.attributes(*parts) for parts in job.get("attributes", ())]
     json.dump(result, sys.stdout)

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +33,7 @@ from blathy.store.store import Store
 from tests.meter.running import START_S, get, gurux, made, served
 from tests.meter.simple_load import ConstantLoad
 
+BLATHY = Path(sys.executable).with_name("blathy")
 SCHEDULE = "0-0:12.0.0"
 MONITOR = "0-0:16.1.0"
 SENSOR = "0-0:16.4.0"
@@ -568,26 +573,74 @@ def test_a_register_monitor_triggers_the_capture() -> None:
 # --- an independent client ------------------------------------------------------------------------
 
 
+def foreign(meter: Meter, **job: Any) -> dict[str, Any]:
+    """What gurux-dlms does as management, in a process of its own."""
+    identity = meter.identity
+    with served(meter) as port:
+        return gurux(
+            {
+                "port": port, "client": 1, "auth": "hls5", "clock": "0.0.1.0.0.255",
+                "ek": identity.encryption_key.hex(), "ak": identity.authentication_key.hex(),
+                **job,
+            }
+        )  # fmt: skip
+
+
 def test_an_independent_client_shows_what_ours_has_set() -> None:
     meter = made("reference")
 
     async def work(client: Client) -> None:
         await monitor_current(client, 700)
-        await client.action(SCHEDULE, "insert", entry(7, ON, 8))
 
     with_client(meter, work)
-    with served(meter) as port:
-        identity = meter.identity
-        done = gurux(
-            {
-                "port": port, "client": 1, "auth": "hls5", "clock": "0.0.1.0.0.255",
-                "ek": identity.encryption_key.hex(), "ak": identity.authentication_key.hex(),
-                "attributes": [
-                    ["GXDLMSRegisterMonitor", "0.0.16.1.0.255", [2]],
-                    ["GXDLMSSchedule", "0.0.12.0.0.255", [2]],
-                ],
-            }
-        )  # fmt: skip
-    thresholds, entries = (shown[0] for shown in done["attributes"])
-    assert "700" in thresholds
-    assert entries.count("GXDLMSScheduleEntry object") == 1
+    done = foreign(meter, attributes=[["GXDLMSRegisterMonitor", "0.0.16.1.0.255", [2]]])
+    assert "700" in done["attributes"][0][0]
+
+
+def test_an_independent_client_fills_the_schedule_and_switches_load_control_off() -> None:
+    meter = made("reference", start_s=MIDNIGHT_S)
+    foreign(meter, insert=["0.0.12.0.0.255", ["0.0.10.0.103.255", ON], 8])
+    go(meter, MIDNIGHT_S + 8 * HOUR_S - MINUTE_S)
+    assert not relay_on(meter)
+    go(meter, MIDNIGHT_S + 8 * HOUR_S)
+    assert relay_on(meter)
+    foreign(meter, counter=100, switch=["0.0.44.1.0.255", [["load control", False]]])
+
+    async def work(client: Client) -> None:
+        await refused(client.action(RELAY, "remote_disconnect"))
+        assert await value(client, RELAY, 2) is True
+
+    with_client(meter, work)
+
+
+# --- a meter of the command line ------------------------------------------------------------------
+
+
+def test_a_meter_of_the_command_line_switches_by_itself(tmp_path: Path) -> None:
+    """Its own seconds pass the switching time: nobody steps it."""
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "BLATHY_STATE": str(tmp_path)}
+    process = subprocess.Popen(
+        [BLATHY, "meter", "run", "reference", "--port", "dlms-tcp:127.0.0.1:0", "--days", "0"],
+        stdout=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    assert process.stdout is not None
+
+    async def work(url: str) -> None:
+        async with Client.connect(
+            url, counters=VolatileCounterStore(), cache=ObjectCache()
+        ) as client:
+            rows = axdr.array(entry(1, ON, 8))
+            await client.set((SCHEDULE, 2), rows)
+            assert await value(client, RELAY, 2) is False
+            before = axdr.octets(bytes((0x07, 0xEA, 1, 2, 0xFF, 7, 59, 58, 0, 0xFF, 0xC4, 0)))
+            await client.set(("0-0:1.0.0", 2), before)
+            while not await value(client, RELAY, 2):  # noqa: ASYNC110 - its own seconds pass
+                await asyncio.sleep(0.2)
+
+    try:
+        url = next(line.split()[1] for line in process.stdout if "management" in line)
+        asyncio.run(asyncio.wait_for(work(url), 240))
+    finally:
+        process.terminate()
+        process.wait(120)
+        process.stdout.close()

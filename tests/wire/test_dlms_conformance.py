@@ -292,7 +292,9 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (ACTING, "test_weekday_special_day_and_season_decide_on_which_days"),
         (ACTING, "test_what_an_outage_passed_over_runs_within_its_validity_window"),
         (ACTING, "test_a_clock_set_forward_runs_what_it_passed_and_set_back_repeats"),
-        (ACTING, "test_entries_are_disabled_enabled_replaced_and_deleted"))),
+        (ACTING, "test_entries_are_disabled_enabled_replaced_and_deleted"),
+        (ACTING, "test_a_meter_of_the_command_line_switches_by_itself"),
+        (ACTING, "test_an_independent_client_fills_the_schedule_and_switches_load_control_off"))),
     ("Register monitor (21), sensor manager (67), data monitoring (66): crossings act", "server", (
         (ACTING, "test_a_threshold_that_is_crossed_switches_a_relay_there_and_back"),
         (ACTING, "test_only_the_crossing_counts"),
@@ -313,7 +315,8 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (FUNCTIONS, "test_what_is_no_parameter_or_not_to_be_read_is_not_watched"))),
     ("Array manager (123), with the rights of who asks", "server", (
         (FUNCTIONS, "test_entries_of_arrays_are_counted_read_inserted_replaced_and_removed"),
-        (FUNCTIONS, "test_the_array_manager_gives_nobody_a_right"))),
+        (FUNCTIONS, "test_the_array_manager_gives_nobody_a_right"),
+        (FUNCTIONS, "test_an_independent_client_reads_them_and_has_an_array_counted"))),
     ("Utility tables (26), register table (61), status mapping (63)", "server", (
         (FUNCTIONS, "test_tables_are_read_whole_and_in_part"),
         (FUNCTIONS, "test_the_utility_writes_the_table_that_is_its_own"),

@@ -57,6 +57,8 @@ INDEX_MAX: Final = 9999
 ALWAYS: Final = 0xFFFF
 MINUTE_S: Final = 60
 LOOK_BACK_DAYS: Final = 366
+WEEKDAYS: Final = 6
+"""Where exec_weekdays stands in a row."""
 ENTRY: Final = structure_shape(U16, BOOL, LN, U16, TIME, U16, BITS, BITS, DATE, DATE)
 FOUR_INDICES: Final = structure_shape(U16, U16, U16, U16)
 TWO_INDICES: Final = structure_shape(U16, U16)
@@ -243,11 +245,9 @@ class _Schedule(Decider):
 
     def write(self, meter: Meter, data: Data, who: Requester) -> None:
         require(data, array_shape(ENTRY))
-        rows = {int(each.value[0].value): each for each in data.value}
+        rows = {int(row.value[0].value): _checked(meter, row, who) for row in data.value}
         if len(rows) != len(data.value):
             raise AccessError(DataAccessResult.OTHER_REASON, "an index is there twice")
-        for row in data.value:
-            _require_entry(meter, row, who)
         self._keep(meter, rows)
 
     def _keep(self, meter: Meter, rows: dict[int, Data]) -> None:
@@ -280,8 +280,8 @@ class _Schedule(Decider):
     def insert(self, meter: Meter, data: Data, who: Requester) -> bytes:
         if not fits(data, ENTRY):
             raise AccessError(ActionResult.TYPE_UNMATCHED, "an entry has ten elements")
-        _require_entry(meter, data, who)
-        self._keep(meter, {**self._rows(meter), int(data.value[0].value): data})
+        row = _checked(meter, data, who)
+        self._keep(meter, {**self._rows(meter), int(data.value[0].value): row})
         return b""
 
     def delete(self, meter: Meter, data: Data, _who: Requester) -> bytes:
@@ -295,9 +295,15 @@ class _Schedule(Decider):
         return b""
 
 
-def _require_entry(meter: Meter, row: Data, who: Requester) -> None:
+def _checked(meter: Meter, row: Data, who: Requester) -> Data:
+    """The row if it may be kept. A week that a client pads to a whole octet (gurux-dlms does) is
+    taken for its seven days."""
+    fields = list(row.value)
+    if len(fields[WEEKDAYS].value) == 8:
+        fields[WEEKDAYS] = axdr.bits(fields[WEEKDAYS].value[:7])
+    checked = axdr.structure(*fields)
     try:
-        entry = Entry.of(row)
+        entry = Entry.of(checked)
     except AxdrError as error:
         raise AccessError(DataAccessResult.OTHER_REASON, str(error)) from error
     if not 1 <= entry.index <= INDEX_MAX:
@@ -305,6 +311,7 @@ def _require_entry(meter: Meter, row: Data, who: Requester) -> None:
     if len(entry.weekdays) != 7:
         raise AccessError(DataAccessResult.TYPE_UNMATCHED, "a week has seven days")
     require_script(meter, entry.action, who)
+    return checked
 
 
 def schedule_object(facility: Facility) -> CosemObject:
