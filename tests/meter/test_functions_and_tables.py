@@ -132,6 +132,23 @@ def test_load_control_that_is_off_switches_nothing_by_command_nor_by_schedule() 
     with_client(again, on)
 
 
+def test_what_is_switched_off_is_no_device_error() -> None:
+    """The relay is a function of its own, its schedule goes on and finds it off."""
+    meter = made("reference")
+
+    async def work(client: Client) -> None:
+        await client.action(FUNCTIONS, "remove_function", axdr.octets(b"load control"))
+        await client.action(FUNCTIONS, "add_function", function(b"heating", (70, RELAY)))
+        await client.set((SCHEDULE, 2), axdr.array(every_hour(2)))
+        await switch(client, b"heating", on=False)
+
+    with_client(meter, work)
+    meter.advance(ConstantLoad(), START_S + 3 * HOUR_S)
+    assert get(meter, 70, RELAY, 2) is False
+    logged = {entry.name for entries in meter.books.logs.values() for entry in entries}
+    assert "device_error" not in logged
+
+
 def test_push_and_firmware_are_functions_too() -> None:
     meter = made("reference")
 

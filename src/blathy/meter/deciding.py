@@ -7,14 +7,14 @@ outside sees what they did once it is committed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from blathy.cosem.axdr import Data
-from blathy.cosem.service import AccessError
+from blathy.cosem.service import AccessError, ActionResult
 from blathy.meter.scripts import run_script
 from blathy.registers.block import Block, Incident
 
@@ -76,12 +76,19 @@ def _decide(meter: Meter, span: Span) -> None:
         decider.decide(meter, span)
 
 
-def act(meter: Meter, item: Data) -> None:
-    """Run the script of an action item; one that fails is a device error in the log."""
+def attempt(meter: Meter, action: Callable[[], None]) -> None:
+    """Do what is due: a failure is a device error in the log, a function that is switched off is
+    none."""
     try:
-        run_script(meter, item)
-    except AccessError:
-        meter.record("device_error")
+        action()
+    except AccessError as error:
+        if error.result is not ActionResult.OBJECT_UNAVAILABLE:
+            meter.record("device_error")
+
+
+def act(meter: Meter, item: Data) -> None:
+    """Run the script of an action item."""
+    attempt(meter, lambda: run_script(meter, item))
 
 
 def _pieces(meter: Meter, block: Block) -> Iterator[Block]:

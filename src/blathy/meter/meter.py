@@ -27,7 +27,7 @@ from blathy.meter.client_profiles import ClientProfiles
 from blathy.meter.control import EMERGENCY_GROUPS, WATT, ControlView, control_plan, view_of
 from blathy.meter.counters import BASE, MeterCounterStore
 from blathy.meter.daylight_saving import key_of, zone_as_set
-from blathy.meter.deciding import deciders_on, go_through
+from blathy.meter.deciding import attempt, deciders_on, go_through
 from blathy.meter.face import Face, face_data
 from blathy.meter.function_control_object import SWITCHED_OFF, names_in
 from blathy.meter.guard import MeterGuard
@@ -352,10 +352,7 @@ class Meter:
         ran = False
         for action in due_scripts(self, before_true_s):
             ran = True
-            try:
-                action()
-            except AccessError:
-                self.record("device_error")
+            attempt(self, action)
         if ran:
             self.parameters_set()
 
@@ -624,7 +621,7 @@ class Meter:
 
     def collect(self, energy_uwh: int) -> None:
         """Take a charge from the credit; raise ControlRefusedError while prepayment is off."""
-        self.control.collect(energy_uwh, "charge")
+        self.control.collect(energy_uwh)
         self._dirty = True
 
     def take_emergency_credit(self) -> None:
