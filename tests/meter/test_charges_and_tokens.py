@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.cmac import CMAC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -378,6 +380,20 @@ def test_only_who_may_sell_enters_tokens() -> None:
         call(meter, 115, GATEWAY, 1, axdr.visible("token"))
     assert unmatched.value.result is ActionResult.TYPE_UNMATCHED
     assert balance_wh(meter) == 0
+
+
+def test_a_token_can_be_made_by_its_description() -> None:
+    """The layout as the documentation has it, built from its parts."""
+    key, title = bytes(range(16)), b"BLY00001"
+    fixed = (1).to_bytes(4, "big") + b"blathy credit token\0" + title + (128).to_bytes(4, "big")
+    head = bytes.fromhex("01" + "0000000000000005" + "00000007")
+    assert make_token(CreditToken(5, 7), key, title) == head + cmac(cmac(key, fixed), head)[:12]
+
+
+def cmac(key: bytes, text: bytes) -> bytes:
+    mac = CMAC(AES(key))
+    mac.update(text)
+    return mac.finalize()
 
 
 def test_tokens_say_what_fits_them_and_nothing_else() -> None:

@@ -164,7 +164,8 @@ def test_numbers_out_of_range_are_refused() -> None:
         (SLAVE_PORT, 2, axdr.enum(10)), (SLAVE_PORT, 5, axdr.u8(251)),
         ("0-0:24.6.0", 2, axdr.enum(10)), ("0-0:24.8.0", 4, axdr.enum(3)),
         ("0-0:24.8.0", 5, axdr.u8(251)), (IPV6, 3, axdr.enum(4)),
-        (MODE_Q, 3, axdr.octets(bytes(17))),
+        (MODE_Q, 3, axdr.octets(bytes(17))), ("0-0:25.5.0", 5, axdr.octets(bytes(256))),
+        ("0-0:23.0.0", 4, axdr.array(*(axdr.u8(1) for _ in range(65)))),
     )  # fmt: skip
 
     async def work(client: Client) -> None:

@@ -264,13 +264,12 @@ class Controller:
         self.ledger.add_event("credit_added", value=energy_uwh // 1_000_000)
         self._decide()
 
-    def collect(self, energy_uwh: int, who: str) -> None:
+    def collect(self, energy_uwh: int) -> None:
         """Take a charge from the credit; raise ControlRefusedError while prepayment is off."""
         try:
             events = self.prepayment.collect(energy_uwh)
         except ValueError as error:
             raise ControlRefusedError(str(error)) from error
-        self.ledger.note(who, "collect charge", str(energy_uwh))
         for event in events:
             self.ledger.add_event(event)
         self._decide()

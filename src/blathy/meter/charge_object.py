@@ -25,6 +25,7 @@ rate; `update_unit_charge` puts prices into the passive table; `collect` collect
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
@@ -48,6 +49,7 @@ from blathy.meter.objects import (
     VALUE_DEFINITION,
     Attribute,
     CosemObject,
+    Method,
     array_shape,
     fits,
     refused,
@@ -302,7 +304,8 @@ class Charge(Decider):
         self._keep(meter, replace(self.tally(meter), since=()))
         self._run(meter)
 
-    def collect(self, meter: Meter, _data: Data, _who: Requester) -> bytes:
+    def collect(self, meter: Meter) -> None:
+        """Now, whatever `period` says."""
         percentage = self._configured(meter, 0)
         if self.kind(meter) == ChargeType.PAYMENT_EVENT_BASED and percentage:
             raise refused("a percentage is of a purchase, and there is none")
@@ -310,7 +313,6 @@ class Charge(Decider):
             raise refused("nothing is collected while the account is not active")
         self._run(meter)
         self._collect(meter, 1)
-        return b""
 
     # --- prices and debts -------------------------------------------------------------------------
 
@@ -338,19 +340,16 @@ class Charge(Decider):
         self.require_prices(meter, data)
         meter.save_setting(self._key(PASSIVE), axdr.encode(data))
 
-    def update(self, meter: Meter, data: Data, _who: Requester) -> bytes:
+    def update(self, meter: Meter, data: Data) -> None:
+        """Put these prices into the passive table."""
         if not fits(data, _PRICES):
             raise AccessError(ActionResult.TYPE_UNMATCHED, "prices are indices and longs")
         scales, commodity, table = self.value(meter, PASSIVE).value
         rows = {bytes(row.value[0].value): row for row in (*table.value, *data.value)}
         self.write_passive(meter, axdr.structure(scales, commodity, axdr.array(*rows.values())))
-        return b""
 
-    def activate_now(self, meter: Meter, _data: Data, _who: Requester) -> bytes:
-        self.activate(meter)
-        return b""
-
-    def change_remaining(self, meter: Meter, data: Data, *, by: bool) -> bytes:
+    def change_remaining(self, meter: Meter, data: Data, *, by: bool) -> None:
+        """Make it this amount, or change it by that."""
         if not fits(data, I32):
             raise AccessError(ActionResult.TYPE_UNMATCHED, "the amount is a double-long")
         tally = self.tally(meter)
@@ -359,7 +358,6 @@ class Charge(Decider):
         if not 0 <= remaining_uwh <= _LIMIT * _UWH_PER_WH:
             raise refused("what remains is an amount from 0 to 2^31 - 1")
         self._keep(meter, replace(tally, remaining_uwh=remaining_uwh))
-        return b""
 
 
 def _is_import(meter: Meter, commodity: Data) -> bool:
@@ -419,11 +417,13 @@ def charge_object(facility: Facility) -> CosemObject:
 
         return Attribute(get, one.write_passive if number == PASSIVE else None)
 
-    def add(meter: Meter, data: Data, _who: Requester) -> bytes:
-        return one.change_remaining(meter, data, by=True)
+    def method(name: str, act: Callable[[Meter, Data], None]) -> Method:
+        def invoke(meter: Meter, data: Data, who: Requester) -> bytes:
+            act(meter, data)
+            meter.ledger.note(f"client {who.client_sap}", name, f"{facility.obis}")
+            return b""
 
-    def put(meter: Meter, data: Data, _who: Requester) -> bytes:
-        return one.change_remaining(meter, data, by=False)
+        return invoke
 
     return CosemObject(
         CLASS_ID, 0, facility.obis, facility.group, facility.title,
@@ -444,6 +444,12 @@ def charge_object(facility: Facility) -> CosemObject:
             amount("remaining_uwh"),
             held(PROPORTION, U16, WHOLE),
         ),
-        (one.update, one.activate_now, one.collect, add, put),
+        (
+            method("update unit charge", one.update),
+            method("activate unit charge", lambda meter, _: one.activate(meter)),
+            method("collect charge", lambda meter, _: one.collect(meter)),
+            method("change debt", lambda meter, data: one.change_remaining(meter, data, by=True)),
+            method("set debt", lambda meter, data: one.change_remaining(meter, data, by=False)),
+        ),
         one,
     )  # fmt: skip

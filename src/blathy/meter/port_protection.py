@@ -4,8 +4,8 @@ It stands beside the guard that every meter has (`meter.guard`), which slows dow
 itself; this one counts the failures of all clients. A failure above `allowed_failed_attempts` locks
 for `initial_lockout_time`, each further one for `steepness_factor` times the time before, at most
 `max_lockout_time`. What is locked are associations that are opened by what can be guessed: a
-password, or a secret of HLS 2 to 4 and 6. Keys of 128 bits cannot, and a lock would only shut us out;
-so a client with keys can always call reset.
+password, or a secret of HLS 2 to 4 and 6. Keys of 128 bits cannot, and a lock would only shut us
+out; so a client with keys can always call reset.
 
 All ports of a meter share one guard, so `port_reference` names the port that the object was
 installed for and does not restrict it. Times are of the meter (true time, also while it is
@@ -97,7 +97,8 @@ class PortProtection:
         failed = min(before.failed + 1, _COUNT_MAX)
         until_s = before.locked_until_s
         above = failed - self._number(meter, 3)
-        if above > 0:
+        locks = self._number(meter, 2) == PortProtectionMode.LOCKED_ON_FAILED_ATTEMPTS
+        if locks and above > 0:
             until_s = meter.books.clock.true_s + self._lockout_s(meter, above)
         cumulative = min(before.cumulative + 1, _COUNT_MAX)
         self._keep(meter, Attempts(failed, cumulative, until_s))

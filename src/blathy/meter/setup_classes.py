@@ -51,6 +51,8 @@ NO_REFERENCE: Final = axdr.octets(bytes(6))
 HDLC_SETUP: Final = Obis(0, 0, 22, 0, 0)
 EMPTY: Final = axdr.array()
 NO_TEXT: Final = axdr.octets(b"")
+ELEMENTS_MAX: Final = 64
+OCTETS_MAX: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,15 +265,25 @@ def _connect(meter: Meter, _data: Data, _who: Requester) -> bytes:
     return b""
 
 
-def _between(lowest: int, highest: int) -> Callable[[Data], bool]:
-    return lambda data: lowest <= int(data.value) <= highest
+def _in_bounds(held: Held) -> Callable[[Data], bool]:
+    """Whether a value of the right type may be kept."""
+
+    def fine(data: Data) -> bool:
+        if held.highest is not None:
+            return held.lowest <= int(data.value) <= held.highest
+        if data.type is DataType.ARRAY and len(data.value) > ELEMENTS_MAX:
+            return False
+        if data.type is OS and len(data.value) > OCTETS_MAX:
+            return False
+        return held.check is None or held.check(data)
+
+    return fine
 
 
 def held_object(facility: Facility) -> CosemObject:
     """The object of a class of the table above."""
     attributes: list[Attribute] = []
     for number, held in enumerate(HELD[facility.class_id], 2):
-        highest = held.highest
         attributes.append(
             setting(
                 facility.obis,
@@ -280,7 +292,7 @@ def held_object(facility: Facility) -> CosemObject:
                 held.shape,
                 writable=held.writable,
                 readable=held.readable,
-                check=held.check if highest is None else _between(held.lowest, highest),
+                check=_in_bounds(held),
             )
         )
     methods: tuple[Method, ...] = ()

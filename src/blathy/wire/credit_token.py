@@ -23,10 +23,12 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.cmac import CMAC
+from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFCMAC, CounterLocation, Mode
 
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 
 KIND_CREDIT: Final = 1
+KEY_OCTETS: Final = 16
 HEAD_OCTETS: Final = 13
 MAC_OCTETS: Final = 12
 TOKEN_OCTETS: Final = HEAD_OCTETS + MAC_OCTETS
@@ -73,6 +75,10 @@ def open_token(octets: bytes, master_key: bytes, meter_title: bytes) -> CreditTo
 
 
 def _mac(head: bytes, master_key: bytes, meter_title: bytes) -> bytes:
-    mac = CMAC(AES(master_key))
-    mac.update(_LABEL + meter_title + head)
+    derivation = KBKDFCMAC(
+        AES, Mode.CounterMode, KEY_OCTETS, 4, 4, CounterLocation.BeforeFixed, _LABEL, meter_title,
+        None,
+    )  # fmt: skip
+    mac = CMAC(AES(derivation.derive(master_key)))
+    mac.update(head)
     return mac.finalize()[:MAC_OCTETS]
