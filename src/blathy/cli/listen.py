@@ -92,7 +92,9 @@ def listen(
             "port is opened for pushes."
         ),
     ] = "",
-    port: Annotated[int, typer.Option(help="Where meters push to; 0 for any free one.")] = 4059,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Where meters push to; 0 for any free one.")
+    ] = 4059,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     udp: Annotated[bool, typer.Option("--udp", help="Datagrams instead of connections.")] = False,
     ek: Annotated[

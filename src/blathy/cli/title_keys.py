@@ -35,7 +35,7 @@ def title_keys(texts: list[str], suite: int, file: str = "") -> dict[bytes, KeyS
     for text in texts:
         title, equals, keys = text.partition("=")
         if not equals:
-            raise CommandError(f"--key {title} names no meter; write TITLE=EK:AK in hex digits")
+            raise CommandError("a --key names no meter; write TITLE=EK:AK in hex digits")
         unicast, _, authentication = _cut(keys)
         try:
             found[_title(title)] = KeySet(
@@ -79,7 +79,10 @@ def _from_file(file: str, suite: int) -> dict[bytes, KeySet]:
                 for name, value in entry.items()
                 if name in _NAMES
             }
-            found[_title(title)] = KeySet(int(entry.get("suite", suite)), **keys)
+            named = entry.get("suite", suite)
+            if named not in (0, 1, 2):
+                raise ValueError("there are security suites 0, 1 and 2")
+            found[_title(title)] = KeySet(named, **keys)
         except (MeterError, ValueError, TypeError, AttributeError) as error:
             raise CommandError(f"the keys of {title} in {file} are wrong: {error}") from error
     return found

@@ -93,6 +93,7 @@ class MeterAddress:
     source: str = ""
     user_id: int | None = None
     counter: int = 0  # lowest invocation counter to begin with
+    use_cache: bool = True  # take what is known of the meter's type and firmware
     ask_counter: bool = True  # ask the public client for it before the first contact with a key
     password: bytes = field(default=b"")
     keys: KeySet = field(default_factory=KeySet)
@@ -151,6 +152,7 @@ def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAd
     options = _Options(parts.query, secrets or {})
     ask_counter = options.ask_counter()
     usual_protection = not options.has("protect")
+    use_cache = options.take("cache").lower() not in {"0", "no", "off", "false"}
     serial = parts.scheme == "serial"
     host = (parts.netloc + parts.path) if serial else (parts.hostname or "")
     if not host:
@@ -184,6 +186,7 @@ def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAd
         source=options.take("source"),
         user_id=options.optional("user", 0, 255),
         ask_counter=ask_counter,
+        use_cache=use_cache,
         counter=options.number("ic", 0, 0, 0xFFFF_FFFF),
         password=options.secret("password"),
         keys=keys,
@@ -198,7 +201,9 @@ def _usual_protection(mechanism: Mechanism, keys: KeySet) -> Protection:
 
 
 def _shown(url: str) -> str:
-    return url.split("?", maxsplit=1)[0]
+    """The URL without what may be a secret: its options, and a user before the host."""
+    scheme, _, rest = url.split("?", maxsplit=1)[0].rpartition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 class _Options:

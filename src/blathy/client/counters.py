@@ -174,6 +174,12 @@ class FileCounterStore:
         self._file = handle
 
 
+def _suite_of(written: object) -> int:
+    if written not in (0, 1, 2):
+        raise ValueError("there are security suites 0, 1 and 2")  # what stands there is not shown
+    return int(written)
+
+
 def _is_at(handle: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
@@ -225,7 +231,7 @@ class FileKeyStore:
         names = {"ek": "unicast", "ak": "authentication", "bk": "broadcast", "kek": "master"}
         try:
             found = {names[n]: bytes.fromhex(v) for n, v in entry.items() if n in names}
-            return KeySet(int(entry.get("suite", 0)), **found)
+            return KeySet(_suite_of(entry.get("suite", 0)), **found)
         except (ValueError, TypeError) as error:
             raise StoreError(f"the keys of {meter} in {self._path} are wrong", str(error)) from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -73,6 +73,8 @@ class Database:
         self, path: Path | None, factory: type[sqlite3.Connection] = sqlite3.Connection
     ) -> None:
         self.path = path
+        if path is not None:
+            _only_for_its_owner(path)
         self._connection = sqlite3.connect(
             IN_MEMORY if path is None else path,
             isolation_level=None,
@@ -179,6 +181,7 @@ class Database:
 
     def copy_to(self, target: Path) -> None:
         """Make `target` a whole new copy of this file."""
+        _only_for_its_owner(target)
         other = sqlite3.connect(target)
         try:
             self._connection.backup(other)
@@ -294,6 +297,12 @@ def _is_bytes(data: object) -> bool:
 def _require(as_written: bool) -> None:
     if not as_written:
         raise DamagedRecordError("a record is not as it was written")
+
+
+def _only_for_its_owner(path: Path) -> None:
+    """Let others not read a new file: a store holds keys. SQLite makes its journals alike."""
+    with suppress(OSError):  # what is wrong with the place is said when it is opened
+        path.touch(mode=0o600)
 
 
 def remove_file(path: Path) -> None:
