@@ -370,7 +370,7 @@ def image(link: Link, name: str, identifier: str, octets: str, skip: list[int]) 
     read(link, item, 2)
     data = bytes.fromhex(octets)
     out: dict[str, Any] = {"block": int(item.imageBlockSize)}
-    link.send(item.imageTransferInitiate(link.client, bytes.fromhex(identifier), len(data)))
+    link.send(item.imageTransferInitiate(link.client, identifier, len(data)))
     blocks = item.imageBlockTransfer(link.client, data, [0])
     for number, block in enumerate(blocks):
         if number not in skip:
