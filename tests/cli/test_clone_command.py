@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
+import select
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +131,79 @@ def test_a_clone_answers_as_its_original(model: str, tmp_path: Path) -> None:
         [entry.class_id, entry.obis.dotted()] for entry in objects
     ]
     assert [row for row in found["wrong"] if (row[0], row[2]) not in BY_GURUX_ITSELF] == []
+
+
+class CuttingProxy:
+    """Passes octets on to a meter; each of the first connections ends after so many of them."""
+
+    def __init__(self, port: int, octets: int, cuts: int) -> None:
+        self.meter = port
+        self.left = octets
+        self.cuts = cuts
+        self.connections = 0
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.server.accept()
+                self.connections += 1
+                cut = self.connections <= self.cuts
+                threading.Thread(target=self._relay, args=(client, cut), daemon=True).start()
+
+    def _relay(self, client: socket.socket, cut: bool) -> None:
+        passed = 0
+        with (
+            contextlib.suppress(OSError), client,
+            socket.create_connection(("127.0.0.1", self.meter)) as meter,
+        ):  # fmt: skip
+            while True:
+                for ready in select.select([client, meter], [], [])[0]:
+                    data = ready.recv(4096)
+                    passed += len(data)
+                    if not data or (cut and passed > self.left):
+                        return
+                    (meter if ready is client else client).sendall(data)
+
+    def close(self) -> None:
+        self.server.close()
+
+
+def test_a_clone_goes_on_where_its_connection_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = fed("mpta-1", 1)
+    whole, file = tmp_path / "whole.json", tmp_path / "clone.json"
+    with served(original) as port:
+        url = url_of(job_of(original, Level.MANAGEMENT, port))
+        assert blathy("clone", url, "-o", whole, "--rows", "4").status == 0
+        proxy = CuttingProxy(port, 12_000, cuts=2)
+        through = url.replace(f":{port}", f":{proxy.port}")
+        done = blathy("clone", through, "-o", file, "--rows", "4")
+        assert done.status == 0, done.err
+        assert "once more" in done.err
+        assert list(tmp_path.glob("*.part")) == []
+        proxy.close()
+        # lost for good: what was read is kept, and the next call goes on from it
+        proxy = CuttingProxy(port, 12_000, cuts=1)
+        through = url.replace(f":{port}", f":{proxy.port}")
+        other = tmp_path / "other.json"
+        monkeypatch.setattr("blathy.cli.clone.CONNECTIONS_MAX", 1)
+        assert blathy("clone", through, "-o", other, "--rows", "4").status == 2
+        assert list(tmp_path.glob("other.json.*part"))
+        done = blathy("clone", through, "-o", other, "--rows", "4")
+        assert done.status == 0
+        assert "objects are there from before" in done.err
+        assert list(tmp_path.glob("*.part")) == []
+        proxy.close()
+    values = [
+        {(o.class_id, o.obis, a.index): a.value for o in read_recording(path.read_text()).objects
+         for a in o.attributes if o.class_id not in MOVING and (o.obis.c, o.obis.d) != (43, 1)}
+        for path in (whole, file, other)
+    ]  # fmt: skip
+    assert values[0] == values[1] == values[2]
 
 
 def test_a_clone_lives_clock_writes_and_rows(tmp_path: Path) -> None:

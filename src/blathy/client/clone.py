@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from blathy.client.address import AUTHENTICATION, MeterAddress
-from blathy.client.meter import SCALED, Meter
+from blathy.client.meter import LOGICAL_DEVICE_NAME, SCALED, Meter
 from blathy.client.values import ObjectRefused, Value, typed_value
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError
@@ -20,9 +20,9 @@ from blathy.cosem.classes import interface_class
 from blathy.cosem.objectlist import AccessRight, AttributeAccess, ObjectEntry, ScalerUnit
 from blathy.cosem.recorded_rows import RecordedRows
 from blathy.cosem.selective import CaptureObject, EntryDescriptor
-from blathy.cosem.service import AttributeRef
+from blathy.cosem.service import AttributeRef, DataAccessResult
 from blathy.models.recorded import RecordedAttribute, RecordedMeter, RecordedObject
-from blathy.transport.errors import Refused
+from blathy.transport.errors import Garbled, Refused
 from blathy.wire.apdu import Conformance
 from blathy.wire.security import Protection
 
@@ -34,24 +34,44 @@ _EMPTY_ARRAY: Final = axdr.encode(axdr.array())
 
 Progress = Callable[[int, int], None]
 """Objects done, objects in all."""
+Keep = Callable[[RecordedMeter], None]
+"""Takes what has been read so far."""
 
 
-async def clone(meter: Meter, *, rows: int = 0, progress: Progress | None = None) -> RecordedMeter:
+async def clone(
+    meter: Meter,
+    *,
+    rows: int = 0,
+    progress: Progress | None = None,
+    begun: RecordedMeter | None = None,
+    keep: Keep | None = None,
+) -> RecordedMeter:
     """The object model of an open meter, with the newest `rows` of every profile (ALL_ROWS: all).
 
-    A lost connection ends it with the outcome as everywhere; a refused attribute does not.
+    A lost connection ends it with the outcome as everywhere; a refused attribute does not. After
+    every object `keep` is handed what is there so far, and `begun` takes such a part up again: its
+    objects are not read a second time.
     """
-    address = meter.address
     entries = await meter.objects(fresh=True)
-    read_at = int(time.time())
-    recorded = []
+    recorded: list[RecordedObject] = []
+    known = {} if begun is None else {item.entry: item for item in begun.objects}
+    read_at = int(time.time()) if begun is None else begun.read_at_utc_s
     for done, entry in enumerate(entries):
-        item, read_by = await _object(meter, entry, rows)
-        if entry.class_id == CLOCK_CLASS:
-            read_at = read_by
+        item = known.get(entry)
+        if item is None:
+            item, read_by = await _object(meter, entry, rows)
+            if entry.class_id == CLOCK_CLASS:
+                read_at = read_by
         recorded.append(item)
         if progress is not None:
             progress(done + 1, len(entries))
+        if keep is not None:
+            keep(_meter(meter, read_at, recorded))
+    return _meter(meter, read_at, recorded)
+
+
+def _meter(meter: Meter, read_at: int, recorded: Sequence[RecordedObject]) -> RecordedMeter:
+    address = meter.address
     return RecordedMeter(
         place=address.place,
         client=address.client,
@@ -89,7 +109,7 @@ async def _object(meter: Meter, entry: ObjectEntry, rows: int) -> tuple[Recorded
     buffer = 2 if entry.class_id == PROFILE_CLASS else 0
     asked = [row for row in access if row.right & AccessRight.READ and row.index != buffer]
     refs = [AttributeRef(entry.class_id, entry.obis, row.index) for row in asked]
-    readings = await meter.read_octets(refs)
+    readings = await _read(meter, refs)
     read_at = int(time.time())
     found = dict(zip((row.index for row in asked), readings, strict=True))
     if any(row.index == buffer and row.right & AccessRight.READ for row in access):
@@ -98,6 +118,22 @@ async def _object(meter: Meter, entry: ObjectEntry, rows: int) -> tuple[Recorded
     return RecordedObject(
         entry.class_id, entry.version, entry.obis, attributes, entry.methods
     ), read_at
+
+
+async def _read(meter: Meter, refs: Sequence[AttributeRef]) -> Sequence[bytes | int]:
+    """Octets or refusals; a meter that answers oddly to one attribute is asked for each alone."""
+    try:
+        return await meter.read_octets(refs)
+    except (Refused, Garbled):
+        await _still_there(meter)
+        if len(refs) == 1:
+            return [DataAccessResult.OTHER_REASON]
+    return [found for ref in refs for found in await _read(meter, (ref,))]
+
+
+async def _still_there(meter: Meter) -> None:
+    """Raise where not the answer was odd but the connection has gone."""
+    await meter.read_octets((LOGICAL_DEVICE_NAME,))
 
 
 def _recorded(
@@ -158,7 +194,8 @@ async def _buffer(meter: Meter, entry: ObjectEntry, rows: int) -> bytes | int:
         raw = await meter.get(ref)
     except ObjectRefused as error:
         return error.result
-    except Refused:
+    except (Refused, Garbled):
+        await _still_there(meter)
         return _EMPTY_ARRAY  # an odd answer to this one buffer, e.g. a long one without blocks
     if rows == ALL_ROWS:
         return raw
