@@ -352,6 +352,7 @@ ABSENT = (
     ("Compression (V.44)", NO_COMPRESSION),
     ("Waveforms in measurement data monitoring (66)", NO_WAVEFORMS),
     ("Several associations of one client on one link", "one per pair of addresses and link"),
+    ("general-signing inside ciphering", "refused; a signature is the outermost layer"),
 )
 
 

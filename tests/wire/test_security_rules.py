@@ -214,6 +214,18 @@ def test_signatures_around_signatures_are_refused_at_any_depth() -> None:
     assert pair.server.associated
 
 
+def test_a_signed_apdu_inside_a_ciphered_one_is_not_served() -> None:
+    """A signature is the outermost layer; the other order is refused, not half understood."""
+    client_keys, _ = key_pair(1)
+    pair = secured(mechanism=Mechanism.HLS_ECDSA, suite=1)
+    header = GeneralHeader((9).to_bytes(8, "big"), CLIENT_TITLE, SERVER_TITLE)
+    signature = sign(header.encode() + GET, client_keys.signing, 1)
+    inner = apdu.GeneralSigning(header, GET, signature).encode()
+    (answer,) = pair.server.receive_apdu(general_glo(sealed(GUEK, inner, suite=1)), NOW)
+    assert answer[0] == 0xD8
+    assert served(pair) == 0
+
+
 # --- general-ciphering and general-signing ------------------------------------------------------
 
 
