@@ -258,7 +258,7 @@ def test_gurux_reads_our_pushes() -> None:
     meter.push(Obis.parse(SETUP))
     (message,) = meter.outbox.pushes
     plain = replace(message, client_sap=16)
-    with Peer("gurux_client.py") as gurux:
+    with Peer("gurux_client") as gurux:
         for sent, keys in ((plain, {}), (message, {
             "ek": meter.key("unicast").hex(), "ak": meter.key("authentication").hex(),
         })):  # fmt: skip
