@@ -261,6 +261,56 @@ def test_a_power_limit_is_asked_twice_and_read_back(open_portal: Opener) -> None
     expect(supply).to_contain_text(re.compile(r"6\.50\s*kW"))
 
 
+def test_a_dialogue_is_walked_by_keyboard_and_gives_the_focus_back(open_portal: Opener) -> None:
+    page = open_portal(POINT)
+    limit = page.get_by_role("button", name="Set power limit…")
+    limit.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("Power limit in kW")).to_be_focused()
+    dialog.get_by_role("button", name="Check first").press("Enter")
+    expect(dialog).to_contain_text("5.00 kW")
+    # the safe answer has the focus, not the dangerous one
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(limit).to_be_focused()
+
+
+def test_events_of_a_meter_are_filtered_by_their_group(open_portal: Opener) -> None:
+    page = open_portal(POINT)
+    events = page.locator("#events")
+    events.locator("li").first.wait_for()
+    groups = events.get_by_role("combobox", name="Group of events")
+    groups.select_option("Voltage")
+    expect(events.locator("li").filter(has_not_text="voltage")).to_have_count(0)
+    events.locator("li").first.wait_for()
+    events.get_by_role("link", name="All events").click()
+    expect(page).to_have_url(re.compile(r"/events\?point=p-001&group=voltage"))
+    expect(page.get_by_role("combobox", name="Group of events")).to_have_value("voltage")
+    expect(page.get_by_role("button", name="Kovács household ×")).to_be_visible()
+    expect(page.locator("main li").filter(has_not_text="voltage")).to_have_count(0)
+    page.locator("main li").first.wait_for()
+
+
+def test_what_can_be_pressed_has_a_name_on_every_page(open_portal: Opener) -> None:
+    page = open_portal("/")
+    for path in ("/", "/points", POINT, "/events", "/operations", "/settings"):
+        page.goto(path)
+        page.locator("main section").first.wait_for()
+        page.locator("main [aria-busy=true]").first.wait_for(state="detached")
+        assert page.evaluate(NAMELESS) == [], path
+
+
+NAMELESS = """() => {
+  const name = (one) =>
+    one.getAttribute('aria-label') || one.labels?.[0]?.textContent || one.textContent || one.title;
+  return [...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')]
+    .filter((one) => one.getBoundingClientRect().width && !name(one)?.trim())
+    .map((one) => one.outerHTML.slice(0, 200));
+}"""
+
+
 def contrast_of(page: Page, selector: str, name: str) -> str:
     style = {"color": "color", "background": "backgroundColor"}[name]
     return str(page.locator(selector).evaluate(f"(one) => getComputedStyle(one).{style}"))

@@ -22,6 +22,9 @@ export function clockSeconds(at_ms: number, zone: string, locale: string): strin
 export function day(at_ms: number, zone: string, locale: string): string {
   return format(at_ms, zone, locale, { weekday: 'short', day: 'numeric', month: 'short', year: 'numeric' });
 }
+export function date(at_ms: number, zone: string, locale: string): string {
+  return format(at_ms, zone, locale, { day: 'numeric', month: 'short', year: 'numeric' });
+}
 export function shortDay(at_ms: number, zone: string, locale: string): string {
   return format(at_ms, zone, locale, { day: 'numeric', month: 'short' });
 }

@@ -108,6 +108,7 @@ export const at = {
   clock: (ms: number, zone: string) => time.clock(ms, zone, settings.locale),
   clockSeconds: (ms: number, zone: string) => time.clockSeconds(ms, zone, settings.locale),
   day: (ms: number, zone: string) => time.day(ms, zone, settings.locale),
+  date: (ms: number, zone: string) => time.date(ms, zone, settings.locale),
   shortDay: (ms: number, zone: string) => time.shortDay(ms, zone, settings.locale),
   month: (ms: number, zone: string) => time.month(ms, zone, settings.locale),
   dayAndClock: (ms: number, zone: string) => time.dayAndClock(ms, zone, settings.locale),
