@@ -55,7 +55,7 @@ def test_what_is_missing_is_said_in_one_sentence() -> None:
     with served(meter) as port:
         url = url_of(meter, port)
         closed = blathy("token", url, 5000, "--enter")
-        assert "the account does not take it now" in closed.err
+        assert "prepayment is off" in closed.err
         without_key = blathy("token", url.split("&kek=")[0], 5000)
         assert "kek=" in without_key.err
         other_key = blathy("token", url.split("&kek=")[0] + f"&kek={'00' * 16}", 5, "--enter")

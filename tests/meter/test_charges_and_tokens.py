@@ -382,6 +382,12 @@ def test_only_who_may_sell_enters_tokens() -> None:
     assert balance_wh(meter) == 0
 
 
+@given(octets=st.binary(max_size=40) | st.binary(min_size=24, max_size=24).map(b"\x01".__add__))
+def test_whatever_is_entered_only_a_token_is_one(octets: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        open_token(octets, bytes(16), b"BLY00001")
+
+
 def test_a_token_can_be_made_by_its_description() -> None:
     """The layout as the documentation has it, built from its parts."""
     key, title = bytes(range(16)), b"BLY00001"
@@ -416,10 +422,10 @@ def test_tokens_say_what_fits_them_and_nothing_else() -> None:
 
 def test_sts_attributes_say_that_there_is_no_sts() -> None:
     meter = made("reference")
-    issuer, number, check = get(meter, 116, "0-0:19.50.0", 2)
+    issuer, number, check = get(meter, 116, "0-0:19.60.0", 2)
     assert (issuer, number) == (0, meter.identity.serial)
     digits = f"{issuer:06d}{number:011d}{check}"
     doubled = [int(d) * (1 + n % 2) for n, d in enumerate(reversed(digits))]
     assert sum(d // 10 + d % 10 for d in doubled) % 10 == 0
     with pytest.raises(AccessError):
-        put(meter, 116, "0-0:19.50.0", 7, axdr.u8(1))
+        put(meter, 116, "0-0:19.60.0", 7, axdr.u8(1))

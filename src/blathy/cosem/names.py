@@ -268,6 +268,7 @@ _ABSTRACT: Final[Rows] = (
     ("43.2.*", "data protection {e}"),
     ("44.0.*", "image transfer"),
     ("44.1.*", "function control"),
+    ("44.2.*", "communication port protection"),
     ("65.*.*", "utility table"),
     ("66.0.*", "compact data {e}"),
     ("94.31.*", "country specific {e}"),

@@ -37,7 +37,7 @@ _PAYMENT: Final = (
     Facility(113, o("0-0:19.20.1"), Group.PAYMENT, "standing charge", values={3: 1}),
     Facility(113, o("0-0:19.20.2"), Group.PAYMENT, "debt by purchases", values={3: 2}),
     Facility(115, o("0-0:19.40.0"), Group.PAYMENT, "token gateway"),
-    Facility(116, o("0-0:19.50.0"), Group.PAYMENT, "IEC 62055-41 attributes"),
+    Facility(116, o("0-0:19.60.0"), Group.PAYMENT, "IEC 62055-41 attributes"),
 )
 
 _DECIDING: Final = (
