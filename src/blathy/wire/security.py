@@ -578,7 +578,7 @@ class SecurityContext:
         return self._open(apdu)
 
     def _open(self, apdu: bytes) -> Opened:
-        tag = apdu[0]
+        tag = apdu[0] if apdu else 0
         plain_tag = PLAIN_OF_GLO.get(tag)
         if plain_tag is not None:
             return self._open_global(Reader(apdu, 1), self.peer_title, Envelope.GLO, plain_tag)
