@@ -197,6 +197,7 @@ def protected_apdus(draw: Random) -> tuple[Parser, list[bytes]]:
 
     def take(octets: bytes) -> None:
         receiver = context(CLIENT_TITLE, SERVER_TITLE)
+        receiver.needs = int(Protection.BOTH)
         opened = receiver.unprotect(octets)
         # Only how the optional key-info is marked is outside of what the tag covers.
         assert opened.plain == plain, f"a forged APDU was taken: {octets.hex()}"
