@@ -164,9 +164,14 @@ def test_the_cache_of_templates_forgets_the_oldest(monkeypatch: pytest.MonkeyPat
 def test_arrays_of_mixed_shapes_have_no_description() -> None:
     with pytest.raises(AxdrError):
         build_template([axdr.array(axdr.u8(1), axdr.u16(1))])
-    with pytest.raises(AxdrError):
-        build_template([axdr.array()])
     assert build_template([axdr.u8(1)]) == bytes([DataType.UNSIGNED])
+
+
+def test_an_empty_array_is_one_of_no_null_data() -> None:
+    values = (axdr.u8(3), axdr.array(), axdr.u16(4))
+    template = build_template(values)
+    assert template == bytes.fromhex("11 01 0000 00 12")
+    assert decode_buffer(template, encode_buffer(values)) == values
 
 
 @given(st.binary(max_size=40), st.binary(max_size=60))

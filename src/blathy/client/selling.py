@@ -23,7 +23,7 @@ _MEANING: Final = {
     TokenStatus.FORMAT_FAILURE: "it is no token",
     TokenStatus.AUTHENTICATION_FAILURE: "it is forged, or was made for another meter",
     TokenStatus.VALIDATION_FAILURE: "it was used before, or is too old",
-    TokenStatus.EXECUTION_FAILURE: "prepayment is off or the account is full; it may be tried again",
+    TokenStatus.EXECUTION_FAILURE: "prepayment is off, or the account full; try it again then",
 }
 
 
