@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from dlms_cosem import cosem, enumerations, state, utils
 from dlms_cosem.client import DlmsClient
-from dlms_cosem.connection import DlmsConnectionSettings
+from dlms_cosem.connection import DlmsConnectionSettings, XDlmsApduFactory
 from dlms_cosem.cosem.capture_object import CaptureObject
 from dlms_cosem.cosem.selective_access import EntryDescriptor, RangeDescriptor
 from dlms_cosem.hdlc.frames import HDLC_FLAG as FLAG
@@ -269,10 +269,28 @@ def run(job: Job) -> dict[str, Any]:
     return out
 
 
+def translated(job: Job) -> dict[str, Any]:
+    """Each APDU through its classes and back to octets; a value that one carries, decoded."""
+    out = []
+    for octets in job["translate"]:
+        found: dict[str, Any] = {}
+        try:
+            parsed = XDlmsApduFactory.apdu_from_bytes(bytes.fromhex(octets))
+            found["class"] = type(parsed).__name__
+            if found["class"] in {"GetResponseNormal", "SetRequestNormal"}:
+                found["value"] = plain(utils.parse_as_dlms_data(bytes(parsed.data)))
+            found["back"] = bytes(parsed.to_bytes()).hex()
+        except Exception as error:  # noqa: BLE001 - whatever the peer raises is its result
+            found["failed"] = failure(error)
+        out.append(found)
+    return {"translated": out}
+
+
 def main() -> None:
     for line in sys.stdin:
         try:
-            result = run(json.loads(line))
+            job = json.loads(line)
+            result = translated(job) if "translate" in job else run(job)
         except Exception as error:  # noqa: BLE001 - whatever the peer raises is its result
             result = {"failed": failure(error)}
         print("RESULT " + json.dumps(result), flush=True)

@@ -13,8 +13,8 @@ import sys
 import traceback
 from typing import Any
 
-from gurux_dlms import GXByteBuffer, GXReplyData
-from gurux_dlms.enums import Authentication, InterfaceType, Security
+from gurux_dlms import GXByteBuffer, GXDLMSTranslator, GXReplyData
+from gurux_dlms.enums import Authentication, InterfaceType, Security, TranslatorOutputType
 from gurux_dlms.objects import GXDLMSData
 from gurux_dlms.secure import GXDLMSSecureClient
 
@@ -89,11 +89,29 @@ def reported(job: dict[str, Any]) -> dict[str, Any]:
     return {"object": item.logicalName, "attribute": attribute, "value": values[0]}
 
 
+def translated(job: dict[str, Any]) -> dict[str, Any]:
+    """Each APDU as the XML of Gurux' translator, and back to octets."""
+    translator = GXDLMSTranslator(TranslatorOutputType.SIMPLE_XML)
+    out = []
+    for octets in job["translate"]:
+        found: dict[str, Any] = {}
+        try:
+            found["xml"] = translator.pduToXml(GXByteBuffer(bytes.fromhex(octets)))
+            back = translator.xmlToPdu(found["xml"])
+            found["back"] = bytes(back.array() if isinstance(back, GXByteBuffer) else back).hex()
+        except Exception as error:  # noqa: BLE001 - whatever the peer raises is its result
+            found["failed"] = failure(error)
+        out.append(found)
+    return {"translated": out}
+
+
 def run(job: dict[str, Any]) -> dict[str, Any]:
     if "push" in job:
         return pushed(job)
     if "report" in job:
         return reported(job)
+    if "translate" in job:
+        return translated(job)
     return session(job)
 
 
