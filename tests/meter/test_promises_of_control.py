@@ -20,6 +20,7 @@ from blathy.models import model as model_named
 from blathy.models.model import Level
 from blathy.registers.block import Block, Incident
 from blathy.store.store import Store
+from blathy.transport.errors import Refused
 from tests.meter.running import DAY_S, SERIAL, START_S, entropy, fed, made
 from tests.meter.simple_load import ConstantLoad
 from tests.meter.test_clock_and_calendar import days
@@ -278,3 +279,59 @@ def test_hours_power_above_a_threshold_and_billing_stops_are_counted() -> None:
         meter.advance(ConstantLoad(1200, 1), START_S + 32 * DAY_S)
         assert number(port.read("1-1:0.1.0")) == stops + 1
         assert number(port.read("0-1:96.8.0")) == 32 * 24
+
+
+# --- prepayment -----------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("K-11")
+@pytest.mark.parametrize("key", ["k382m", "omnipower"])
+def test_credit_warns_lends_waits_for_friendly_times_and_cuts_the_supply(key: str) -> None:
+    meter = made(key)
+    phases = len(meter.model.phases)
+
+    def until(hour: float) -> None:
+        meter.advance(ConstantLoad(3600, phases), START_S + int(3600 * hour))
+
+    with client(meter) as port:
+        port.set("1-1:128.0.130", axdr.u16(12 * 60))  # not from noon to six in the evening,
+        port.set("1-1:128.0.131", axdr.u16(18 * 60))
+        port.set("1-1:128.0.132", axdr.u8(0b1100000))  # nor on Saturday and Sunday
+        with pytest.raises(Refused):
+            port.set("1-1:128.0.131", axdr.u16(1441))
+        port.action("0-0:19.0.0", "activate_account")
+        port.action("0-0:19.10.0", "update_amount", axdr.i32(phases * 3600 * 11))
+        until(10.5)
+        warned = [row[1] for row in tree(port.read(("0-0:99.98.2", 2)))]
+        assert 141 in warned
+        assert 140 not in warned
+        until(15)  # 16 h: the credit is used up, the time is friendly
+        assert port.read((BREAKER, 2)) is True
+        assert number(port.read("0-0:19.10.0")) == phases * 3600 * (11 - 15)
+        until(17.5)  # 18:30
+        assert port.read((BREAKER, 2)) is False
+        port.action("0-0:19.10.0", "update_amount", axdr.i32(phases * 3600 * 6 + 3600))
+        port.action(BREAKER, "remote_reconnect")
+        port.action(BUTTON, "execute", PRESS_PUSH_BUTTON)
+        assert port.read((BREAKER, 2)) is True
+        assert number(port.read("0-0:19.10.0")) == 3600  # what was used meanwhile is paid
+        port.action("0-0:19.10.1", "invoke_credit")
+        left_h = (3600 + 5000) / (phases * 3600)
+        until(17.5 + left_h - 0.1)
+        assert port.read((BREAKER, 2)) is True
+        until(17.5 + left_h + 0.1)
+        assert port.read((BREAKER, 2)) is False
+
+
+@pytest.mark.requirement("K-11")
+def test_nobody_is_cut_off_on_a_friendly_day() -> None:
+    meter = made("omnipower", start_s=START_S + DAY_S + 43_200)  # Friday noon
+    with client(meter) as port:
+        port.set("1-1:128.0.132", axdr.u8(0b1100000))
+        port.action("0-0:19.0.0", "activate_account")
+        port.action("0-0:19.10.0", "update_amount", axdr.i32(3600 * 24))
+        meter.advance(ConstantLoad(3600, 1), START_S + 4 * DAY_S - 2 * 3600)
+        assert port.read((BREAKER, 2)) is True  # Sunday, 23:00
+        assert number(port.read("0-0:19.10.0")) < 0
+        meter.advance(ConstantLoad(3600, 1), START_S + 4 * DAY_S)
+        assert port.read((BREAKER, 2)) is False

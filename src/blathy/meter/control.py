@@ -12,11 +12,13 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
+from blathy.clock import SECONDS_PER_DAY
 from blathy.control.breaker import BreakerPlan, State
 from blathy.control.controller import Controller, ControlPlan
 from blathy.control.limiter import LimiterPlan, SmartDisconnectPlan
 from blathy.control.prepayment import PrepaymentPlan
 from blathy.control.relays import RateIs, RelayPlan
+from blathy.control.windows import Window
 from blathy.meter.plan import MeterOptions
 from blathy.models.model import Model
 from blathy.obis import Obis
@@ -56,11 +58,30 @@ class ControlView:
     emergency_credit_wh: int
 
 
+FRIENDLY: Final = ("friendly_from_min", "friendly_until_min", "friendly_weekdays")
+
+
+def friendly_windows(from_min: int, until_min: int, weekdays: int) -> tuple[Window, ...]:
+    """When the supply is not cut for lack of credit: a time of every day (none where it begins as
+    it ends), and whole days of the week (bit 0: Monday)."""
+    windows = []
+    if from_min != until_min:
+        windows.append(Window(from_min % 1440 * 60, until_min * 60 or SECONDS_PER_DAY))
+    days = frozenset(day for day in range(1, 8) if weekdays >> (day - 1) & 1)
+    if days:
+        windows.append(Window(weekdays=days))
+    return tuple(windows)
+
+
 def control_plan(
-    model: Model, options: MeterOptions, limiter: tuple[int, int, int, int], smart_a: int
+    model: Model,
+    options: MeterOptions,
+    limiter: tuple[int, int, int, int],
+    smart_a: int,
+    friendly: tuple[Window, ...] = (),
 ) -> ControlPlan:
     """What the model switches with. `limiter`: normal and emergency threshold (W), times over and
-    under (s); `smart_a` 0 leaves the staged current limit off."""
+    under (s); `smart_a` 0 leaves the staged current limit off; `friendly` times of prepayment."""
     breaker = model.breaker
     relays = tuple(
         RelayPlan(relay.key, ((RateIs(frozenset(options.relay_rates)),),))
@@ -84,7 +105,9 @@ def control_plan(
             ),
         )
     smart = SmartDisconnectPlan(limit=smart_a * 1000) if smart_a else None
-    prepayment = PrepaymentPlan(enabled=options.prepayment) if breaker.prepayment else None
+    prepayment = None
+    if breaker.prepayment:
+        prepayment = PrepaymentPlan(enabled=options.prepayment, friendly=friendly)
     switch = BreakerPlan(breaker.mode, breaker.reclose_s)
     return _shared(ControlPlan(switch, limiters, smart, prepayment, relays))
 

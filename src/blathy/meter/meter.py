@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from blathy.clock import Zone
 from blathy.control.controller import Controller
 from blathy.control.limiter import EmergencyProfile, SmartDisconnect, SmartDisconnectPlan
+from blathy.control.windows import Window
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import ClockStatus, CosemDateTime, CosemTimeError
@@ -24,7 +25,15 @@ from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
 from blathy.meter.certificates import SIGNATURE
 from blathy.meter.charge_object import collect_of_purchase
 from blathy.meter.client_profiles import ClientProfiles
-from blathy.meter.control import EMERGENCY_GROUPS, WATT, ControlView, control_plan, view_of
+from blathy.meter.control import (
+    EMERGENCY_GROUPS,
+    FRIENDLY,
+    WATT,
+    ControlView,
+    control_plan,
+    friendly_windows,
+    view_of,
+)
 from blathy.meter.counters import BASE, MeterCounterStore
 from blathy.meter.daylight_saving import key_of, zone_as_set
 from blathy.meter.deciding import attempt, deciders_on, go_through
@@ -44,7 +53,7 @@ from blathy.meter.keeping import (
 )
 from blathy.meter.mbus_diagnostic import Exchange, keep_exchange
 from blathy.meter.mbus_objects import MbusReading, keep_reading
-from blathy.meter.measuring import OF_BOOKS, OF_CONNECTION, constants_of, options_as_set
+from blathy.meter.measuring import OF_BOOKS, OF_CONNECTION, constants_of, number_set, options_as_set
 from blathy.meter.modem_objects import Lte
 from blathy.meter.noticing import NOTICES_MAX, Notice, conformance_of, notice_of
 from blathy.meter.objects import setting_of
@@ -239,8 +248,9 @@ class Meter:
 
     def _open_control(self) -> Controller:
         plan = control_plan(
-            self.model, self.options, self._limiter_numbers(), self._smart_limit_a()
-        )
+            self.model, self.options, self._limiter_numbers(), self._smart_limit_a(),
+            self._friendly(),
+        )  # fmt: skip
         control = Controller(plan, self.ledger)
         if self._control_state:
             control.restore(self._control_state)
@@ -498,6 +508,9 @@ class Meter:
             limit_a = self._smart_limit_a()
             plan = SmartDisconnectPlan(limit=limit_a * 1000) if limit_a else None
             self.control.smart = SmartDisconnect(plan) if plan else None
+        elif name in FRIENDLY:
+            account = self.control.prepayment
+            account.plan = replace(account.plan, friendly=self._friendly())
         elif name in OF_BOOKS:
             self._renew_plan(options_as_set(self.model, self.options, self.settings))
         elif name.startswith(OF_CONNECTION):
@@ -648,6 +661,9 @@ class Meter:
             return 0
         data = setting_of(self, parameter.obis, 2)
         return int(parameter.default) if data is None else int(data.value)
+
+    def _friendly(self) -> tuple[Window, ...]:
+        return friendly_windows(*(number_set(self, name) for name in FRIENDLY))
 
     def limits_changed(self) -> None:
         """Take up the limiter's thresholds, durations and emergency profile."""

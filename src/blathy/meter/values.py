@@ -354,7 +354,11 @@ def parameter_object(parameter: Parameter) -> CosemObject:
         if audited:
             meter.record("parameters_changed")
 
-    value = setting(parameter.obis, 2, default, wire, writable=parameter.writable, after=after)
+    highest = parameter.highest
+    value = setting(
+        parameter.obis, 2, default, wire, writable=parameter.writable, after=after,
+        check=None if highest is None else lambda data: int(data.value) <= highest,
+    )  # fmt: skip
     attributes: tuple[Attribute, ...] = (value,)
     if parameter.class_id == 3:
         attributes += (Attribute(scaler_unit(parameter.scaler, parameter.unit)),)

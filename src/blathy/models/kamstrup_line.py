@@ -423,6 +423,35 @@ def breaker_parameters() -> tuple[Parameter, ...]:
             unit=Unit.DAY,
             group=Group.PAYMENT,
         ),
+        *(
+            parameter(
+                f"1-1:128.0.{130 + n}",
+                name,
+                0,
+                title,
+                DataType.U16,
+                class_id=3,
+                unit=Unit.MINUTE,
+                group=Group.PAYMENT,
+                highest=1440,
+            )
+            for n, (name, title) in enumerate(
+                (
+                    ("friendly_from_min", "friendly time begins, after midnight"),
+                    ("friendly_until_min", "friendly time ends, after midnight"),
+                )
+            )
+        ),
+        parameter(
+            "1-1:128.0.132",
+            "friendly_weekdays",
+            0,
+            "friendly days: Monday 1, Tuesday 2, ... Sunday 64",
+            DataType.U8,
+            class_id=3,
+            group=Group.PAYMENT,
+            highest=0x7F,
+        ),
         parameter(
             "1-1:128.0.13",
             "disconnect_limit_a",

@@ -184,6 +184,7 @@ class Parameter:
     audited: bool = True
     assumed: bool = True
     provenance: str = ""
+    highest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

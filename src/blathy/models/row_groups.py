@@ -552,6 +552,7 @@ def parameter(
     group: Group = Group.PARAMETER,
     writable: bool = True,
     assumed: bool = True,
+    highest: int | None = None,
 ) -> Parameter:
     """A settable value of a table."""
     return Parameter(
@@ -566,6 +567,7 @@ def parameter(
         group,
         writable,
         assumed=assumed,
+        highest=highest,
     )
 
 
