@@ -252,7 +252,7 @@ def test_a_conversation_is_recorded_explained_and_given_back(
     )  # fmt: skip
     assert player.stdout is not None
     assert "answering" in player.stdout.readline()
-    status, out, _ = run("read", f"dlms://127.0.0.1:{free}?client=16", "1-0:1.8.0")
+    status, out, _ = run("read", f"dlms://127.0.0.1:{free}?client=16&cache=off", "1-0:1.8.0")
     assert status == 0
     assert "1 234.567 kWh" in out
     player.communicate(timeout=120)

@@ -50,6 +50,10 @@ TYPES = "tests.cosem.test_axdr"
 COLUMNS = "tests.cosem.test_columns"
 TIMES = "tests.cosem.test_cosem_time"
 REFUSED = "tests.client.test_refusals_explained"
+BROKEN = "tests.client.test_broken_situations"
+GIVEN_UP = "tests.client.test_cancelled_reads"
+ONE_API = "tests.client.test_one_api"
+OPERATIONS = "tests.client.test_operations"
 
 PLAIN = (ASSOCIATION, "test_every_mechanism_in_a_plain_context")
 CIPHERED = (ASSOCIATION, "test_every_mechanism_in_a_ciphered_context")
@@ -119,7 +123,14 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (ASSOCIATION, "test_aarq_refusals_carry_the_diagnostic_of_the_standard"),
         (ASSOCIATION, "test_terms_that_cannot_be_met_are_refused_with_their_error"))),
     ("Refusals told with cause and remedy", "client", (
-        (REFUSED, "test_cause_and_remedy_are_named_and_no_number_is_left_to_look_up"),)),
+        (REFUSED, "test_cause_and_remedy_are_named_and_no_number_is_left_to_look_up"),
+        (BROKEN, "test_cause_and_remedy_are_told"),
+        (BROKEN, "test_a_counter_too_low_at_a_meter_that_keeps_silent_is_found_out"))),
+    ("A request given up half-way", "client", (
+        (GIVEN_UP, "test_wherever_it_is_given_up_the_next_answer_is_right_or_an_outcome"),
+        (GIVEN_UP, "test_an_error_in_the_body_releases_the_association"))),
+    ("Every line (TCP, UDP, HDLC, serial, mode E) with every authentication", "client", (
+        (ONE_API, "test_it_works_as_it_is_written_over_every_line_with_every_authentication"),)),
     ("Release, bare and protected", "server, client", (
         (ASSOCIATION, "test_release_of_a_ciphered_association_needs_the_protected_initiate"),
         (ASSOCIATION, "test_every_form_of_release_response_ends_the_association"),
@@ -278,7 +289,9 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (ACCESS, "test_the_reference_meter_has_an_object_of_every_class"))),
     ("HDLC and wrapper on real meters", "server, client", (
         PEERS,)),
-    ("Image transfer", "server", (
+    ("Image transfer", "server, client", (
+        (OPERATIONS, "test_a_transfer_goes_on_where_it_stopped"),
+        (OPERATIONS, "test_an_image_that_is_not_the_makers_changes_nothing"),
         (FIRMWARE, "test_blocks_come_in_any_order_and_the_image_runs_after_activation"),
         (FIRMWARE, "test_missing_blocks_are_named_and_verification_waits_for_them"),
         (FIRMWARE, "test_a_transfer_goes_on_after_a_power_cut"))),

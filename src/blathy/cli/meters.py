@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -17,13 +18,15 @@ from rich.console import Console
 
 from blathy.cli.app import CommandError
 from blathy.client.address import MeterAddress, parse_address
+from blathy.client.cache import FileObjectCache
 from blathy.client.counters import FileCounterStore, FileKeyStore, StoreError
-from blathy.client.meter import Meter
-from blathy.client.values import Value
+from blathy.client.meter import Item, Meter, parse_obis
+from blathy.client.values import Reading, Value
 from blathy.clock import Zone, iso_utc
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.cosem_time import CosemDateTime
+from blathy.cosem.names import obis_name
 from blathy.quantity import SYMBOL, Quantity
 from blathy.transport.errors import MeterError
 from blathy.wire.acse import Mechanism
@@ -39,8 +42,8 @@ UrlArgument = Annotated[
         "Options: client, server, auth (none lls hls2…hls7), password, ek, ak, kek, suite, protect "
         "(none auth enc both), dedicated, general, sn, pre (1: a pre-established association), "
         "physical, address_size, frame, window, title, meter_title, pdu, timeout, baud, mode=e, "
-        "user, ic (a counter, or off: do not ask the public client for it), source. Secrets may "
-        "be @FILE or env:NAME."
+        "user, ic (a counter, or off: do not ask the public client for it), cache (off: learn the "
+        "meter anew), source. Secrets may be @FILE or env:NAME."
     ),
 ]
 PasswordOption = Annotated[
@@ -57,6 +60,7 @@ CountersOption = Annotated[
 ZoneOption = Annotated[
     str, typer.Option("--zone", help="Time zone of the meter, e.g. Europe/Budapest.")
 ]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do it without being asked.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -100,7 +104,8 @@ def with_meter(
         secrets = {"password": password, "ek": ek, "ak": ak}
         address = parse_address(url, secrets)
         key_store = FileKeyStore(keys) if keys else None
-        meter = Meter.connect(address, keys=key_store, zone=parse_zone(zone))
+        cache = FileObjectCache(state_directory() / "objects")
+        meter = Meter.connect(address, keys=key_store, zone=parse_zone(zone), cache=cache)
         store = _counters(meter.address, counters)
         meter.use_counters(store)
         try:
@@ -162,6 +167,58 @@ def shown(value: Value) -> str:
     if isinstance(value, tuple):
         return "(" + ", ".join(shown(element) for element in value) + ")"
     return str(value)
+
+
+def told(reading: Reading) -> str:
+    """The value of a reading for people, with the names that the standard gives its parts."""
+    if reading.error is not None:
+        return "(not readable)"
+    named = reading.named()
+    if isinstance(named, dict | list):
+        return json.dumps(named, ensure_ascii=False)
+    if isinstance(named, str) and isinstance(reading.value, int):
+        return named
+    return shown(reading.value)
+
+
+def plain_reading(reading: Reading) -> dict[str, Any]:
+    """A reading for JSON."""
+    found: dict[str, Any] = {
+        "obis": str(reading.obis),
+        "name": obis_name(reading.obis),
+        "class": reading.ref.class_id,
+        "attribute": reading.ref.attribute,
+    }
+    if reading.error is not None:
+        return found | {"error": str(reading.error)}
+    value = plain(reading.value)
+    if isinstance(value, dict):
+        return found | value
+    named = reading.named()
+    if isinstance(named, dict | list) or (isinstance(named, str) and isinstance(value, int)):
+        value = named
+    return found | {"value": value, "unit": None}
+
+
+def parse_item(code: str) -> Item:
+    """An OBIS code, one with `/3` or `/scaler_unit`; one sentence for all else."""
+    text, slash, attribute = code.partition("/")
+    try:
+        parse_obis(text)
+    except MeterError as error:
+        raise CommandError(str(error)) from error
+    number = int(attribute) if attribute.isascii() and attribute.isdigit() else 2
+    if (slash and not attribute) or not 0 < number < 128:
+        raise CommandError(f"{code!r} names no attribute; write {text}/2 or {text}/value")
+    return code
+
+
+def ask(question: str) -> None:
+    """Go on only when the user says yes."""
+    if not sys.stdin.isatty():
+        raise CommandError(f"{question} Say so with --yes; there is nobody here to ask")
+    if not typer.confirm(question):
+        raise CommandError("nothing was done")
 
 
 def text_or_hex(value: bytes) -> str:

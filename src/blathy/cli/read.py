@@ -18,23 +18,34 @@ from blathy.cli.meters import (
     PasswordOption,
     UrlArgument,
     console,
-    plain,
-    shown,
+    parse_item,
+    plain_reading,
+    told,
     with_meter,
 )
-from blathy.client.meter import Item, Meter, parse_obis
+from blathy.client.meter import Item, Meter
+from blathy.client.protected import COMPACT_DATA, ProtectedAccess, read_compact
 from blathy.client.values import Reading
+from blathy.cosem import axdr
 from blathy.cosem.names import obis_name
-from blathy.transport.errors import MeterError
+from blathy.cosem.service import AttributeRef
 
 
 @app.command()
 def read(
     url: UrlArgument,
     codes: Annotated[
-        list[str], typer.Argument(help="OBIS codes, e.g. 1-0:1.8.0; 1-0:1.8.0/3 for attribute 3.")
+        list[str],
+        typer.Argument(
+            metavar="OBIS",
+            help="1-0:1.8.0 for its value, 1-0:1.8.0/3 or 1-0:1.8.0/scaler_unit for others.",
+        ),
     ],
     raw: Annotated[bool, typer.Option("--raw", help="The A-XDR octets in hex.")] = False,
+    protected: Annotated[
+        str,
+        typer.Option(help="Sealed by this data protection object (class 30), e.g. 0-0:43.2.0."),
+    ] = "",
     password: PasswordOption = "",
     ek: EkOption = "",
     ak: AkOption = "",
@@ -43,10 +54,15 @@ def read(
     as_json: JsonOption = False,
 ) -> None:
     """Read values of a meter."""
-    items = [_item(code) for code in codes]
+    items = [parse_item(code) for code in codes]
 
     async def work(meter: Meter) -> list[Reading]:
-        return await meter.read_many(items)
+        if protected:
+            return await _unsealed(meter, protected, items)
+        found: list[Reading] = []
+        for reading in await meter.read_many(items):
+            found += await _unfolded(meter, reading)
+        return found
 
     readings = with_meter(url, work, password=password, ek=ek, ak=ak, keys=keys, counters=counters)
     if as_json:
@@ -63,17 +79,27 @@ def read(
         raise CommandError(f"{failed[0]}{more}")
 
 
-def _item(code: str) -> Item:
-    text, slash, attribute = code.partition("/")
-    try:
-        obis = parse_obis(text)
-    except MeterError as error:
-        raise CommandError(str(error)) from error
-    if not slash:
-        return obis
-    if not attribute.isascii() or not attribute.isdigit() or not 0 < int(attribute) < 128:
-        raise CommandError(f"{code!r} names no attribute; write {text}/2")
-    return (text, int(attribute))
+async def _unsealed(meter: Meter, seal: str, items: list[Item]) -> list[Reading]:
+    """Values that the meter protected itself, for us alone."""
+    refs = [await meter.reference(item) for item in items]
+    values = await ProtectedAccess(meter, seal).get(*refs)
+    return [
+        await meter.reading_of(ref, axdr.encode(value))
+        for ref, value in zip(refs, values, strict=True)
+    ]
+
+
+async def _unfolded(meter: Meter, reading: Reading) -> list[Reading]:
+    """A compact buffer (class 62) as the values that it was captured from."""
+    ref = reading.ref
+    if (ref.class_id, ref.attribute) != (COMPACT_DATA, 2) or reading.error is not None:
+        return [reading]
+    found = []
+    for one in await read_compact(meter, str(ref.obis)):
+        capture = one.capture
+        source = AttributeRef(capture.class_id, capture.obis, capture.attribute)
+        found.append(await meter.reading_of(source, axdr.encode(one.value)))
+    return found
 
 
 def _print_table(readings: list[Reading]) -> None:
@@ -83,7 +109,7 @@ def _print_table(readings: list[Reading]) -> None:
     table.add_column(justify="right")
     for reading in readings:
         if reading.error is None:
-            table.add_row(str(reading.obis), _name(reading), shown(reading.value))
+            table.add_row(str(reading.obis), _name(reading), told(reading))
     if table.row_count:
         console().print(table)
 
@@ -94,17 +120,5 @@ def _name(reading: Reading) -> str:
 
 
 def _plain(reading: Reading, *, raw: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "obis": str(reading.obis),
-        "name": obis_name(reading.obis),
-        "class": reading.ref.class_id,
-        "attribute": reading.ref.attribute,
-    }
-    if reading.error is not None:
-        found["error"] = str(reading.error)
-        return found
-    value = plain(reading.value)
-    found |= value if isinstance(value, dict) else {"value": value, "unit": None}
-    if raw:
-        found["raw"] = reading.raw.hex()
-    return found
+    found = plain_reading(reading)
+    return found | {"raw": reading.raw.hex()} if raw and reading.error is None else found

@@ -44,6 +44,7 @@ def prepared(command: Any, path: str = "blathy") -> Any:
     command.rich_markup_mode = None
     for param in command.params:
         _name_value(param)
+        _say_plainly(param)
     examples = VERBS[path.removeprefix("blathy ")].examples if path[7:] in VERBS else ()
     if examples:
         command.epilog = "\b\nExamples:\n" + "\n".join(f"  blathy {line}" for line in examples)
@@ -62,6 +63,39 @@ def _name_value(param: Any) -> None:
         param.display_type_rich = _untyped
     elif param.metavar is None and not param.is_flag:
         param.metavar = METAVARS.get(_kind(param))
+
+
+def _say_plainly(param: Any) -> None:
+    """Usage lines of URL, [FILE] and OBIS...; help texts that end in (1 to 370, default 30)."""
+    written = param.get_help_record
+
+    def record(ctx: Any) -> tuple[str, str] | None:
+        found = written(ctx)
+        return None if found is None else (found[0], f"{param.help or ''}{_notes(param)}")
+
+    param.get_help_record = record
+    if param.param_type_name == "argument":
+        many = "..." if param.nargs != 1 else ""
+        param.get_usage_pieces = lambda _ctx: [
+            f"{param.metavar}{many}" if param.required else f"[{param.metavar}{many}]"
+        ]
+
+
+def _notes(param: Any) -> str:
+    """Range and default of a parameter, where they say something."""
+    low, high, default = getattr(param, "min", None), getattr(param, "max", None), param.default
+    notes = []
+    if low is not None and high is not None:
+        notes.append(f"{low} to {high}")
+    elif low is not None or high is not None:
+        notes.append(f"from {low} up" if high is None else f"up to {high}")
+    if default is True and param.secondary_opts:
+        notes.append(f"default {param.opts[-1]}")
+    elif default and not isinstance(default, bool | list | tuple) and not callable(default):
+        notes.append(f"default {getattr(default, 'value', default)}")
+    if param.required and param.param_type_name == "option":
+        notes.append("needed")
+    return f" ({', '.join(notes)})" if notes else ""
 
 
 def _untyped(ctx: Any) -> None:

@@ -18,6 +18,7 @@ MEASURE: Final = "Measure and test"
 LOOK: Final = "Look inside"
 FAMILIES: Final = (TOWN, READ, RUN, MEASURE, LOOK)
 _METER: Final = '"dlms://127.0.0.1:4059?client=16&auth=none"'
+_MANAGER: Final = '"dlms://127.0.0.1:4059?client=1&auth=lls&password=…"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,28 @@ VERBS: Final[dict[str, Verb]] = {
             'profile "dlms://…" 1-0:99.1.0 --from 2026-11-20 --to 2026-11-21 --csv > day.csv',
             'profile "dlms://…" 1-0:99.1.0 --from yesterday --plot',
         ),
+    ),
+    "write": Verb(
+        "blathy.cli.write",
+        READ,
+        (
+            f"write {_MANAGER} 1-0:0.4.2 raw:20",
+            f"write {_MANAGER} 0-0:1.0.0/time_zone -60 --yes",
+        ),
+    ),
+    "call": Verb(
+        "blathy.cli.write",
+        READ,
+        (f"call {_MANAGER} 0-0:96.3.10 list", f"call {_MANAGER} 0-0:96.3.10 remote_disconnect"),
+    ),
+    "time": Verb(
+        "blathy.cli.meter_time", READ, (f"time {_METER}", f"time {_MANAGER} --set now --yes")
+    ),
+    "firmware": Verb("blathy.cli.firmware", READ, (f"firmware {_MANAGER} new.bin --yes",)),
+    "scan": Verb(
+        "blathy.cli.scan",
+        READ,
+        ("scan dlms://127.0.0.1:4059", "scan serial:///dev/ttyUSB0 --physical 16-20 --clients 16"),
     ),
     "objects": Verb("blathy.cli.objects", READ, (f"objects {_METER}", f"objects {_METER} --json")),
     "readout": Verb(

@@ -113,6 +113,15 @@ def _failed_proof(address: MeterAddress) -> str:
     return f"check password= of client {address.client}"
 
 
+class AssociationDenied(Refused):
+    """A meter refuses an association; `diagnostic` is a UserDiagnostic, -1 where it is none."""
+
+    def __init__(self, message: str, remedy: str, reason: str, diagnostic: int) -> None:
+        super().__init__(message, remedy)
+        self.reason = reason
+        self.diagnostic = diagnostic
+
+
 def explain_refusal(refusal: AssociationRefused, address: MeterAddress) -> MeterError:
     """The outcome and the remedy of a refused association."""
     place = address.place
@@ -129,7 +138,7 @@ def explain_refusal(refusal: AssociationRefused, address: MeterAddress) -> Meter
     )
     if diagnostic == UserDiagnostic.AUTHENTICATION_FAILURE:
         return Untrusted(text, _failed_proof(address))
-    return Refused(text, remedy)
+    return AssociationDenied(text, remedy, refusal.reason, diagnostic)
 
 
 def explain_service(refused: ServiceRefused, place: str) -> MeterError:

@@ -39,7 +39,7 @@ from blathy.client.values import ObjectRefused, ProfileReading, Reading, Value, 
 from blathy.clock import UtcS, Zone, utc_of
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data, DataType
-from blathy.cosem.classes import class_name, interface_class
+from blathy.cosem.classes import Method, class_name, interface_class
 from blathy.cosem.columns import Profile, decode_profile
 from blathy.cosem.cosem_time import CosemDateTime, date_time_of
 from blathy.cosem.names import obis_name
@@ -122,7 +122,7 @@ class Meter:
         self._counters = counters
         self._type_key = type_key or address.place
         self._place = f"{address.place} {address.client}"
-        self._cache = cache
+        self._cache = cache if address.use_cache else ObjectCache()
         self._line = line
         self._entropy = entropy
         self._on_push = on_push
@@ -531,6 +531,20 @@ class Meter:
         """The version of an object's class, where the object list is known."""
         entries = self.knowledge.classes.get(ref.obis, ())
         return next((e.version for e in entries if e.class_id == ref.class_id), None)
+
+    async def reading_of(self, ref: AttributeRef, raw: bytes) -> Reading:
+        """What octets would be as the value of an attribute, with its unit."""
+        await self._unit_of(ref)
+        return self._reading(ref, raw)
+
+    async def methods(self, obis: Obis | str) -> dict[int, str]:
+        """Number and name of the methods that an object has for us."""
+        entry = await self.find(parse_obis(obis) if isinstance(obis, str) else obis)
+        rows = {row.index: row.name for row in _class_methods(entry)}
+        if not entry.methods:  # a list by short names has no rights
+            return rows
+        numbers = [row.index for row in entry.methods if row.right]
+        return {number: rows.get(number, f"method {number}") for number in numbers}
 
     async def call(self, obis: Obis | str, method: int | str, value: Any = None) -> Any:
         """Run a method with a plain parameter, typed as in `data_for`; what it returned, plain."""
@@ -977,16 +991,20 @@ def _parse_objects(raw: bytes) -> tuple[ObjectEntry, ...]:
     return parse_object_list(data, own.version)
 
 
+def _class_methods(entry: ObjectEntry) -> tuple[Method, ...]:
+    try:
+        return interface_class(entry.class_id, entry.version).methods
+    except KeyError:
+        return ()
+
+
 def _method_number(entry: ObjectEntry, method: int | str) -> int:
     if isinstance(method, int):
         return method
     try:
         return interface_class(entry.class_id, entry.version).method(method).index
     except KeyError:
-        able = "write a number"
-        with suppress(KeyError):
-            kind = interface_class(entry.class_id, entry.version)
-            able = "it has " + (", ".join(row.name for row in kind.methods) or "none")
+        able = "it has " + (", ".join(row.name for row in _class_methods(entry)) or "none")
         raise Refused(f"{class_name(entry.class_id)} has no method {method!r}", able) from None
 
 

@@ -7,12 +7,17 @@ and keep the old keys until that has worked. A head-end does it in two phases (`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
 from blathy.client.meter import Meter, parse_obis
+from blathy.client.values import ObjectRefused
 from blathy.cosem import axdr
+from blathy.cosem.axdr import AxdrError
 from blathy.cosem.classes.enumerations import KeyId, SecurityPolicy
+from blathy.cosem.service import AttributeRef
+from blathy.obis import Obis
 from blathy.transport.errors import Garbled, Refused
 from blathy.wire.security import KeySet
 from blathy.wire.suites import wrap_key
@@ -20,6 +25,7 @@ from blathy.wire.suites import wrap_key
 SECURITY_SETUP: Final = "0-0:43.0.0"
 CURRENT_ASSOCIATION: Final = "0-0:40.0.0"
 SECURITY_CLASS: Final = 64
+ASSOCIATION_CLASS: Final = 15
 _AUTHENTICATED: Final = SecurityPolicy.REQUEST_AUTHENTICATED | SecurityPolicy.RESPONSE_AUTHENTICATED
 _ENCRYPTED: Final = SecurityPolicy.REQUEST_ENCRYPTED | SecurityPolicy.RESPONSE_ENCRYPTED
 _OF_VERSION_0: Final = {
@@ -60,13 +66,27 @@ async def change_keys(
     return changed
 
 
-async def change_password(meter: Meter, secret: bytes | str) -> None:
-    """Another LLS password, or HLS secret, for the client of this association."""
+async def change_password(meter: Meter, secret: bytes | str, client: int | None = None) -> None:
+    """Another LLS password for a client, or HLS secret for our own; ours where none is named."""
     octets = secret.encode() if isinstance(secret, str) else secret
-    if meter.address.mechanism.is_hls:
+    own = meter.address.client
+    if meter.address.mechanism.is_hls and client in {None, own}:
         await meter.action(CURRENT_ASSOCIATION, "change_HLS_secret", axdr.octets(octets))
-    else:
-        await meter.set(f"{CURRENT_ASSOCIATION}/7", axdr.octets(octets))
+        return
+    association = await _association_of(meter, own if client is None else client)
+    await meter.write(AttributeRef(ASSOCIATION_CLASS, association, 7), axdr.octets(octets))
+
+
+async def _association_of(meter: Meter, client: int) -> Obis:
+    """The association object of a client, else the current one."""
+    for entry in await meter.objects():
+        if entry.class_id != ASSOCIATION_CLASS or str(entry.obis) == CURRENT_ASSOCIATION:
+            continue
+        with suppress(ObjectRefused, AxdrError, TypeError, IndexError):
+            partners = await meter.get_data(AttributeRef(ASSOCIATION_CLASS, entry.obis, 3))
+            if partners.value[0].value == client:
+                return entry.obis
+    return parse_obis(CURRENT_ASSOCIATION)
 
 
 async def security_policy(meter: Meter, obis: str = SECURITY_SETUP) -> SecurityPolicy:

@@ -131,6 +131,14 @@ class SyncMeter:
         """Write several attributes; None for each that was taken."""
         return self._run(self._meter.set_many(writes))
 
+    def reading_of(self, ref: AttributeRef, raw: bytes) -> Reading:
+        """What octets would be as the value of an attribute, with its unit."""
+        return self._run(self._meter.reading_of(ref, raw))
+
+    def methods(self, obis: Obis | str) -> dict[int, str]:
+        """Number and name of the methods that an object has for us."""
+        return self._run(self._meter.methods(obis))
+
     def call(self, obis: Obis | str, method: int | str, value: Any = None) -> Any:
         """Run a method with a plain parameter."""
         return self._run(self._meter.call(obis, method, value))

@@ -1,0 +1,90 @@
+"""The console blocks of a page: its commands are run and print what the page says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BLATHY = [sys.executable, "-c", "from blathy.cli import main; main()"]
+Step = tuple[str, list[str]]
+
+
+def steps_of(block: str) -> list[Step]:
+    """(command, lines of output) of a console block, in order."""
+    steps: list[Step] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            steps.append((line[2:], []))
+        else:
+            steps[-1][1].append(line)
+    return steps
+
+
+def matches(wanted: list[str], output: str) -> bool:
+    """`…` alone on a line stands for any lines, inside a line for any characters."""
+    pattern = "\n".join(
+        "…" if line == "…" else re.escape(line).replace("…", ".*") for line in wanted
+    )
+    pattern = pattern.replace("…\n", r"(?:.*\n)*?").replace("\n…", r"(?:\n.*)*")
+    return re.fullmatch(rf"{pattern}\n*", output) is not None
+
+
+class Console:
+    """A shell in a folder; `4059` is another port in it, and what it started ends with it."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._folder, self._port = folder, str(port)
+        self._background: list[subprocess.Popen[str]] = []
+        self._environment = {
+            **os.environ, "COLUMNS": "110", "PYTHONUNBUFFERED": "1",
+            "BLATHY_STATE": str(folder / "state"),
+        }  # fmt: skip
+
+    def run(self, step: Step) -> None:
+        """Run a command; assert that it prints what the page says."""
+        command, wanted = step
+        words = shlex.split(command.replace("4059", self._port).removesuffix("&"))
+        assert words[0] == "blathy"
+        if command.endswith("&"):
+            output = self._start(words[1:])
+        else:
+            done = subprocess.run(
+                [*BLATHY, *words[1:]], capture_output=True, text=True, timeout=240, check=False,
+                cwd=self._folder, env=self._environment,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            output = "\n".join(line.rstrip() for line in done.stdout.splitlines())
+        shown = [line.replace("4059", self._port).rstrip() for line in wanted]
+        assert matches(shown, output), f"{command}\n{output}"
+
+    def _start(self, words: list[str]) -> str:
+        """Start in the background; what it printed when it was ready."""
+        process = subprocess.Popen(
+            [*BLATHY, *words], stdout=subprocess.PIPE, text=True, cwd=self._folder,
+            env=self._environment,
+        )  # fmt: skip
+        self._background.append(process)
+        assert process.stdout is not None
+        lines: list[str] = []
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline:
+            line = process.stdout.readline()
+            assert line, f"it ended: {lines}"
+            lines.append(line.rstrip())
+            if "Ctrl-C" in line:
+                return "\n".join(lines)
+        raise AssertionError("\n".join(lines))
+
+    def close(self) -> None:
+        """End what was started."""
+        for process in self._background:
+            process.send_signal(signal.SIGINT)
+            process.wait(120)
+            assert process.stdout is not None
+            process.stdout.close()
