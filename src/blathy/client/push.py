@@ -400,6 +400,17 @@ _KAIFA: Final = {
          "1-0:51.7.0", "1-0:71.7.0", "1-0:32.7.0", "1-0:52.7.0", "1-0:72.7.0"),
 }  # fmt: skip
 _KAIFA_ENERGIES: Final = ("0-0:1.0.0", "1-0:1.8.0", "1-0:2.8.0", "1-0:3.8.0", "1-0:4.8.0")
+_POWERS: Final = ("1-0:1.7.0", "1-0:2.7.0", "1-0:3.7.0", "1-0:4.7.0")
+_ISKRAEMECO: Final = {
+    9: ("", "0-0:96.1.0", *_POWERS, "1-0:32.7.0", "", ""),
+    12: ("", "0-0:96.1.0", "", "", "1-0:1.8.0", "1-0:1.8.1", "1-0:1.8.2", "1-0:2.8.0",
+         "1-0:2.8.1", "1-0:2.8.2", "1-0:3.8.0", "1-0:4.8.0"),
+    18: ("", "0-0:96.1.0", *_POWERS, "1-0:32.7.0", "1-0:52.7.0", "1-0:72.7.0", "1-0:31.7.0",
+         "1-0:51.7.0", "1-0:71.7.0", "1-0:21.7.0", "1-0:41.7.0", "1-0:61.7.0", "1-0:22.7.0",
+         "1-0:42.7.0", "1-0:62.7.0"),
+}  # fmt: skip
+"""Number of elements -> their codes. What recordings show bears them out: powers of the phases add
+up to the total, registers of the rates too, and power is voltage times current at most."""
 
 
 def named_values(
@@ -418,8 +429,8 @@ def named_values(
     flat = _by_code(elements)
     if flat:
         return flat
-    kaifa = _by_kaifa_list(elements, tagged_time=tagged_time)
-    return kaifa or tuple(PushedValue(None, plain_value(element)) for element in elements)
+    known = _by_maker_list(elements, tagged_time=tagged_time)
+    return known or tuple(PushedValue(None, plain_value(element)) for element in elements)
 
 
 def _elements(body: Data) -> tuple[Data, ...]:
@@ -526,13 +537,17 @@ def _valued(code: Obis, data: Data, unit: ScalerUnit | None) -> PushedValue:
     return PushedValue(code, value)
 
 
-def _by_kaifa_list(elements: tuple[Data, ...], *, tagged_time: bool) -> tuple[PushedValue, ...]:
-    """Kaifa names nothing: the number of elements tells which list of the maker it is."""
+def _by_maker_list(elements: tuple[Data, ...], *, tagged_time: bool) -> tuple[PushedValue, ...]:
+    """Kaifa and Iskraemeco name nothing: maker and number of elements tell which list it is."""
     count = len(elements)
-    codes = _KAIFA.get(count) or (
-        (_KAIFA[count - 5] + _KAIFA_ENERGIES) if count - 5 in _KAIFA and count > 6 else ()
-    )
-    if not codes or not (_is_kaifa(elements[0]) if count > 1 else tagged_time):
+    maker = _maker(elements[0]) if elements else ""
+    if maker == "ISK":
+        codes, current_scaler = _ISKRAEMECO.get(count, ()), -2
+    elif maker == "KFM" or (count == 1 and tagged_time):
+        codes, current_scaler = _kaifa_codes(count), -3
+    else:
+        return ()
+    if not codes:
         return ()
     found = []
     for code, element in zip(codes, elements, strict=True):
@@ -540,23 +555,33 @@ def _by_kaifa_list(elements: tuple[Data, ...], *, tagged_time: bool) -> tuple[Pu
         if obis is None:
             found.append(PushedValue(None, plain_value(element)))
         else:
-            found.append(_valued(obis, element, _kaifa_unit(obis)))
+            found.append(_valued(obis, element, _fixed_unit(obis, current_scaler)))
     return tuple(found)
 
 
-def _is_kaifa(element: Data) -> bool:
+def _kaifa_codes(count: int) -> tuple[str, ...]:
+    codes = _KAIFA.get(count, ())
+    if not codes and count - 5 in _KAIFA and count > 6:
+        codes = _KAIFA[count - 5] + _KAIFA_ENERGIES
+    return codes
+
+
+def _maker(element: Data) -> str:
+    """The letters at the beginning of the name that stands first in the list."""
     value = element.value
-    text = value if isinstance(value, bytes) else str(value).encode()
-    return text.startswith(b"KFM")
+    if isinstance(value, bytes):
+        return value[:3].decode("ascii", "replace")
+    return value[:3] if isinstance(value, str) else ""
 
 
-def _kaifa_unit(code: Obis) -> ScalerUnit | None:
+def _fixed_unit(code: Obis, current_scaler: int) -> ScalerUnit | None:
+    """1 W, 1 var, 1 Wh, 1 varh, 0.1 V, and what the maker takes for currents."""
     if code.a == 0:
         return None
     if code.d == 8:
         return ScalerUnit(0, Unit.VARH if code.c in {3, 4} else Unit.WH)
     if code.c in {31, 51, 71}:
-        return ScalerUnit(-3, Unit.A)
+        return ScalerUnit(current_scaler, Unit.A)
     if code.c in {32, 52, 72}:
         return ScalerUnit(-1, Unit.V)
     return ScalerUnit(0, Unit.VAR if code.c in {3, 4} else Unit.W)
