@@ -170,6 +170,30 @@ def test_four_seasons_four_rates_and_the_hour_of_daylight_saving() -> None:
         assert sum(hours) == quarter_days * 24
 
 
+@pytest.mark.requirement("K-14")
+@pytest.mark.parametrize(("key", "b"), [("k382m", 1), ("k162m", 1)])
+def test_relays_follow_the_rates_of_a_calendar_uploaded_from_afar(key: str, b: int) -> None:
+    meter = made(key, options=MeterOptions(relay_rates=(2,)))
+    phases = len(meter.model.phases)
+    relays = [str(relay.obis) for relay in meter.model.relays]
+    assert relays
+    with client(meter) as port:
+        port.set((CALENDAR, 9), days((1, ((0, 1), (6, 2), (22, 1)))))
+        port.set((CALENDAR, 8), axdr.array(week(b"1", 1)))
+        port.set((CALENDAR, 7), axdr.array(season(b"1", 1)))
+        port.set((CALENDAR, 6), axdr.octets(b"night"))
+        port.action(CALENDAR, "activate_passive_calendar")
+        seen = []
+        for hour in (4, 5, 20, 21):  # UTC, an hour behind the clock on the wall
+            meter.advance(ConstantLoad(1200, phases), START_S + hour * 3600 + 60)
+            seen.append([port.read((relay, 2)) for relay in relays])
+        assert seen == [[on] * len(relays) for on in (False, True, True, False)]
+        meter.advance(ConstantLoad(1200, phases), START_S + DAY_S)
+        high, low = (number(port.read(f"1-{b}:1.8.{rate}")) for rate in (2, 1))
+        assert high == pytest.approx(16 * 1200 * phases, abs=30)
+        assert low == pytest.approx(8 * 1200 * phases, abs=30)
+
+
 # --- the breaker ----------------------------------------------------------------------------------
 
 CUT_OFF, CLOSED, READY = 0, 1, 2
