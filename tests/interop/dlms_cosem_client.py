@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 import tty
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -36,7 +37,7 @@ LIMIT = "1-0:0.4.128.255"
 PROFILE = "1-0:99.1.0.255"
 
 
-class WholeFrames(HdlcTransport):
+class WholeFrames(HdlcTransport):  # type: ignore[misc]
     """Its HDLC with a reader that takes frames by their length.
 
     The reader of dlms-cosem 25.1.0 reads to the next 7E. Its parser copes with a 7E inside a frame
@@ -48,7 +49,9 @@ class WholeFrames(HdlcTransport):
 
     def recv_frame(self) -> bytes:
         head = self.io.recv(3)
-        return head + self.io.recv(int.from_bytes(head[1:3], "big") % 2048 + 2 - len(head))
+        return bytes(head) + bytes(
+            self.io.recv(int.from_bytes(head[1:3], "big") % 2048 + 2 - len(head))
+        )
 
     def next_event(self) -> Any:
         link = self.hdlc_connection
@@ -58,7 +61,7 @@ class WholeFrames(HdlcTransport):
         return event
 
 
-class Recording(TcpTransport):
+class Recording(TcpTransport):  # type: ignore[misc]
     """Its wrapper, and which APDUs went over it."""
 
     def send_request(self, bytes_to_send: bytes) -> bytes:
@@ -226,7 +229,7 @@ def obis_of(name: str) -> cosem.Obis:
     return cosem.Obis(*(int(part) for part in name.split(".")))
 
 
-WORK = {
+WORK: dict[str, Callable[..., Any]] = {
     "clock": clock, "register": register, "objects": objects, "by_range": by_range, "set": write,
     "action": act, "many": many, "by_entry": by_entry, "object_list": object_list, "walk": walk,
     "denied_write": denied_write,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
@@ -17,6 +17,7 @@ from blathy.wire.apdu import AccessKind, Apdu, VariableName
 
 CLASSES: Final = (1, 3, 4, 5, 7, 8, 70)
 Maker = Callable[[Random], Apdu]
+Item = TypeVar("Item")
 
 
 def number(draw: Random, bits: int, *, signed: bool = False) -> int:
@@ -79,7 +80,7 @@ def block(draw: Random) -> tuple[bool, int, bytes]:
     return draw.random() < 0.5, number(draw, 32), draw.randbytes(draw.choice((1, 60, 127, 200)))
 
 
-def several(draw: Random, maker: Callable[[Random], object]) -> tuple[object, ...]:
+def several(draw: Random, maker: Callable[[Random], Item]) -> tuple[Item, ...]:
     return tuple(maker(draw) for _ in range(draw.randint(1, 5)))
 
 

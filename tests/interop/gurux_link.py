@@ -11,7 +11,6 @@ import os
 import select
 import socket
 import sys
-import time
 import tty
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -157,7 +156,10 @@ class Link:
         # Its block transfer reads an attribute that its settings never had.
         type(self.client.settings).blockNumber = property(lambda settings: settings.blockIndex)
         self.medium: Medium = Serial(job["tty"]) if "tty" in job else Tcp(job["port"])
-        self.signed_on = self.medium.sign_on() if job.get("mode_e") else ""
+        self.signed_on = ""
+        if job.get("mode_e"):
+            assert isinstance(self.medium, Serial)
+            self.signed_on = self.medium.sign_on()
         self.pending = GXByteBuffer()
         self.tags: set[str] = set()
         """First octets of the APDUs sent and received in the wrapper."""
@@ -255,12 +257,6 @@ class Link:
         if reply.error:
             raise RuntimeError(f"error {int(reply.error)}")
 
-    def quiet(self, seconds: float) -> bool:
-        """True where the meter says nothing for a while."""
-        until = time.monotonic() + seconds
-        handle = getattr(self.medium, "handle", None) or self.medium.socket  # type: ignore[attr-defined]
-        return not select.select([handle], [], [], max(0.0, until - time.monotonic()))[0]
-
     # Associations
 
     def associate(self) -> None:
@@ -296,7 +292,7 @@ class Link:
             settings, cipher, cipher.invocationCounter, settings.getStoCChallenge(), secret
         )
         cipher.invocationCounter += 1
-        data = GXByteBuffer()
+        data: Any = GXByteBuffer()
         data.set(bytes([1, 0x09, len(proof)]) + bytes(proof))
         return client._read(REPLY_TO_HLS_SN, 12, 1, data)
 

@@ -306,7 +306,7 @@ def _preset(item: Any, client: Any, *moments: dt.datetime) -> Any:
     """Its own method sends an array where the standard has a structure (gurux 1.0.203)."""
     data = bytearray(b"\x02\x03")
     for moment in moments:
-        octets = GXByteBuffer()
+        octets: Any = GXByteBuffer()
         local = moment.astimezone(dt.UTC)
         octets.set(
             local.year.to_bytes(2, "big")

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import pytest
 
+from blathy.client.chunk import Chunk
+from blathy.client.explain import explain_all
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data, DataType
 from blathy.cosem.service import AttributeRef, MethodRef
@@ -97,6 +99,24 @@ def test_what_gurux_does_not_write_is_still_so(gurux: Peer, kind: str) -> None:
     answer = gurux({"translate": [each.hex() for each in octets]})
     back = [found.get("back") for found in answer["translated"]]
     assert back != [each.hex() for each in octets]
+
+
+WITH_VALUES: Final = (
+    "get-response-normal", "get-response-with-list", "set-request-normal",
+    "action-request-normal", "action-response-normal, data", "access-request",
+    "event-notification", "data-notification", "read-response", "information-report",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WITH_VALUES)
+def test_our_explanation_says_the_values_that_gurux_says(gurux: Peer, kind: str) -> None:
+    octets = generated(kind, EACH)
+    answer = gurux({"translate": [each.hex() for each in octets]})
+    for each, found in zip(octets, answer["translated"], strict=True):
+        nodes = explain_all([Chunk("meter", each)])
+        text = "\n".join(line for node in nodes for line in node.lines())
+        for tag, digits in re.findall(r'<(U?Int\d+|Enum) Value="(\w+)"', found["xml"]):
+            assert re.search(rf"(?<!\d){_word(tag, digits)}(?!\d)", text), (found["xml"], text)
 
 
 DLMS_COSEM_KNOWS: Final = (

@@ -96,7 +96,7 @@ NOT_DECODED: Final = {
     DLMS_COSEM: {DataType.BIT_STRING, DataType.UTF8_STRING, DataType.COMPACT_ARRAY},
 }
 """Types that a peer knows by name only."""
-NOTHING: Final = ([], "x", "s")
+NOTHING: Final[tuple[Any, ...]] = ([], "x", "s")
 """Gurux has one value for no value and for empty ones."""
 WITHOUT_CLASS: Final = {30, 46, 61, 62, 63, 66, 67, 68, 73, 76, 77, 116}
 """Classes of the reference meter that Gurux leaves out of an object list."""
