@@ -42,8 +42,9 @@ UrlArgument = Annotated[
         "Options: client, server, auth (none lls hls2…hls7), password, ek, ak, kek, suite, protect "
         "(none auth enc both), dedicated, general, sn, pre (1: a pre-established association), "
         "physical, address_size, frame, window, title, meter_title, pdu, timeout, baud, mode=e, "
-        "user, ic (a counter, or off: do not ask the public client for it), cache (off: learn the "
-        "meter anew), source. Secrets may be @FILE or env:NAME."
+        "acse_version (1: old meters ask for it), user, ic (a counter, or off: do not ask the "
+        "public client for it), cache (off: learn the meter anew), source. Secrets may be @FILE "
+        "or env:NAME."
     ),
 ]
 PasswordOption = Annotated[

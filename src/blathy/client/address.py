@@ -92,6 +92,7 @@ class MeterAddress:
     window: int = 1
     source: str = ""
     user_id: int | None = None
+    acse_version: bool = False  # say protocol-version 1 in the AARQ, as some old meters want it
     counter: int = 0  # lowest invocation counter to begin with
     use_cache: bool = True  # take what is known of the meter's type and firmware
     ask_counter: bool = True  # ask the public client for it before the first contact with a key
@@ -185,6 +186,7 @@ def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAd
         window=options.number("window", 1, 1, 7),
         source=options.take("source"),
         user_id=options.optional("user", 0, 255),
+        acse_version=options.switch("acse_version"),
         ask_counter=ask_counter,
         use_cache=use_cache,
         counter=options.number("ic", 0, 0, 0xFFFF_FFFF),

@@ -87,6 +87,8 @@ def config_of(address: MeterAddress) -> ClientConfig:
         pdu_size=address.pdu_size,
         server_title=address.meter_title,
         user_id=address.user_id,
+        send_protocol_version=address.acse_version,
+        strict_invoke_id=address.scheme == "dlms+udp",
         verify_tags=bool(address.keys.authentication),
         protected_release=True,
     )

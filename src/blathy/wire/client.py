@@ -86,7 +86,8 @@ class ClientConfig:
     `keys` None: a plain context. `protection`: of every request; answers with less are refused,
     unless `answer_protection` asks for something else. `server_title`: expected where given, and
     taken where the server does not tell its own. `verify_tags` False: read what can be read without
-    the authentication key. `strict_invoke_id` False: take answers of meters that never copy it.
+    the authentication key. `strict_invoke_id` False: take answers of meters that never copy it, on
+    a link where none overtakes another, until a request is given up whose answer may yet come.
     """
 
     mechanism: Mechanism = Mechanism.NONE
@@ -150,6 +151,7 @@ class ClientAssociation:
         "_conformance",
         "_dedicated",
         "_entropy",
+        "_gave_up",
         "_head",
         "_invoke",
         "_now",
@@ -190,6 +192,7 @@ class ClientAssociation:
         self._invoke = 0
         self._head = apdu.CONFIRMED | (apdu.HIGH_PRIORITY if config.high_priority else 0)
         self._pending: _Pending | None = None
+        self._gave_up = False  # a request of this link: its answer may still come
         self._blocks: BlockExchange | None = None
         self._challenge = self._stoc = b""
         self._dedicated = b""
@@ -226,6 +229,7 @@ class ClientAssociation:
 
     def cancel(self) -> None:
         """Stop waiting for the answer under way (after a time-out); a late one is discarded."""
+        self._gave_up = self._gave_up or self._pending is not None
         self._pending = None
         if self._blocks is not None:
             self._blocks.reset()
@@ -233,6 +237,7 @@ class ClientAssociation:
     def disconnected(self) -> None:
         """The link is gone, and the association with it."""
         self.cancel()
+        self._gave_up = False
         if not self._config.pre_established:
             self._state = after(self._state, Step.ABORT)
 
@@ -614,7 +619,8 @@ class ClientAssociation:
         return self._answer(apdu.decode(plain), pending)
 
     def _other_invoke(self, invoke: int, pending: _Pending) -> bool:
-        return (invoke ^ pending.invoke) & 0x0F != 0 and self._config.strict_invoke_id
+        strict = self._config.strict_invoke_id or self._gave_up
+        return strict and (invoke ^ pending.invoke) & 0x0F != 0
 
     def _answer(self, answer: apdu.Apdu, pending: _Pending) -> list[ClientEvent]:
         if isinstance(answer, (apdu.ReadResponse, apdu.WriteResponse)):

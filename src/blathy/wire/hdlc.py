@@ -313,11 +313,14 @@ class FrameDecoder:
                 position = size
                 break
             self.counters.noise_octets += start - position
+            if start + 1 < size and buffer[start + 1] & 0xF0 != 0xA0:
+                position = start + 1
+                continue
             if start + 2 >= size:
                 position = start
                 break
             end = start + 1 + ((buffer[start + 1] & 7) << 8 | buffer[start + 2])
-            if buffer[start + 1] & 0xF0 != 0xA0 or end < start + 1 + FRAME_MIN:
+            if end < start + 1 + FRAME_MIN:
                 position = start + 1
                 continue
             if end >= size and not give_up:
