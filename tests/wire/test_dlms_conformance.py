@@ -49,6 +49,8 @@ OPTICAL = "tests.client.test_optical_port"
 TYPES = "tests.cosem.test_axdr"
 COLUMNS = "tests.cosem.test_columns"
 TIMES = "tests.cosem.test_cosem_time"
+RECEIVED = "tests.client.test_push"
+EXPLAINED = "tests.client.test_explain"
 REFUSED = "tests.client.test_refusals_explained"
 BROKEN = "tests.client.test_broken_situations"
 GIVEN_UP = "tests.client.test_cancelled_reads"
@@ -352,6 +354,56 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (RULES, "test_the_server_serves_no_misuse_and_goes_on"),
         (ATTACKS, "test_downgraded_aarqs_open_nothing"),
         (ATTACKS, "test_downgraded_aares_are_not_accepted"))),
+    ("Mutated input: every parser, 10⁵ in the suite and 10⁶ in `make fuzz` for what lines send",
+     "server, client", (
+        ("test_dlms_fuzz", "test_a_hundred_thousand_mutated_apdus_through_the_parsers"),
+        ("test_dlms_fuzz", "test_mutated_apdus_through_both_association_cores"),
+        ("test_fuzz_other_cores", "test_mutated_input"),
+        (HDLC, "test_mutated_conversations_in_any_cut_give_the_same_and_never_an_exception"),
+        (WRAPPER, "test_mutated_streams_in_any_cut_give_the_same"),
+        ("tests.cosem.test_fuzz_cosem", "test_mutated_buffers"),
+        ("tests.client.test_fuzz_client", "test_mutated_input"))),
+    ("What peers do wrong, done right", "server, client", (
+        (DEFECTS, "test_a_server_starts_and_answers_by_every_way_to_authenticate"),
+        (DEFECTS, "test_nothing_secret_is_printed_logged_or_shown"),
+        (DEFECTS, "test_the_client_takes_no_answer_twice"),
+        (DEFECTS, "test_a_profile_in_blocks_has_every_row_once"),
+        (DEFECTS, "test_an_answer_by_entry_is_an_array_of_the_rows"),
+        (DEFECTS, "test_sizes_are_not_cut_at_16_bits"),
+        (DEFECTS, "test_truncated_data_is_refused_at_once"),
+        (DEFECTS, "test_null_data_keeps_its_place_in_a_row"),
+        (DEFECTS, "test_an_exception_response_is_an_answer_with_a_reason"),
+        (DEFECTS, "test_every_kind_of_ciphered_answer_is_understood"))),
+    ("Pushes of makers: with codes, with a list, by fixed lists; several meters, wrong keys",
+     "client", (
+        (RECEIVED, "test_aidon_says_its_scalers_itself"),
+        (RECEIVED, "test_kamstrup_has_fixed_scalers_and_its_own_group_b"),
+        (RECEIVED, "test_kaifa_names_nothing_and_is_known_by_its_lists"),
+        (RECEIVED, "test_iskraemeco_names_nothing_and_is_known_by_its_lists"),
+        (RECEIVED, "test_without_the_authentication_key_it_is_read_and_flagged"),
+        (RECEIVED, "test_several_meters_on_one_listener_and_wrong_keys"),
+        (RECEIVED, "test_independent_readers_see_the_same_values"))),
+    ("`explain`: hex, dumps, traces, captures; every service; damaged frames as far as they go",
+     "tool", (
+        (EXPLAINED, "test_every_service_of_a_conversation"),
+        (EXPLAINED, "test_damaged_frames_are_shown_with_what_is_wrong"),
+        (EXPLAINED, "test_what_is_readable_of_a_cut_apdu_is_shown"),
+        (EXPLAINED, "test_general_protection_opens_in_every_suite"),
+        (EXPLAINED, "test_dedicated_keys_are_learnt_from_the_conversation"),
+        (EXPLAINED, "test_proofs_are_checked_with_the_secret"),
+        (EXPLAINED, "test_every_recorded_vector_is_explained"),
+        ("tests.client.test_capture", "test_every_link_layer"),
+        ("tests.client.test_capture", "test_what_a_capture_lacks_is_told"),
+        ("tests.client.test_capture", "test_traces_with_directions"))),
+    ("`record`, `replay`: wrapper, HDLC, serial; in clear and ciphered", "tool", (
+        ("tests.cli.test_record_and_replay", "test_what_was_recorded_answers_as_the_meter"),
+        ("tests.cli.test_record_and_replay", "test_serial_lines_are_recorded_and_played"),
+        ("tests.client.test_turns", "test_differences_are_told_in_octets_and_in_words"))),
+    ("`clone`: every model as each of its clients, served again", "tool", (
+        ("tests.cli.test_clone_every_model", "test_a_clone_answers_as_its_original"),
+        ("tests.cli.test_clone_command", "test_a_clone_goes_on_where_its_connection_was_lost"),
+        ("tests.client.test_clone", "test_what_is_refused_is_marked_and_the_rest_is_there"),
+        ("tests.client.test_clone", "test_secrets_stay_out_of_the_file"))),
 )  # fmt: skip
 NO_COMPRESSION = (
     "no implementation to test against was found; never proposed, and an APDU with bit 7 of its"
