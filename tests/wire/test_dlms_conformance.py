@@ -57,6 +57,12 @@ GIVEN_UP = "tests.client.test_cancelled_reads"
 ONE_API = "tests.client.test_one_api"
 OPERATIONS = "tests.client.test_operations"
 
+FRAMES = "tests.meter.test_conformance_hdlc"
+PACKETS = "tests.meter.test_conformance_wrapper"
+ACSE = "tests.meter.test_conformance_association"
+SERVICES = "tests.meter.test_conformance_services"
+ODD = "tests.client.test_odd_meters"
+
 PLAIN = (ASSOCIATION, "test_every_mechanism_in_a_plain_context")
 CIPHERED = (ASSOCIATION, "test_every_mechanism_in_a_ciphered_context")
 SIZES = (ASSOCIATION, "test_every_pdu_size_in_a_plain_context")
@@ -86,6 +92,45 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (HDLC, "test_unfinished_frame_is_dropped_after_the_inter_octet_time_and_the_next_works"),
         (HDLC, "test_inactivity_ends_the_link_and_the_next_disc_gets_dm"),
         (HDLC, "test_rules_of_the_secondary"))),
+    ("HDLC in bare octets, TCP and serial port: every rule of the secondary", "server", (
+        (FRAMES, "test_frames"), (FRAMES, "test_negotiation"),
+        (FRAMES, "test_a_window_of_the_client_is_acknowledged_once"),
+        (FRAMES, "test_a_window_of_the_meter_has_the_token_on_its_last_frame"),
+        (FRAMES, "test_the_answer_has_the_address_in_the_form_asked"),
+        (FRAMES, "test_the_inactivity_time_out_ends_link_and_association"),
+        (FRAMES, "test_what_the_setup_object_says_is_what_ua_says"))),
+    ("HDLC: odd meters", "client", ((ODD, "test_an_odd_hdlc_meter_is_read"),)),
+    ("Wrapper in bare octets, TCP and UDP", "server", (
+        (PACKETS, "test_a_stream"), (PACKETS, "test_a_datagram"),
+        (PACKETS, "test_another_version_is_lost_step_and_ends_the_connection"),
+        (PACKETS, "test_every_block_of_a_stream_is_a_datagram_of_its_own"),
+        (PACKETS, "test_a_scan_of_all_client_addresses_on_one_connection_is_answered"))),
+    ("AARQ, Initiate and release in bare octets: every field, diagnostic and refusal", "server", (
+        (ACSE, "test_an_aarq"), (ACSE, "test_an_initiate_request"),
+        (ACSE, "test_a_ciphered_initiate_request"), (ACSE, "test_before_an_association"),
+        (ACSE, "test_the_aare_of_each_kind_has_its_fields_and_no_others"),
+        (ACSE, "test_a_release_in_a_ciphered_association"),
+        (ACSE, "test_a_plain_association_is_released_in_every_form"))),
+    ("AARE, release, errors, clocks and profiles: odd meters", "client", (
+        (ODD, "test_an_odd_aare_is_taken"),
+        (ODD, "test_the_end_comes_whatever_the_meter_says_to_it"),
+        (ODD, "test_an_error_of_three_octets_in_every_state"),
+        (ODD, "test_invoke_ids_that_are_not_copied"), (ODD, "test_an_odd_profile"))),
+    ("Unconfirmed association", "server", (
+        (ACSE, "test_an_unconfirmed_association_has_no_aare_and_unconfirmed_services_only"),
+        (ACSE, "test_nobody_hears_why_an_unconfirmed_association_was_refused"))),
+    ("GET, SET, ACTION, ACCESS, lists and blocks in bare octets over every link", "server", (
+        (SERVICES, "test_a_service_by_logical_name"),
+        (SERVICES, "test_the_same_over_every_other_link"),
+        (SERVICES, "test_no_answer_is_longer_than_the_client_takes"))),
+    ("Read, Write, UnconfirmedWrite in bare octets", "server", (
+        (SERVICES, "test_a_service_by_short_name"),
+        (SERVICES, "test_the_list_of_short_names_is_signed_and_complete"))),
+    ("General block transfer in bare octets: windows, losses, abort", "server", (
+        (SERVICES, "test_a_long_answer_streams_in_the_clients_window"),
+        (SERVICES, "test_lost_blocks_are_sent_again_from_the_gap"),
+        (SERVICES, "test_a_request_in_blocks_is_acknowledged_and_executed_once"),
+        (SERVICES, "test_block_number_0_aborts_and_another_request_too"))),
     ("Mode E hand-over from IEC 62056-21", "server, client", (
         (OPTICAL, "test_mode_e_sign_on_then_dlms_and_again"),)),
     ("Wrapper over TCP", "server, client", (
