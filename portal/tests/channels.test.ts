@@ -27,7 +27,9 @@ describe('channels', () => {
     expect(offered(all).some((one) => one.id === 'i_n_min')).toBe(true);
   });
   it('have short names behind their family', () => {
-    expect(all.map(symbolOf).slice(0, 3)).toEqual(['A+', 'Power', 'L1']);
+    expect(all.map(symbolOf).slice(0, 3)).toEqual(['A+', 'P', 'L1']);
+    const thd = ['Voltage THD L1', 'Current THD L1', 'Voltage unbalance'].map((name) => symbolOf(channel('x', name, '%')));
+    expect(thd).toEqual(['THD U L1', 'THD I L1', 'Voltage unbalance']);
   });
   it('draw the band of the extremes slot by slot', () => {
     const slot = (value: number, min: number | null, max: number | null) => ({

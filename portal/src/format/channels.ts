@@ -45,6 +45,7 @@ export function symbolOf(channel: Channel): string {
     .replace(/ (energy|power|losses)$/, '')
     .replace(/^Voltage THD/, 'THD U')
     .replace(/^Current THD/, 'THD I')
+    .replace(/^Power$/, 'P')
     .replace(/^(Voltage|Current) (?=L\d|N)/, '');
 }
 

@@ -373,7 +373,7 @@ export const en = {
   'settings.changed': 'Password changed.',
   'settings.logout': 'Log out',
   'settings.about': 'blathy {version}, site time zone {zone}.',
-  'settings.since': 'Running since {age}.',
+  'settings.since': 'Started {age}.',
   'settings.api': 'API description',
   'theme.auto': 'Auto',
   'theme.light': 'Light',
