@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from blathy.clock import Zone
+from blathy.clock import NANOSECONDS_PER_S, Instant, Zone
 from blathy.control.controller import Controller
 from blathy.control.limiter import EmergencyProfile, SmartDisconnect, SmartDisconnectPlan
 from blathy.control.windows import Window
@@ -93,6 +93,7 @@ from blathy.wire.association_events import (
     ServerEvent,
     Violation,
 )
+from blathy.wire.authentication_guard import FailureThrottle
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.security import (
     Entropy,
@@ -118,6 +119,13 @@ _VIOLATION_EVENTS: Final = {
     Violation.REPLAY: "replay_detected",
     Violation.OWN_KEYS: "device_error",
 }
+_BY_STRANGERS: Final = (
+    "access_refused", "authentication_failed", "decryption_failed", "replay_detected",
+)  # fmt: skip
+"""Events that anybody can cause who reaches a port: of each TOLD_AT_ONCE are logged, then one an
+hour, so that nobody can drive the traces of what matters out of a log."""
+TOLD_AT_ONCE: Final = 10
+TOLD_PER_HOUR: Final = 1
 
 
 @dataclass(slots=True)
@@ -162,10 +170,10 @@ class Meter:
 
     __slots__ = (
         "_as_written", "_constants", "_control_state", "_dirty", "_face", "_modem", "_orders",
-        "_packed", "_profiles", "_views", "catch_up", "control", "counter_store", "counters",
-        "entropy", "faults", "guard", "harmonics", "identity", "image", "keeper", "ledger", "model",
-        "neighbours", "objects", "on_event", "options", "outbox", "seal_open", "settings", "tree",
-        "zone", "zone_delivered",
+        "_packed", "_profiles", "_told", "_views", "catch_up", "control", "counter_store",
+        "counters", "entropy", "faults", "guard", "harmonics", "identity", "image", "keeper",
+        "ledger", "model", "neighbours", "objects", "on_event", "options", "outbox", "seal_open",
+        "settings", "tree", "zone", "zone_delivered",
     )  # fmt: skip
 
     def __init__(
@@ -198,6 +206,7 @@ class Meter:
         self.catch_up: Callable[[], None] | None = None
         """Called before a port reads: whoever steps meters lazily brings this one up to now."""
         self.on_event: Callable[[Incident], None] | None = None
+        self._told: FailureThrottle | None = None
         self._dirty = False
         self._as_written = False
         self._control_state = b""
@@ -428,8 +437,19 @@ class Meter:
 
     def record(self, name: str, phase: Phase = Phase.TOTAL, value: int = 0) -> None:
         """Log an event of the meter itself."""
+        if name in _BY_STRANGERS and self._told_enough(_BY_STRANGERS.index(name)):
+            return
         self.ledger.add_event(name, phase, value)
         self._dirty = True
+
+    def _told_enough(self, kind: int) -> bool:
+        if self._told is None:
+            self._told = FailureThrottle(at_once=TOLD_AT_ONCE, per_hour=TOLD_PER_HOUR)
+        now = Instant(self.ledger.now * NANOSECONDS_PER_S)
+        if self._told.locked(kind, now):
+            return True
+        self._told.failed(kind, now)
+        return False
 
     # --- commands ---------------------------------------------------------------------------------
 

@@ -53,6 +53,10 @@ _PROTECTION: Final = (
     (AccessRight.REQUEST_AUTHENTICATED, "authenticated"),
     (AccessRight.REQUEST_ENCRYPTED, "encrypted"),
     (AccessRight.REQUEST_SIGNED, "signed"),
+    # An answer is protected as its request was: what must not be said in clear is not asked so.
+    (AccessRight.RESPONSE_AUTHENTICATED, "authenticated"),
+    (AccessRight.RESPONSE_ENCRYPTED, "encrypted"),
+    (AccessRight.RESPONSE_SIGNED, "signed"),
 )
 _QUARTER_S: Final = 900
 
