@@ -22,7 +22,7 @@ from blathy.transport.errors import MeterError
 @app.command()
 def explain(
     source: Annotated[
-        str,
+        list[str],
         typer.Argument(help="Hex, a file (hex, dump, trace, record, pcap, raw), or - for stdin."),
     ],
     ek: Annotated[str, typer.Option(help="Encryption key: hex, @FILE or env:NAME.")] = "",
@@ -48,7 +48,8 @@ def explain(
     secrets |= {"title": client_title, "meter_title": meter_title, "password": password}
     try:
         address = parse_address("dlms://explain", secrets)
-        chunks = from_octets(sys.stdin.buffer.read()) if source == "-" else load(source)
+        text = " ".join(source)  # hex with blanks comes as so many words
+        chunks = from_octets(sys.stdin.buffer.read()) if text == "-" else load(text)
     except MeterError as error:
         raise CommandError(str(error)) from error
     has_keys = bool(address.keys.unicast or address.keys.broadcast)

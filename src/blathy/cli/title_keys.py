@@ -37,8 +37,9 @@ def title_keys(texts: list[str], suite: int, file: str = "") -> dict[bytes, KeyS
         if not equals:
             raise CommandError("a --key names no meter; write TITLE=EK:AK in hex digits")
         unicast, _, authentication = _cut(keys)
+        known = _title(title)
         try:
-            found[_title(title)] = KeySet(
+            found[known] = KeySet(
                 suite, secret_octets("--key", unicast), secret_octets("--key", authentication)
             )
         except (MeterError, ValueError) as error:

@@ -21,6 +21,7 @@ from blathy.wire import acse, apdu
 from blathy.wire.errors import RemoteProtocolError
 
 SIZE_MAX: Final = 64 << 20
+NO_HEX: Final = "this is not hex"
 _CLIENT: Final = frozenset({
     "tx", "send", "sent", "sending", "request", "out", "->", "-->", "=>", ">", ">>", "→", "client",
 })  # fmt: skip
@@ -62,7 +63,7 @@ def load(source: str) -> list[Chunk]:
         try:
             return from_text(source)
         except CaptureError as error:
-            if "whole octets" in error.message:
+            if error.message != NO_HEX:
                 raise
             what = "file" if re.search(r"[^0-9a-fA-F\s:,]", source) else "hex"
             raise CaptureError(
@@ -82,7 +83,7 @@ def from_hex(text: str) -> bytes:
     """Octets of a hex text with blanks, colons, commas, 0x and line ends."""
     digits = _SEPARATORS.sub("", re.sub(r"\b0x([0-9a-f])\b", r"0\1", text, flags=re.IGNORECASE))
     if not digits.isascii():
-        raise CaptureError("this is not hex", "give two hex digits an octet")
+        raise CaptureError(NO_HEX, "give two hex digits an octet")
     if len(digits) % 2 and re.fullmatch("[0-9a-fA-F]+", digits):
         raise CaptureError(
             f"{len(digits)} hex digits are no whole octets", "a digit is missing or one too many"
@@ -90,7 +91,7 @@ def from_hex(text: str) -> bytes:
     try:
         data = bytes.fromhex(digits)
     except ValueError as error:
-        raise CaptureError("this is not hex", "give two hex digits an octet") from error
+        raise CaptureError(NO_HEX, "give two hex digits an octet") from error
     if not data:
         raise CaptureError("there are no octets", "give hex or the name of a file")
     return data

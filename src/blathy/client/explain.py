@@ -291,6 +291,9 @@ def explain_all(
         explainer = Explainer(ring, client_title, server_title, known)
         nodes = [node for chunk in chunks for node in explainer.explain(chunk)]
         nodes += explainer.finish()
+    if not nodes:
+        octets = b"".join(chunk.data for chunk in chunks)
+        nodes = [Node(f"nothing but flags: {octets_text(octets)}", [], octets)]
     return nodes
 
 

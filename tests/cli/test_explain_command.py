@@ -1,0 +1,164 @@
+"""`blathy explain` as people call it: keys from files and the environment, JSON, whole sessions."""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blathy.client.chunk import Chunk
+from blathy.client.explain import KeyRing, explain_all
+from blathy.models.model import Level
+from blathy.wire.security import KeySet
+from tests.cli.in_process import blathy
+from tests.cli.test_clone_command import url_of
+from tests.meter.running import fed, served
+from tests.meter.test_interop_gurux import job_of
+
+GET = "C0 01 C1 00 08 00 00 01 00 00 FF 02 00"
+TITLE = "4d4d4d0000bc614e"
+EK, AK = "000102030405060708090A0B0C0D0E0F", "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF"
+PUSH = "DB084D4D4D0000BC614E1E3000000010F29B0D9CF36ED44EF7ED125183DC8A6B36B2014AE8D116CC5D"  # the worked push of the standard's keys
+
+
+def test_hex_comes_as_one_word_or_as_many() -> None:
+    for words in (GET.split(), [GET], [GET.replace(" ", "")], [GET.replace(" ", ":")]):
+        done = blathy("explain", *words)
+        assert done.status == 0
+        assert "0-0:1.0.0 time (clock; Clock 8.2)" in done.out
+
+
+@pytest.fixture
+def key_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "ek").write_text(EK + "\n")
+    (tmp_path / "ak").write_text(AK)
+    (tmp_path / "keys.toml").write_text(f'[{TITLE}]\nek = "@{tmp_path}/ek"\nak = "env:THAT_AK"\n')
+    monkeypatch.setenv("THAT_EK", EK)
+    monkeypatch.setenv("THAT_AK", AK)
+    return tmp_path
+
+
+def test_keys_come_from_files_and_the_environment(key_files: Path) -> None:
+    for options in (
+        ["--ek", EK, "--ak", AK],
+        ["--ek", f"@{key_files}/ek", "--ak", "env:THAT_AK"],
+        ["--key", f"{TITLE}={EK}:{AK}"],
+        ["--key", f"{TITLE}=env:THAT_EK:env:THAT_AK", "--key", f"{TITLE[::-1]}={AK}:{EK}"],
+        ["--key", f"{TITLE}=@{key_files}/ek:@{key_files}/ak"],
+        ["--keys", key_files / "keys.toml"],
+    ):
+        done = blathy("explain", PUSH, *options)
+        assert done.status == 0, done.err
+        assert "double-long-unsigned 1337" in done.out
+        assert "NOT AUTHENTICATED" not in done.out
+        assert EK.lower() not in done.out.lower()
+
+
+def test_without_the_authentication_key_it_is_flagged_and_a_wrong_one_is_told() -> None:
+    assert "NOT AUTHENTICATED" in blathy("explain", PUSH, "--ek", EK).out
+    assert "NOT AUTHENTICATED" in blathy("explain", PUSH, "--ek", EK, "--ak", EK).out
+    assert "can't be opened with these keys" in blathy("explain", PUSH, "--ek", AK).out
+    assert "encrypted; give --ek" in blathy("explain", PUSH).out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([""], "no octets"),
+        (["C0 0"], "3 hex digits are no whole octets"),
+        (["/no/such/file"], "check the file"),
+        ([GET, "--key", "x"], "TITLE=EK:AK"),
+        ([GET, "--key", "00=11"], "system title"),
+        ([GET, "--key", f"{TITLE}=@/no/such/file"], "check its name"),
+        ([GET, "--key", f"{TITLE}=env:NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE"),
+        ([GET, "--keys", "/no/such/file"], "key file"),
+        ([GET, "--ek", "00"], "16"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(options: list[str], says: str) -> None:
+    done = blathy("explain", *options)
+    assert done.status == 2
+    assert says in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_json_has_the_same_tree_with_octets() -> None:
+    (frame,) = blathy("explain", GET, "--json").json
+    (service,) = frame["children"]
+    assert service["text"].startswith("Get request normal")
+    assert bytes.fromhex(service["hex"]) == bytes.fromhex(GET)
+    assert "clock" in service["children"][0]["text"]
+
+
+class Wire:
+    """What passes between a client and a meter, written down."""
+
+    def __init__(self, meter: int) -> None:
+        self.chunks: list[Chunk] = []
+        self._meter = meter
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        number = 0
+        while True:
+            try:
+                client, _ = self.server.accept()
+            except OSError:
+                return
+            number += 1
+            self._relay(client, str(number))
+
+    def _relay(self, client: socket.socket, name: str) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._meter)) as meter:
+            while True:
+                for ready in select.select([client, meter], [], [])[0]:
+                    try:
+                        data = ready.recv(999)
+                    except OSError:
+                        data = b""
+                    if not data:
+                        return
+                    sender = "client" if ready is client else "meter"
+                    self.chunks.append(Chunk(sender, data, conversation=name))
+                    (meter if ready is client else client).sendall(data)
+
+
+@pytest.mark.parametrize(("model", "scheme"), [("mt372", "dlms+hdlc"), ("omnipower", "dlms")])
+def test_a_whole_session_with_a_meter_is_told_by_name(
+    model: str, scheme: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ciphered, in segments and blocks: nothing is left unread, the profile is a table."""
+    monkeypatch.setenv("BLATHY_STATE", str(tmp_path))
+    original = fed(model, 1)
+    profile = original.model.profiles[0].obis
+    with served(original) as port:
+        wire = Wire(port)
+        job = job_of(original, Level.MANAGEMENT, port)
+        url = url_of(job).replace("dlms://", f"{scheme}://").replace(f":{port}", f":{wire.port}")
+        done = blathy("profile", url, str(profile), "--json")
+        assert done.status == 0, done.err
+        wire.server.close()
+    keys = KeySet(0, bytes.fromhex(job["ek"]), bytes.fromhex(job["ak"])) if "ek" in job else None
+    nodes = explain_all(list(wire.chunks), ring=KeyRing(keys))
+    text = "\n".join(line for node in nodes for line in node.lines())
+    for trouble in ("breaks off", "can't be", "no frame", "not complete", "NOT AUTH", "REPEATED",
+                    "missing", "left over", "(WRONG)", "was due"):  # fmt: skip
+        assert trouble not in text, trouble
+    assert f"{profile} buffer" in text
+    assert " rows" in text
+    assert re.search(r"1\.0\.0 clock[^|]* \|", text)
+    assert "Wh" in text
+
+
+def test_json_of_anything_is_json() -> None:
+    for text in ("7E", "00", "60", "DB08", "7EA0", "C4", "E040", "0001", "68"):
+        found: list[dict[str, Any]] = json.loads(blathy("explain", text, "--json").out)
+        assert found
