@@ -69,6 +69,24 @@ def test_a_running_meter_is_limited_sold_to_and_switched(tmp_path: Path) -> None
     asyncio.run(work())
 
 
+def test_nothing_is_sold_where_it_is_paid_by_bill(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with (
+            small_fleet(tmp_path / "fleet", ("k382m",)) as small,
+            centre_of(tmp_path / "head", small) as head,
+            portal_of(head) as client,
+        ):
+            supply = (await client.get("/api/v1/points/k382m/supply")).json()
+            assert supply["prepaid"] is False
+            job = await ordered(client, "k382m", "credit", energy_wh=1000)
+            assert job["state"] == "failed"
+            assert "pays by bill" in job["message"]
+            assert job["title"] == "Credit: Place of k382m"
+            assert (await client.get("/api/v1/points/k382m/supply")).json()["sales"] == []
+
+    asyncio.run(work())
+
+
 def test_amounts_out_of_range_are_refused(centre: Callable[..., Centre]) -> None:
     one = centre()
 

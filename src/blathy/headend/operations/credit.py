@@ -40,7 +40,14 @@ class CreditSales:
     async def sell(self, user: str, point: Point, energy_wh: int) -> dict[str, object]:
         """Book a purchase in the meter; return its account as read back."""
         await self.settle(point)
-        before = (await self._collector.supply(point)).balance_wh
+        state = await self._collector.supply(point)
+        if state.prepaid is False:
+            raise ConversationError(
+                Outcome.REFUSED,
+                "This place pays by bill: its meter books no credit.",
+                "Switch prepayment on in the meter first.",
+            )
+        before = state.balance_wh
         if before is None:
             raise ConversationError(
                 Outcome.REFUSED,
