@@ -24,6 +24,9 @@ from blathy.headend.inventory.sealing import Sealer, SealError
 from blathy.headend.operations.vocabulary import MEANINGS
 from blathy.models import MODELS
 from blathy.registers.events import EVENTS
+from blathy.wire.errors import LocalProtocolError
+from blathy.wire.invocation_counters import counter_name, key_fingerprint
+from blathy.wire.security import InvocationCounters, KeySet, Protection, SecurityContext
 from tests.headend.conftest import NOON
 from tests.headend.fake_meters import demo_site
 
@@ -250,4 +253,16 @@ def test_a_sub_meter_is_read_through_its_parent(tmp_path: Path) -> None:
     meter = inventory.points[water.id].meter
     assert inventory.answering(meter) is inventory.points[parent.id].meter
     assert inventory.secrets_of(meter).encryption_key == b""
+    database.close()
+
+
+def test_a_key_whose_numbers_are_used_up_is_a_refusal_in_words(tmp_path: Path) -> None:
+    """The conversation tells it like everything that a request of ours cannot be."""
+    database = Database.in_file(tmp_path / "store.sqlite")
+    counters = StoredCounters(database)
+    keys, title = KeySet(0, bytes(range(16)), bytes(range(16, 32))), b"BLY\0\0\0\0\1"
+    counters.advance(counter_name("send", title, key_fingerprint(keys.unicast)), 2**32 - 3)
+    context = SecurityContext(title, keys, InvocationCounters(counters), bytes)
+    with pytest.raises(LocalProtocolError, match="replace the encryption key"):
+        context.protect(b"\xc0\x01\xc1", Protection.BOTH)
     database.close()

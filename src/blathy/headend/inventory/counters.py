@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from blathy.headend.database import Database, insert_ignore
 from blathy.headend.schema import invocation_counter
+from blathy.wire.errors import LocalProtocolError
 
 AHEAD: Final = 4096
 """Numbers committed at once: one disk sync for that many protected messages."""
@@ -21,7 +22,7 @@ COUNTER_MAX: Final = 2**32 - 1
 _FLOOR_EVERY: Final = 256
 
 
-class CountersExhausted(Exception):  # noqa: N818 - a state, said in plain words
+class CountersExhausted(LocalProtocolError):  # noqa: N818 - a state, said in plain words
     """A key has used all its numbers; it must be replaced."""
 
 
