@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from blathy.client.chunk import Chunk
-from blathy.client.explain_services import Association, KeyRing
+from blathy.client.explain_partners import KeyRing
+from blathy.client.explain_services import Association
 from blathy.client.explain_values import Knowledge, Node, octets_text
 from blathy.client.framing import (
     HdlcPiece,

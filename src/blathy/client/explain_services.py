@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from blathy.client.explain_broken import broken_apdu
+from blathy.client.explain_partners import (
+    KeyRing,
+    Partners,
+    ciphered_name,
+    general_header,
+    is_text,
+)
 from blathy.client.explain_values import (
     ELEMENTS_SHOWN,
     Knowledge,
@@ -23,63 +29,25 @@ from blathy.client.explain_values import (
     octets_node,
     octets_text,
     time_text,
-    title_text,
     value_node,
     words,
 )
 from blathy.client.push import named_values
 from blathy.cosem import axdr
-from blathy.cosem.axdr import AxdrError, DataType
+from blathy.cosem.axdr import AxdrError
 from blathy.cosem.names import obis_name
 from blathy.cosem.service import ActionResult, AttributeRef, DataAccessResult, MethodRef
 from blathy.obis import Obis
 from blathy.wire import acse, apdu
-from blathy.wire.acse import Context, Mechanism, ProviderDiagnostic, UserDiagnostic
 from blathy.wire.apdu import Conformance
 from blathy.wire.client import exception_reason, service_error_reason
-from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
-from blathy.wire.hls import HlsParty
-from blathy.wire.invocation_counters import (
-    InvocationCounters,
-    VolatileCounterStore,
-    key_fingerprint,
-)
+from blathy.wire.errors import RemoteProtocolError
 from blathy.wire.octets import Reader
-from blathy.wire.security import TITLE_OCTETS, KeySet, Opened, SecurityContext
 from blathy.wire.short_names import REPLY_TO_HLS_NAME
 
 DEPTH_MAX: Final = 6
 ASSEMBLED_MAX: Final = 1 << 20
-_FROM_METER: Final = frozenset({
-    0x08, 0x0C, 0x0D, 0x0E, 0x0F, 0x18, 0x28, 0x2C, 0x2D, 0x2E, 0x38, 0x48, 0x4C, 0x4D, 0x4E, 0x58,
-    0x61, 0x63, 0xC2, 0xC4, 0xC5, 0xC7, 0xCA, 0xCC, 0xCD, 0xCF, 0xD2, 0xD4, 0xD5, 0xD7, 0xD8, 0xDA,
-})  # fmt: skip
-_GENERAL: Final = frozenset({0xDB, 0xDC, 0xDD})
 _ASSOCIATION_SN: Final = 12
-_NOBODY: Final = b"explain!"
-_NO_KEY: Final = "encrypted; give --ek (and --ak) to open it"
-
-
-@dataclass(slots=True)
-class KeyRing:
-    """The keys to try: those of a meter by its system title, and those of any other."""
-
-    any: KeySet | None = None
-    by_title: dict[bytes, KeySet] = field(default_factory=dict)
-    password: bytes = b""
-
-    def __bool__(self) -> bool:
-        return self.any is not None or bool(self.by_title)
-
-    def of(self, titles: Sequence[bytes]) -> list[KeySet]:
-        """Those of these titles first; all where no title is known."""
-        known = [self.by_title[title] for title in titles if title in self.by_title]
-        rest = [] if any(titles) and known else list(self.by_title.values())
-        return known + ([self.any] if self.any is not None else []) + rest
-
-
-def _no_entropy(_count: int) -> bytes:
-    raise LocalProtocolError("nothing is encrypted here")
 
 
 Asked = AttributeRef | MethodRef | int
@@ -90,17 +58,12 @@ class Association:
     """What a client and a meter say to each other."""
 
     def __init__(self, ring: KeyRing, known: Knowledge, client: bytes, meter: bytes) -> None:
-        self._ring = ring
+        self._partners = Partners(ring, client, meter)
         self._known = known
-        self._titles = {False: client, True: meter}
-        self._challenges = {False: b"", True: b""}
-        self._mechanism: int | None = None
-        self._dedicated = b""
         self._asked: list[Asked] = []
         self._blocks = {False: bytearray(), True: bytearray()}
         self._due = {False: 1, True: 1}
         self._general: dict[bool | None, dict[int, bytes]] = {}
-        self._counters: dict[tuple[bytes, str], int] = {}
 
     def explain(self, node: Node, octets: bytes, sender: str = "", depth: int = 0) -> None:
         """Add what this APDU says; `sender`: client, meter, or empty where nobody knows."""
@@ -126,9 +89,9 @@ class Association:
     def _association(self, node: Node, message: Any, depth: int) -> None:
         here = node.add(type(message).__name__.upper())
         if isinstance(message, acse.Aarq):
-            self._aarq(here, message)
+            self._partners.aarq(here, message)
         elif isinstance(message, acse.Aare):
-            self._aare(here, message)
+            self._partners.aare(here, message)
         elif message.reason is not None:
             names = {0: "normal", 1: "urgent", 30: "user-defined"}
             if isinstance(message, acse.Rlre):
@@ -137,207 +100,25 @@ class Association:
         if message.user_information:
             self.explain(here, message.user_information, "", depth + 1)
 
-    def _aarq(self, here: Node, message: acse.Aarq) -> None:
-        self._titles[False] = message.calling_ap_title or self._titles[False]
-        self._mechanism = message.mechanism
-        self._challenges[False] = message.authentication_value or b""
-        self._dedicated = b""
-        here.add(f"application context: {_named(Context, message.context)}")
-        if message.mechanism is not None:
-            here.add(f"authentication: {_named(Mechanism, message.mechanism)}")
-        if message.calling_ap_title:
-            here.add(f"client system title: {title_text(message.calling_ap_title)}")
-        if message.authentication_value is not None:
-            secret = message.mechanism in {Mechanism.LLS, None, -1}
-            value = octets_text(message.authentication_value)
-            here.add("password: (hidden)" if secret else f"challenge to the meter: {value}")
-        if message.calling_ae_qualifier:
-            here.add(f"signing certificate: {octets_text(message.calling_ae_qualifier)}")
-        if message.calling_ae_invocation_id is not None:
-            here.add(f"user: {message.calling_ae_invocation_id}")
-
-    def _aare(self, here: Node, message: acse.Aare) -> None:
-        self._titles[True] = message.responding_ap_title or self._titles[True]
-        self._challenges[True] = message.authentication_value or b""
-        user = message.source == acse.DiagnosticSource.USER
-        kind = UserDiagnostic if user else ProviderDiagnostic
-        result = _named(acse.AssociationResult, message.result)
-        here.add(f"application context: {_named(Context, message.context)}")
-        follows = message.result == 0 and user and message.diagnostic == 14
-        proofs = " (the HLS proofs follow)" if follows else ""
-        here.add(f"result: {result}, {_named(kind, message.diagnostic)}{proofs}")
-        if message.mechanism is not None:
-            here.add(f"authentication: {_named(Mechanism, message.mechanism)}")
-        if message.responding_ap_title:
-            here.add(f"meter system title: {title_text(message.responding_ap_title)}")
-        if message.authentication_value is not None:
-            here.add(f"challenge to the client: {octets_text(message.authentication_value)}")
-
-    def _hls(self, here: Node, parameters: bytes, *, from_meter: bool) -> None:
-        """Pass 3 or 4: one side proves that it knows the secret."""
-        who = "HLS pass 4, the meter proves" if from_meter else "HLS pass 3, the client proves"
-        try:
-            proof = axdr.decode(parameters)
-        except AxdrError:
-            octets_node(here, who, parameters)
-            return
-        if proof.type is not DataType.OCTET_STRING:
-            here.add(f"{who} nothing: {proof.type.text} instead of an octet-string")
-            return
-        text = octets_text(proof.value)
-        if self._mechanism == Mechanism.HLS_GMAC and len(proof.value) == 17:
-            counter = int.from_bytes(proof.value[1:5], "big")
-            text = f"suite {proof.value[0] & 15}, counter {counter}, {proof.value[5:].hex(' ')}"
-        right = self._proof_right(proof.value, from_meter)
-        verdict = {None: "not checked", True: "right", False: "WRONG"}[right]
-        here.add(f"{who} itself: {text} ({verdict})")
-
-    def _proof_right(self, proof: bytes, from_meter: bool) -> bool | None:
-        """None where keys, password or challenges for a check are missing."""
-        sent, received = self._challenges[not from_meter], self._challenges[from_meter]
-        own, peer = self._titles[not from_meter], self._titles[from_meter]
-        try:
-            mechanism = Mechanism(self._mechanism or 0)
-        except ValueError:
-            return None
-        if not sent or mechanism in {Mechanism.NONE, Mechanism.LLS, Mechanism.HLS_ECDSA}:
-            return None
-        if mechanism is not Mechanism.HLS_GMAC:
-            if not self._ring.password:
-                return None
-            party = HlsParty(mechanism, self._ring.password, own, peer, None)
-            return self._check(party, proof, sent, received)
-        if len(peer) != TITLE_OCTETS or len(own) != TITLE_OCTETS:
-            return None
-        found = None
-        for keys in self._ring.of((self._titles[True],)):
-            if keys.unicast and keys.authentication:
-                context = _context(own, keys, peer)
-                party = HlsParty(mechanism, b"", own, peer, context)
-                found = self._check(party, proof, sent, received)
-                if found:
-                    return True
-        return found
-
-    @staticmethod
-    def _check(party: HlsParty, proof: bytes, sent: bytes, received: bytes) -> bool | None:
-        try:
-            return party.check(proof, sent, received, None)
-        except LocalProtocolError:
-            return None
-
     # --- protection
 
     def _signed(self, node: Node, octets: bytes, sender: str, depth: int) -> None:
         message = apdu.decode(octets)
         assert isinstance(message, apdu.GeneralSigning)
         here = node.add(f"General signing, {len(octets)} octets", octets)
-        _general_header(here, message.header)
+        general_header(here, message.header)
         here.add(f"signature, not checked: {octets_text(message.signature)}")
         self.explain(here, message.content, sender, depth + 1)
 
     def _ciphered(self, node: Node, octets: bytes, sender: str, depth: int) -> None:
-        here = node.add(f"{_ciphered_name(octets[0])}, {len(octets)} octets", octets)
-        titles = self._security(here, octets, sender)
-        dedicated = octets[0] in apdu.PLAIN_OF_DED or octets[0] == apdu.Tag.GENERAL_DED
-        if dedicated and not self._dedicated:
-            here.add("under a dedicated key that this conversation has not shown")
+        here = node.add(f"{ciphered_name(octets[0])}, {len(octets)} octets", octets)
+        plain = self._partners.open(here, octets, sender)
+        if plain is None:
             return
-        if not self._ring:
-            here.add(_NO_KEY)
-            return
-        found = self._open(octets, titles)
-        if found is None:
-            here.add(self._why_closed(titles))
-            return
-        opened, keys, verified, title = found
-        if not verified:
-            here.add("NOT AUTHENTICATED: the tag was not or could not be checked")
-        self._counter(here, opened, keys, title, dedicated)
-        if _is_text(opened.plain):
-            here.add(f"text: {opened.plain.decode('ascii')!r}")
+        if is_text(plain):
+            here.add(f"text: {plain.decode('ascii')!r}")
         else:
-            self.explain(here, opened.plain, sender, depth + 1)
-
-    def _why_closed(self, titles: Sequence[bytes]) -> str:
-        if not any(titles):
-            return "can't be opened: the sender's system title is not known; give --meter-title"
-        return "can't be opened with these keys and titles"
-
-    def _security(self, here: Node, octets: bytes, sender: str) -> list[bytes]:
-        """Show the security header; the system titles that the sender may have."""
-        tag = octets[0]
-        reader = Reader(octets, 1)
-        if tag == apdu.Tag.GENERAL_CIPHERING:
-            message = apdu.decode(octets)
-            assert isinstance(message, apdu.GeneralCiphering)
-            _general_header(here, message.header)
-            here.add(f"key: {_key_text(message.key_info)}")
-            reader = Reader(message.content)
-            titles = [message.header.originator]
-        else:
-            if tag in _GENERAL:
-                titles = [reader.octets()]
-                if titles[0]:
-                    here.add(f"system title: {title_text(titles[0])}")
-            else:
-                titles = []
-            length = Reader(octets, reader.position).u8()
-            reader.take(1 + (length & 0x7F if length > 0x7F else 0))
-        control, counter = reader.u8(), reader.u32()
-        kinds = {0: "none", 0x10: "authenticated", 0x20: "encrypted", 0x30: "both"}
-        key = ", broadcast key" if control & 0x40 else ""
-        packed = ", compressed" if control & 0x80 else ""
-        kind = kinds[control & 0x30]
-        here.add(f"suite {control & 15}, {kind}{key}{packed}, invocation counter {counter}")
-        if not any(titles):
-            from_meter = _from_meter(tag, sender)
-            order = (True, False) if from_meter is None else (from_meter, not from_meter)
-            titles = [self._titles[each] for each in order]
-        return [title for title in dict.fromkeys(titles) if len(title) == TITLE_OCTETS]
-
-    def _open(
-        self, octets: bytes, titles: Sequence[bytes]
-    ) -> tuple[Opened, KeySet, bool, bytes] | None:
-        for verify in (True, False):
-            for keys in self._ring.of((*titles, self._titles[True])):
-                if verify and not keys.authentication:
-                    continue
-                for title in titles:
-                    opened = self._open_with(octets, title, keys, verify=verify)
-                    if opened is not None and (verify or _plausible(opened.plain)):
-                        return opened, keys, verify, title
-        return None
-
-    def _open_with(
-        self, octets: bytes, title: bytes, keys: KeySet, *, verify: bool
-    ) -> Opened | None:
-        if not verify:
-            keys = dataclasses.replace(keys, authentication=b"")
-        own = _NOBODY
-        try:
-            if octets[0] == apdu.Tag.GENERAL_CIPHERING:
-                message = apdu.decode(octets)
-                assert isinstance(message, apdu.GeneralCiphering)
-                own = message.header.recipient or _NOBODY
-            context = _context(own, keys, title, verify=verify)
-            if self._dedicated:
-                context.use_dedicated(self._dedicated)
-            return context.unprotect(octets)
-        except (RemoteProtocolError, LocalProtocolError, ValueError):
-            return None
-
-    def _counter(
-        self, here: Node, opened: Opened, keys: KeySet, title: bytes, dedicated: bool
-    ) -> None:
-        if opened.counter < 0:
-            return
-        key = self._dedicated if dedicated else keys.broadcast if opened.broadcast else keys.unicast
-        at = (title, key_fingerprint(key))
-        last = self._counters.get(at, -1)
-        if opened.counter <= last:
-            here.add(f"REPEATED: the counter is not above {last}, which was used before")
-        self._counters[at] = max(last, opened.counter)
+            self.explain(here, plain, sender, depth + 1)
 
     # --- services
 
@@ -415,7 +196,7 @@ class Association:
         elif isinstance(asked, AttributeRef):
             value_node(here, label, asked, result, self._known)
         elif isinstance(asked, MethodRef) and _is_hls(asked):
-            self._hls(here, result, from_meter=True)
+            self._partners.proof(here, result, from_meter=True)
         else:
             octets_node(here, label, result)
 
@@ -514,7 +295,7 @@ class Association:
 
     def _parameters(self, here: Node, method: MethodRef, parameters: bytes) -> None:
         if _is_hls(method):
-            self._hls(here, parameters, from_meter=False)
+            self._partners.proof(here, parameters, from_meter=False)
         elif method.class_id in {12, 15} and method.method in {2, 5, 6}:
             here.add("parameters: (a secret may be in them, hidden)")
         else:
@@ -661,7 +442,7 @@ class Association:
 
     def _short_parameters(self, here: Node, method: MethodRef, parameters: bytes) -> None:
         if method.method == 8:
-            self._hls(here, parameters, from_meter=False)
+            self._partners.proof(here, parameters, from_meter=False)
         else:
             octets_node(here, "parameters", parameters)
 
@@ -687,7 +468,7 @@ class Association:
                     branch = here.add(f"{len(whole)} octets in all")
                     self._read_response(branch, apdu.ReadResponse(results))
             elif isinstance(result, bytes) and self._is_short_hls(one):
-                self._hls(here, result, from_meter=True)
+                self._partners.proof(here, result, from_meter=True)
             else:
                 self._got(here, label, one, result)
 
@@ -718,7 +499,7 @@ class Association:
 
     def _initiate(self, here: Node, message: Any) -> None:
         if isinstance(message, apdu.InitiateRequest) and message.dedicated_key:
-            self._dedicated = message.dedicated_key
+            self._partners.dedicated = message.dedicated_key
         _fields(here, message)
 
     def _exception(self, here: Node, message: apdu.ExceptionResponse) -> None:
@@ -786,12 +567,6 @@ _SERVICES: Final[dict[type, _Show]] = {
 _named = enum_text
 
 
-def _from_meter(tag: int, sender: str) -> bool | None:
-    if tag not in _GENERAL and tag != apdu.Tag.GENERAL_DED:
-        return tag in _FROM_METER
-    return {"client": False, "meter": True}.get(sender)
-
-
 def _is_hls(method: MethodRef) -> bool:
     return (method.class_id, method.method) in {(15, 1), (12, 8)}
 
@@ -834,71 +609,6 @@ def _fields(here: Node, message: Any) -> None:
                 here.add(f"{label}: {'(hidden)' if 'key' in label else octets_text(value)}")
         else:
             here.add(f"{label}: {str(value).lower() if isinstance(value, bool) else value}")
-
-
-def _general_header(here: Node, header: apdu.GeneralHeader) -> None:
-    for item in dataclasses.fields(header):
-        value = getattr(header, item.name)
-        if not value:
-            continue
-        title = item.name in {"originator", "recipient"}
-        label = f"{item.name} system title" if title else words(item.name).lower()
-        text = title_text(value) if title else octets_text(value)
-        if item.name == "time":
-            text = time_text(value) or text
-        here.add(f"{label}: {text}")
-
-
-def _key_text(info: apdu.KeyInfo | None) -> str:
-    if info is None:
-        return "the one agreed before"
-    if isinstance(info, apdu.IdentifiedKey):
-        names = {0: "global unicast key", 1: "global broadcast key"}
-        return names.get(info.key_id, f"identified by {info.key_id}")
-    if isinstance(info, apdu.WrappedKey):
-        return f"wrapped under key {info.kek_id} (0: the master key), {len(info.wrapped)} octets"
-    schemes = {b"\x01": "one-pass", b"\x02": "static"}
-    scheme = schemes.get(info.scheme, octets_text(info.scheme))
-    return f"agreed, {scheme} Diffie-Hellman, {len(info.key_data)} octets"
-
-
-def _ciphered_name(tag: int) -> str:
-    names = {
-        0xDB: "General glo ciphering", 0xDC: "General ded ciphering", 0xDD: "General ciphering",
-    }  # fmt: skip
-    if tag in names:
-        return names[tag]
-    kind, table = ("glo", apdu.PLAIN_OF_GLO)
-    if tag not in table:
-        kind, table = ("ded", apdu.PLAIN_OF_DED)
-    return f"{kind}-{apdu.Tag(table[tag]).name.lower().replace('_', '-')}"
-
-
-def _context(own: bytes, keys: KeySet, peer: bytes, *, verify: bool = True) -> SecurityContext:
-    counters = InvocationCounters(VolatileCounterStore())
-    return SecurityContext(own, keys, counters, _no_entropy, peer_title=peer, verify_tags=verify)
-
-
-def _is_text(plain: bytes) -> bool:
-    """A telegram of a consumer port: text, ciphered like an APDU."""
-    return plain[:1] == b"/" and all(32 <= octet < 127 or octet in {10, 13} for octet in plain)
-
-
-def _plausible(plain: bytes) -> bool:
-    """Whether octets that nothing proves look like an APDU."""
-    if _is_text(plain):
-        return True
-    try:
-        if 0x60 <= plain[0] <= 0x63:
-            acse.decode(plain)
-        else:
-            message = apdu.decode(plain)
-            for body in (getattr(message, "body", b""), getattr(message, "result", b"")):
-                if isinstance(body, bytes) and body:
-                    axdr.decode(body)
-    except (RemoteProtocolError, AxdrError, IndexError):
-        return False
-    return True
 
 
 def _pushed_text(value: Any) -> str:
