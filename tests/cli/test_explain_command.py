@@ -15,7 +15,9 @@ import pytest
 from blathy.client.chunk import Chunk
 from blathy.client.explain import KeyRing, explain_all
 from blathy.models.model import Level
+from blathy.wire.hdlc import LLC_COMMAND, Frame
 from blathy.wire.security import KeySet
+from blathy.wire.wrapper import encode
 from tests.cli.in_process import blathy
 from tests.cli.test_clone_command import url_of
 from tests.meter.running import fed, served
@@ -94,6 +96,21 @@ def test_json_has_the_same_tree_with_octets() -> None:
     assert service["text"].startswith("Get request normal")
     assert bytes.fromhex(service["hex"]) == bytes.fromhex(GET)
     assert "clock" in service["children"][0]["text"]
+
+
+def test_passwords_are_in_no_form_of_the_output() -> None:
+    aarq = (
+        "603A80020780A109060760857405080101 8A0207808B0760857405080201 AC0A80083132333435363738"
+        "BE10040E01000000065F1F0400001E1D0400"
+    ).replace(" ", "")
+    body = bytes.fromhex(aarq)
+    frame = Frame(b"\x03", b"\x21", 0x10, LLC_COMMAND + body).encode()
+    for octets in (body, encode(16, 1, body), frame):
+        for options in ([], ["--json"]):
+            out = blathy("explain", octets.hex(), *options).out
+            assert "hidden" in out
+            assert "31 32 33" not in out
+            assert "3132333435363738" not in out
 
 
 class Wire:

@@ -295,7 +295,19 @@ def explain_all(
     if not nodes:
         octets = b"".join(chunk.data for chunk in chunks)
         nodes = [Node(f"nothing but flags: {octets_text(octets)}", [], octets)]
+    for node in nodes:
+        _hide_octets(node)
     return nodes
+
+
+def _hide_octets(node: Node) -> bool:
+    """What holds a secret is not shown as octets either."""
+    hidden = "hidden)" in node.text
+    for child in node.children:
+        hidden = _hide_octets(child) or hidden
+    if hidden:
+        node.octets = b""
+    return hidden
 
 
 __all__ = ["Explainer", "KeyRing", "Node", "explain_all"]
