@@ -17,7 +17,6 @@ from tests.meter.running import fed
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY = tuple(Level)
-COUNTERS = iter(range(1, 1 << 30, 10_000))
 
 
 class Peer:
@@ -77,7 +76,7 @@ def job_of(
     if ciphered or mechanism in {Mechanism.HLS_GMAC, Mechanism.HLS_ECDSA, Mechanism.HLS_SHA256}:
         job |= {"title": HEAD_END_TITLE.hex(), "suite": meter.identity.suite}
         job |= {"ek": meter.key("unicast").hex(), "ak": meter.key("authentication").hex()}
-        job["counter"] = next(COUNTERS)
+        job["counter"] = meter.received_counter() + 1
     if mechanism is Mechanism.HLS_ECDSA:
         suite = meter.identity.suite
         job["signing"] = head_end_keys("test", suite)[0].hex()
