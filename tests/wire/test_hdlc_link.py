@@ -31,7 +31,6 @@ from blathy.wire.hdlc import (
     ServerAddress,
     fcs,
     parse_frame,
-    push_apdus,
 )
 
 T0 = Instant(0)
@@ -328,7 +327,9 @@ def test_misuse_is_a_local_error() -> None:
 def test_pushes_of_the_field_in_segments_with_a_wide_client_address() -> None:
     first = Frame(b"\xce\xff", b"\x02\x23", 0x13, b"\xe6\xe7\x00\x0f\x01", segmented=True)
     second = Frame(b"\xce\xff", b"\x02\x23", 0x13, b"\x02\x03")
-    assert push_apdus([first, second]) == [(b"\x02\x23", b"\x0f\x01\x02\x03")]
+    client = HdlcClient(HdlcClientSettings(client=103))
+    heard = client.receive(first.encode() + second.encode(), T0)
+    assert heard == [Apdu(103, ServerAddress(1, 17), b"\x0f\x01\x02\x03", confirmed=False)]
 
 
 def must_reject() -> list[bytes]:
