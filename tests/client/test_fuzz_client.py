@@ -242,3 +242,17 @@ def test_a_long_profile_and_a_deep_value_are_shown_in_time() -> None:
         nodes = Explainer(KeyRing()).explain(Chunk("", b"\xc4\x01\xc1\x00" + value))
         assert sum(len(node.lines()) for node in nodes) < 200
         assert time.process_time() - began < SLOWEST_S_MAX
+
+
+@pytest.mark.parametrize(
+    "pattern", ["7EA7FF", "7EA007", "6803036800", "68FFFF68", "2F", "00010001", "7E", "0A2F", "E5"]
+)
+def test_octets_made_to_be_searched_for_ever_are_searched_once(pattern: str) -> None:
+    octets = bytes.fromhex(pattern) * (60_000 // (len(pattern) // 2))
+    began = time.process_time()
+    for cut in (len(octets), 500):
+        line = LineReader()
+        for at in range(0, len(octets), cut):
+            line.receive(octets[at : at + cut])
+        line.finish()
+    assert time.process_time() - began < SLOWEST_S_MAX

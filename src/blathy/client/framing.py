@@ -15,6 +15,7 @@ from blathy.wire import apdu, hdlc
 FLAG: Final = hdlc.FLAG
 _TEXT: Final = frozenset({*range(0x20, 0x7F), 0x0D, 0x0A, 0x02, 0x03, 0x06, 0x01, 0x15})
 _ACK: Final = 0x06
+_LINE_MAX: Final = 256  # a line of text ends within so many octets
 _SLASH: Final = 0x2F
 _MBUS_LONG: Final = 0x68
 _MBUS_SHORT: Final = 0x10
@@ -185,7 +186,9 @@ class LineReader:
         """Whether a good frame begins here."""
         buffer = self._buffer
         end = at + 1 + ((buffer[at + 1] & 7) << 8 | buffer[at + 2])
-        return end < len(buffer) and hdlc.parse_frame(bytes(buffer[at + 1 : end])) is not None
+        if end >= len(buffer) or buffer[end] != FLAG:
+            return False
+        return hdlc.parse_frame(bytes(buffer[at + 1 : end])) is not None
 
     # --- wrapper
 
@@ -237,6 +240,9 @@ class LineReader:
     # --- text
 
     def _text(self, at: int) -> tuple[Piece | None, int]:
+        ends = (self._buffer.find(mark, at, at + _LINE_MAX) for mark in b"\r\n")
+        if max(ends) < 0:
+            return None, _NONE
         end = at
         while end < len(self._buffer) and self._buffer[end] in _TEXT:
             if self._buffer[end] == FLAG and self._buffer[end + 1 : end + 2] >= b"\x80":
