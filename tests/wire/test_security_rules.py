@@ -22,6 +22,7 @@ from blathy.wire.association import (
     AssociationRefused,
     ClientAssociation,
     ClientConfig,
+    Conformance,
     Envelope,
     FailureThrottle,
     GetAnswer,
@@ -192,6 +193,18 @@ def test_the_suite_in_the_security_control_must_be_ours(suite: int, other: int) 
     content = GcmKey(keys(suite).unicast, keys(suite).authentication).seal(control, nonce, GET)
     pair.server.receive_apdu(glo(content), NOW)
     assert served(pair) == (suite == other)
+
+
+@pytest.mark.parametrize("suite", [0, 1, 2])
+def test_general_protection_is_served_where_it_was_agreed_to(suite: int) -> None:
+    without = 0xFFFFFF & ~int(Conformance.GENERAL_PROTECTION)
+    for conformance, number in ((without, 0), (0xFFFFFF, 1)):
+        pair = secured(suite=suite, conformance=conformance)
+        octets = general_glo(sealed(keys(suite).unicast, GET, suite=suite))
+        pair.server.receive_apdu(octets, NOW)
+        assert served(pair) == number
+        pair.server.receive_apdu(glo(sealed(keys(suite).unicast, GET, HIGH + 1, suite=suite)), NOW)
+        assert served(pair) == number + 1
 
 
 # --- nesting ------------------------------------------------------------------------------------

@@ -439,6 +439,12 @@ class ServerAssociation:
         security = self._security
         if security is None or not self._context.ciphered:
             return DECIPHERING
+        if (
+            self._state is State.ASSOCIATED
+            and octets[0] in _GENERAL_PROTECTION
+            and not self._conformance & int(Conformance.GENERAL_PROTECTION)
+        ):
+            return SERVICE_NOT_SUPPORTED
         opened = security.unprotect(octets)
         if not opened.broadcast:
             return self._request(opened.plain, opened)
@@ -933,6 +939,9 @@ _VIOLATIONS: Final = {
     ServiceError.INVOCATION_COUNTER_ERROR: Violation.REPLAY,
     ServiceError.OPERATION_NOT_POSSIBLE: Violation.POLICY,
 }
+_GENERAL_PROTECTION: Final = frozenset({
+    Tag.GENERAL_GLO, Tag.GENERAL_DED, Tag.GENERAL_CIPHERING, Tag.GENERAL_SIGNING,
+})  # fmt: skip
 _PLAIN_REQUEST: Final = Opened(b"", 0, Envelope.PLAIN)
 _NEVER_ANSWERED: Final = frozenset({
     Tag.EXCEPTION_RESPONSE, Tag.CONFIRMED_SERVICE_ERROR, Tag.DATA_NOTIFICATION,
