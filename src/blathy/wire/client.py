@@ -443,11 +443,7 @@ class ClientAssociation:
         return self._short_name_request(pending, plain, Conformance.BLOCK_TRANSFER_SET_OR_WRITE)
 
     def _short_name_request(self, pending: _Pending | None, plain: bytes, blocks: int) -> bytes:
-        if (
-            len(plain) > self._room
-            and pending is not None
-            and self._negotiated(blocks)
-        ):
+        if len(plain) > self._room and pending is not None and self._negotiated(blocks):
             pending.upload = plain[1:]
             return self._outgoing(self._next_short_block(pending))
         return self._outgoing(plain)
