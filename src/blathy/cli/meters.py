@@ -20,7 +20,8 @@ from blathy.cli.app import CommandError
 from blathy.client.address import MeterAddress, parse_address
 from blathy.client.cache import FileObjectCache
 from blathy.client.counters import FileCounterStore, FileKeyStore, StoreError
-from blathy.client.meter import Item, Meter, parse_obis
+from blathy.client.items import Item, parse_obis
+from blathy.client.meter import Meter
 from blathy.client.values import Reading, Value
 from blathy.clock import Zone, iso_utc
 from blathy.cosem import axdr

@@ -30,7 +30,8 @@ from blathy.cli.meters import (
     utc_text,
     with_meter,
 )
-from blathy.client.meter import Meter, parse_obis
+from blathy.client.items import parse_obis
+from blathy.client.meter import Meter
 from blathy.client.values import ProfileReading
 from blathy.clock import iso_utc
 from blathy.cosem.columns import Column

@@ -23,7 +23,8 @@ from blathy.cli.meters import (
     told,
     with_meter,
 )
-from blathy.client.meter import Item, Meter
+from blathy.client.items import Item
+from blathy.client.meter import Meter
 from blathy.client.protected import COMPACT_DATA, ProtectedAccess, read_compact
 from blathy.client.values import Reading
 from blathy.cosem import axdr

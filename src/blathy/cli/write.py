@@ -25,7 +25,8 @@ from blathy.cli.meters import (
     told,
     with_meter,
 )
-from blathy.client.meter import Item, Meter, parse_obis
+from blathy.client.items import Item, parse_obis
+from blathy.client.meter import Meter
 from blathy.client.values import Reading
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data

@@ -12,7 +12,9 @@ from dataclasses import replace
 from typing import Final
 
 from blathy.client.address import AUTHENTICATION, MeterAddress
-from blathy.client.meter import LOGICAL_DEVICE_NAME, SCALED, Meter
+from blathy.client.items import SCALED
+from blathy.client.meter import Meter
+from blathy.client.session import LOGICAL_DEVICE_NAME
 from blathy.client.values import ObjectRefused, Value, typed_value
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from blathy.client.meter import Meter, Moment
+from blathy.client.items import Moment
+from blathy.client.meter import Meter
 from blathy.cosem.names import obis_name
 from blathy.obis import Obis
 from blathy.transport.errors import Refused

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
-from blathy.client.meter import SCALED
+from blathy.client.items import SCALED
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data, DataType
 from blathy.cosem.classes import class_name, interface_class

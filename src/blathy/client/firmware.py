@@ -12,7 +12,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from blathy.client.meter import Meter, parse_obis
+from blathy.client.items import parse_obis
+from blathy.client.meter import Meter
 from blathy.client.values import ObjectRefused
 from blathy.cosem import axdr
 from blathy.cosem.classes.enumerations import ImageTransferStatus as Status

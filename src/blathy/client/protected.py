@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from blathy.client.conversation import counters_of
-from blathy.client.meter import Item, Meter, parse_obis
+from blathy.client.items import Item, parse_obis
+from blathy.client.meter import Meter
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.captured_items import CapturedItem, parse_items

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from blathy.client.meter import Item, Meter, parse_obis
+from blathy.client.items import Item, parse_obis
+from blathy.client.meter import Meter
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.classes.enumerations import TransportService

@@ -14,7 +14,8 @@ from typing import Final
 
 from blathy.client.address import MeterAddress
 from blathy.client.conversation import AssociationDenied
-from blathy.client.meter import LOGICAL_DEVICE_NAME, Meter
+from blathy.client.meter import Meter
+from blathy.client.session import LOGICAL_DEVICE_NAME
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError
 from blathy.transport.errors import MeterError, Refused, TimedOut, Unreachable

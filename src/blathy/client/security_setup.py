@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from blathy.client.meter import Meter, parse_obis
+from blathy.client.items import parse_obis
+from blathy.client.meter import Meter
 from blathy.client.values import ObjectRefused
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from blathy.client.meter import Meter, parse_obis
+from blathy.client.items import parse_obis
+from blathy.client.meter import Meter
 from blathy.cosem.classes.enumerations import ControlState
 from blathy.cosem.service import AttributeRef
 from blathy.obis import Obis

@@ -11,7 +11,8 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from blathy.client.meter import Item, Meter, Moment
+from blathy.client.items import Item, Moment
+from blathy.client.meter import Meter
 from blathy.client.values import ObjectRefused, ProfileReading, Reading, Value
 from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import CosemDateTime
