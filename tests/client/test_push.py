@@ -7,16 +7,20 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from blathy.client.push import Push, PushReceiver, Unreadable, named_values, push_sessions
+from blathy.client.push_model import PushModel, model_of
 from blathy.clock import Instant
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data, DataType
+from blathy.cosem.objectlist import AccessRight, ScalerUnit
 from blathy.cosem.selective import CaptureObject
+from blathy.models.recorded import RecordedAttribute, RecordedMeter, RecordedObject
 from blathy.obis import Obis
 from blathy.quantity import Quantity, Unit
 from blathy.transport.line import TcpLine
@@ -206,6 +210,49 @@ def test_independent_readers_see_the_same_values(shared_data: Path, peer: str, l
         assert as_peers_write(axdr.decode(message.body)) == theirs, name
         compared += 1
     assert compared >= least
+
+
+def recording(*items: tuple[int, str, int, bytes], title: bytes = b"") -> RecordedMeter:
+    """A clone with these attributes: class, code, attribute, octets."""
+    objects = tuple(
+        RecordedObject(
+            class_id, 0, Obis.parse(code),
+            (RecordedAttribute(attribute, AccessRight.READ, value=value),),
+        )
+        for class_id, code, attribute, value in items
+    )  # fmt: skip
+    return RecordedMeter("10.0.0.7:4059", 1, 1, "none", False, title, 0, objects)
+
+
+def test_units_come_from_the_clone_of_a_meter_that_pushes_integers_alone(
+    shared_data: Path,
+) -> None:
+    push = recorded(shared_data, "stream-lg_e360-valid_data_cfg2026")
+    assert value_of(push, "1-0:32.7.0") == 2357
+    model = PushModel(recording((3, "1-0:32.7.0", 3, ScalerUnit(-1, Unit.V).encode())))
+    assert value_of(model.read(push), "1-0:32.7.0") == Quantity(2357, -1, Unit.V)
+    assert value_of(model.read(push), "1-0:31.7.0") == value_of(push, "1-0:31.7.0")
+
+
+def test_codes_come_from_the_clone_of_a_meter_that_pushes_values_alone() -> None:
+    listed = axdr.encode(axdr.array_of(
+        CaptureObject(class_id, Obis.parse(code), 2).data()
+        for class_id, code in ((8, "0-0:1.0.0"), (3, "1-0:1.8.0"))
+    ))  # fmt: skip
+    energy = (3, "1-0:1.8.0", 3, ScalerUnit(0, Unit.WH).encode())
+    model = PushModel(recording((40, "0-0:25.9.0", 2, listed), energy, title=TITLE))
+    time = bytes.fromhex("07e3020401173416ff800000")
+    body = notification(axdr.structure(axdr.octets(time), axdr.u32(1337)))
+    (push,) = PushReceiver().receive_datagram(body)
+    assert isinstance(push, Push)
+    named = model.read(push)
+    assert value_of(named, "1-0:1.8.0") == Quantity(1337, 0, Unit.WH)
+    assert str(value_of(named, "0-0:1.0.0")).startswith("2019-02-04 23:52:22")
+    other = PushModel(recording(title=b"OTHERone"))
+    assert model_of(push, [model]) is model
+    assert model_of(push, [model, other]) is None
+    assert model_of(replace(push, originator=TITLE), [other, model]) is model
+    assert model_of(replace(push, originator=b"SOMEBODY"), [model]) is None
 
 
 def test_several_meters_on_one_listener_and_wrong_keys() -> None:

@@ -8,6 +8,7 @@ import json
 import signal
 import time
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -17,7 +18,9 @@ from blathy.cli.meters import CountersOption, PasswordOption, with_meter
 from blathy.cli.title_keys import KeyOption, TitleKeysOption, title_keys
 from blathy.client.address import secret_octets
 from blathy.client.meter import Meter
-from blathy.client.push import Push, Unreadable, push_of, push_sessions
+from blathy.client.push import Push, PushSink, Unreadable, push_of, push_sessions
+from blathy.client.push_model import PushModel, model_of
+from blathy.models.recorded import RecordingError, read_recording
 from blathy.transport.errors import MeterError, TimedOut
 from blathy.transport.listener import TcpListener, UdpListener
 from blathy.transport.session import Endpoint
@@ -67,6 +70,20 @@ def _shown(value: object) -> object:
     return value if isinstance(value, int | float | str | bool | None) else str(value)
 
 
+def _models(files: list[str]) -> list[PushModel]:
+    found = []
+    for file in files:
+        try:
+            found.append(PushModel(read_recording(Path(file).read_text(encoding="utf-8"))))
+        except OSError as error:
+            raise CommandError(f"{file} can't be read: {error.strerror}; check its name") from error
+        except (RecordingError, UnicodeError) as error:
+            raise CommandError(
+                f"{file} is no recorded meter: {error}; make one with `blathy clone URL`"
+            ) from error
+    return found
+
+
 def _print(endpoint: Endpoint, push: Push | Unreadable, *, as_json: bool) -> None:
     record = as_record(endpoint, push)
     if as_json:
@@ -104,6 +121,10 @@ def listen(
     key: KeyOption = [],  # noqa: B006 - typer copies it
     keys: TitleKeysOption = "",
     suite: Annotated[int, typer.Option(min=0, max=2, help="Security suite of the keys.")] = 0,
+    clone: Annotated[
+        list[str],
+        typer.Option(help="FILE of `blathy clone`: codes and units for what this meter pushes."),
+    ] = [],  # noqa: B006 - typer copies it
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
     count: Annotated[int, typer.Option(min=0, help="End after so many pushes; 0: never.")] = 0,
     outside: Annotated[bool, typer.Option(help="Take pushes of other machines.")] = False,
@@ -121,14 +142,24 @@ def listen(
         with_meter(url, work, password=password, ek=ek, ak=ak, counters=counters)
         return
     known = _keys_of(key, keys, ek, ak, suite)
+    show = partial(_show, _models(clone), as_json=as_json)
     try:
-        asyncio.run(_listen(host, port, known, udp=udp, as_json=as_json, count=count, out=outside))
+        asyncio.run(_listen(host, port, known, show, udp=udp, count=count, out=outside))
     except MeterError as error:
         raise CommandError(str(error)) from error
 
 
+def _show(
+    models: list[PushModel], endpoint: Endpoint, push: Push | Unreadable, *, as_json: bool
+) -> None:
+    model = model_of(push, models) if isinstance(push, Push) else None
+    if model is not None and isinstance(push, Push):
+        push = model.read(push)
+    _print(endpoint, push, as_json=as_json)
+
+
 async def _listen(
-    host: str, port: int, keys: dict[bytes, KeySet], *, udp: bool, as_json: bool, count: int,
+    host: str, port: int, keys: dict[bytes, KeySet], show: PushSink, *, udp: bool, count: int,
     out: bool,
 ) -> None:  # fmt: skip
     stop = asyncio.Event()
@@ -137,7 +168,7 @@ async def _listen(
     def sink(endpoint: Endpoint, push: Push | Unreadable) -> None:
         nonlocal taken
         taken += 1
-        _print(endpoint, push, as_json=as_json)
+        show(endpoint, push)
         if taken == count:
             stop.set()
 

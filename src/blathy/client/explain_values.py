@@ -35,7 +35,6 @@ ELEMENTS_SHOWN: Final = 40  # of an array; the rest is counted
 OCTETS_SHOWN: Final = 64
 DEPTH_MAX: Final = 40
 _PROFILE: Final = 7
-_REGISTERS: Final = frozenset(SCALED)
 _UNIT_ATTRIBUTE: Final = {3: 3, 4: 3, 5: 4}
 _ASSOCIATION: Final = 15
 _ASSOCIATION_SN: Final = 12
