@@ -218,6 +218,34 @@ def test_frames_for_others_stay_unanswered() -> None:
     assert server.data_to_send()
 
 
+@pytest.mark.parametrize(
+    ("own", "destination", "linked", "heard"),
+    [
+        (1, "03", True, True), (1, "0225", False, False), (1, "02FF", False, True),
+        (1, "FEFF", False, True), (1, "00020023", False, False), (1, "FEFEFEFF", False, True),
+        (1, "0002FEFF", False, False), (2, "03", False, False), (2, "0223", True, True),
+        (2, "02FF", False, True), (2, "00020023", False, False), (2, "FEFEFEFF", False, True),
+        (2, "0002FEFF", False, False), (4, "03", False, False), (4, "0223", True, True),
+        (4, "02FF", False, True), (4, "FEFF", False, True), (4, "00020023", True, True),
+        (4, "0002FEFF", False, True), (4, "0002FEFD", False, False), (2, "02FD", False, False),
+        (2, "0201", False, False), (2, "0023", False, False), (1, "01", False, False),
+    ],
+)  # fmt: skip
+def test_addresses_of_another_length_than_our_own(
+    own: int, destination: str, linked: bool, heard: bool
+) -> None:
+    """Widened, taken for a broadcast, or dropped, as the standard's table says."""
+    octets = bytes.fromhex(destination)
+    lower = None if own == 1 else 17
+    server = HdlcServer(HdlcServerSettings((1,), lower=lower, address_size=own))
+    server.receive(Frame(octets, b"\x21", 0x93).encode(), T0)
+    assert bool(server.data_to_send()) is linked
+    server = HdlcServer(HdlcServerSettings((1,), lower=lower, address_size=own))
+    events = server.receive(Frame(octets, b"\x21", 0x03, b"\xe6\xe6\x00\xc1").encode(), T0)
+    assert any(isinstance(event, Apdu) for event in events) is heard
+    assert server.data_to_send() == b""
+
+
 def test_broadcast_is_heard_only_in_ui_and_never_answered() -> None:
     server = HdlcServer(HdlcServerSettings(lower=17))
     assert server.receive(Frame(b"\x02\xff", b"\x21", 0x93).encode(), T0) == []
