@@ -333,7 +333,9 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (ACCESS, "test_set_answers_as_the_list_says"),
         (ACCESS, "test_action_answers_as_the_list_says"),
         (ACCESS, "test_every_attribute_is_of_the_type_its_class_says"), EVERY_VALUE,
-        (ACCESS, "test_the_reference_meter_has_an_object_of_every_class"))),
+        (ACCESS, "test_the_reference_meter_has_an_object_of_every_class"),
+        ("tests.meter.test_any_value", "test_the_reference_meter_takes_or_refuses_anything"),
+        ("tests.meter.test_any_value", "test_every_model_takes_or_refuses_anything"))),
     ("HDLC and wrapper on real meters", "server, client", (
         PEERS,)),
     ("Image transfer", "server, client", (

@@ -25,6 +25,7 @@ from blathy.obis import Obis
 
 BY_DATE: Final = 1
 BY_ENTRY: Final = 2
+_NUMBERS: Final = {DataType.DOUBLE_LONG_UNSIGNED, DataType.LONG_UNSIGNED}
 _DAY_BEGINS: Final = bytes.fromhex("00000000800000")
 _DAY_ENDS: Final = bytes.fromhex("173B3B63800000")
 _FIRST_DAY: Final = bytes.fromhex("07B20101FF")
@@ -111,7 +112,7 @@ def _restriction(data: Data) -> tuple[int, bytes | int, bytes | int]:
         raise SelectiveAccessError("a restriction has two bounds")
     first, last = (bound.value for bound in value.value)
     dates = isinstance(first, bytes) and isinstance(last, bytes) and len(first) == len(last) == 5
-    numbers = isinstance(first, int) and isinstance(last, int)
+    numbers = {bound.type for bound in value.value} <= _NUMBERS
     if not (dates if kind.value == BY_DATE else numbers):
         raise SelectiveAccessError("the bounds of a restriction are two dates or two numbers")
     return int(kind.value), first, last

@@ -161,10 +161,12 @@ def calendar_of(
 
 
 def special_day_of(entry: Data) -> SpecialDay:
-    """One entry of the special days table."""
-    return SpecialDay(
-        int(entry.value[0].value), _pattern_of(date_of(entry.value[1])), int(entry.value[2].value)
-    )
+    """One entry of the special days table; AccessError for a date that comes in no year."""
+    index, day, day_id = entry.value
+    try:
+        return SpecialDay(int(index.value), _pattern_of(date_of(day)), int(day_id.value))
+    except ValueError as error:
+        raise AccessError(DataAccessResult.OTHER_REASON, str(error)) from error
 
 
 def _limit(data: Data, most: int) -> bool:

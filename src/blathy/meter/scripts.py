@@ -254,7 +254,17 @@ PUSH_OBJECTS: Final = array_shape(
         structure_shape(U16, LN, I8, U16, structure_shape(ENUM, ANY)),
     )
 )
-PROTECTION: Final = array_shape(ANY)
+KEY_INFO: Final = structure_shape(
+    ENUM,
+    (
+        "either",
+        ENUM,
+        structure_shape(ENUM),
+        structure_shape(ENUM, OS),
+        structure_shape(OS, OS),
+    ),
+)
+PROTECTION: Final = array_shape(structure_shape(ENUM, structure_shape(OS, OS, OS, OS, KEY_INFO)))
 _NO_RESTRICTION: Final = axdr.structure(axdr.enum(0), axdr.null())
 
 

@@ -411,7 +411,10 @@ class MeterObjects:
         return entry.object
 
     def _write(self, item: CosemObject, ref: AttributeRef, value: bytes, who: Requester) -> None:
-        item.attributes[ref.attribute - 2].write(self._meter, decoded(value), who)
+        try:
+            item.attributes[ref.attribute - 2].write(self._meter, decoded(value), who)
+        except AxdrError as error:  # octets of the right number that are no date, no name ...
+            raise AccessError(DataAccessResult.TYPE_UNMATCHED, str(error)) from error
         self._meter.parameters_set()
         if item.group in AUDITED:
             self._leave_evidence(item, ref, value, who)
@@ -448,6 +451,8 @@ class MeterObjects:
             if isinstance(error.result, ActionResult):
                 raise
             raise AccessError(_as_action_result(error.result), str(error)) from error
+        except AxdrError as error:
+            raise AccessError(ActionResult.TYPE_UNMATCHED, str(error)) from error
 
     def short_names(self, who: Requester) -> dict[int, tuple[int, Obis]]:
         """Empty unless the meter was ordered with short names."""
