@@ -277,6 +277,23 @@ def test_a_reported_counter_raises_ours_but_never_lowers_it_and_never_jumps_far(
     assert counters.next(CLIENT_TITLE, "key") < 10_000
 
 
+def test_a_liar_on_the_line_cannot_use_our_key_up() -> None:
+    """Far reports are followed one at a time, each only after the meter proved itself."""
+    counters = InvocationCounters(VolatileCounterStore())
+    counters.follow_report(CLIENT_TITLE, "key", 10_000_000)
+    for _ in range(1000):
+        wanted = counters.next(CLIENT_TITLE, "key") + 100_000
+        with pytest.raises(LocalProtocolError, match="far above"):
+            counters.follow_report(CLIENT_TITLE, "key", wanted)
+    assert counters.next(CLIENT_TITLE, "key") == 10_001_000
+    counters.follow_report(CLIENT_TITLE, "key", 10_060_000)  # a near one is followed
+    counters.accept(SERVER_TITLE, "key", 7)
+    counters.follow_report(CLIENT_TITLE, "key", 20_000_000)
+    assert counters.next(CLIENT_TITLE, "key") == 20_000_000
+    counters.follow_report(CLIENT_TITLE, "key", 0xF000_0000, jump_max=COUNTER_LAST)  # by hand
+    assert counters.next(CLIENT_TITLE, "key") == 0xF000_0000
+
+
 def test_a_frame_without_tag_cannot_use_a_key_up() -> None:
     receiver = context(CLIENT_TITLE, SERVER_TITLE)
     sender = context(SERVER_TITLE, CLIENT_TITLE, first=5)

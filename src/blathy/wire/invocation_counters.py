@@ -24,6 +24,8 @@ and one that takes the same key again must not make us use a nonce twice, not ov
 either."""
 REPORTED_JUMP_MAX: Final = 0x0100_0000
 """How far an unauthenticated report of the peer may move our own counter at once."""
+FAR_JUMP: Final = 0x1_0000
+"""A report of more than this is followed once, until the peer has proved itself."""
 
 
 class CounterStore(Protocol):
@@ -87,7 +89,16 @@ class InvocationCounters:
     One per system title and store: two of them for one title would hand numbers out of order.
     """
 
-    __slots__ = ("_ahead", "_blocks", "_dedicated", "_ending", "_lowest", "_store", "warned")
+    __slots__ = (
+        "_ahead",
+        "_blocks",
+        "_dedicated",
+        "_ending",
+        "_followed",
+        "_lowest",
+        "_store",
+        "warned",
+    )
 
     def __init__(self, store: CounterStore, reserved_ahead: int = RESERVED_AHEAD) -> None:
         self._store = store
@@ -96,6 +107,7 @@ class InvocationCounters:
         self._lowest: dict[tuple[bytes, str], int] = {}
         self._dedicated: dict[tuple[bytes, str], DedicatedCounters] = {}
         self._ending: set[tuple[bytes, str]] = set()
+        self._followed: set[str] = set()
         self.warned = False
         """Whether a key came near its end since somebody last set this back."""
 
@@ -127,15 +139,24 @@ class InvocationCounters:
     def follow_report(
         self, title: bytes, key_id: str, at_least: int, jump_max: int = REPORTED_JUMP_MAX
     ) -> None:
-        """Continue at `at_least`, which the peer reported; upwards only and by a bounded jump."""
-        block = self._blocks.pop((title, key_id), None)
+        """Continue at `at_least`, which the peer reported; upwards only and by a bounded jump.
+
+        After a far one the next is followed only once the peer has proved to hold the key: else
+        somebody on the line could use our key up, report by report. A `jump_max` of COUNTER_LAST
+        is the word of whoever sets the counter by hand.
+        """
+        block = self._blocks.get((title, key_id))
         name = counter_name("send", title, key_id)
         current = block[0] if block is not None else self._store.reserve(name, 1)
-        if at_least - current > jump_max:
+        far = at_least - current > FAR_JUMP and jump_max < COUNTER_LAST
+        if at_least - current > jump_max or (far and key_id in self._followed):
             raise LocalProtocolError(
                 f"the peer wants invocation counter {at_least}, far above our {current}; "
                 "set it by hand if that is right"
             )
+        self._blocks.pop((title, key_id), None)
+        if far:
+            self._followed.add(key_id)
         self._store.advance(name, max(at_least, current))
 
     def lowest(self, title: bytes, key_id: str) -> int:
@@ -150,6 +171,7 @@ class InvocationCounters:
         """Call after the tag verified: this number and all below are spent."""
         self._store.accept(counter_name("receive", title, key_id), counter + 1)
         self._lowest[title, key_id] = counter + 1
+        self._followed.discard(key_id)
 
     def dedicated(self, peer_title: bytes, key_id: str) -> DedicatedCounters:
         """The sequences of a dedicated key: new for a new key, going on for one used before.
