@@ -27,6 +27,7 @@ from blathy.wire.hdlc import (
     LinkState,
     LinkUp,
     Permission,
+    PortSetup,
     Reason,
     ServerAddress,
     fcs,
@@ -275,6 +276,17 @@ def test_unfinished_frame_is_dropped_after_the_inter_octet_time_and_the_next_wor
     server.receive(b"\x7e\xa7\xff" + snrm, T0)
     assert server.data_to_send() == b""
     assert any(isinstance(event, LinkUp) for event in server.tick(Instant(25 * MS)))
+
+
+@pytest.mark.parametrize(("set_up_ms", "kept_ms"), [(20, 2000), (6000, 6000)])
+def test_a_port_may_wait_longer_between_octets_but_not_shorter(
+    set_up_ms: int, kept_ms: int
+) -> None:
+    setup = PortSetup(inter_octet_timeout_ms=set_up_ms)
+    server = HdlcServer(HdlcServerSettings(setup=lambda _address: setup))
+    link_up(server)
+    server.receive(b"\x7e\xa0\x20\x03", T0)
+    assert server.deadline() == kept_ms * MS
 
 
 def test_permission_releases_a_held_push() -> None:

@@ -324,4 +324,4 @@ def hdlc_port(meter: Meter, obis: Obis = HDLC_SETUP) -> PortSetup:
         value = int((setting_of(meter, obis, number) or attribute.default).value)
         return max(value, attribute.lowest)
 
-    return PortSetup(HdlcParameters(held(5), held(6), held(3), held(4)), held(8))
+    return PortSetup(HdlcParameters(held(5), held(6), held(3), held(4)), held(8), held(7))

@@ -94,10 +94,15 @@ class _ServerLink:
 
 @dataclass(frozen=True, slots=True)
 class PortSetup:
-    """What an IEC HDLC setup object says of its port."""
+    """What an IEC HDLC setup object says of its port.
+
+    An inter-octet time shorter than that of the settings is not kept: between modem and meter lie
+    networks and operating systems.
+    """
 
     parameters: HdlcParameters = LARGEST
     inactivity_timeout_s: int = 120  # 0: never
+    inter_octet_timeout_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +294,8 @@ class HdlcServer:
         port = self.settings.of(entry.server)
         agreed = port.parameters.agree(HdlcParameters.decode(frame.information))
         entry.inactivity_timeout_s = port.inactivity_timeout_s
+        between_octets_ms = max(port.inter_octet_timeout_ms, self.settings.inter_octet_timeout_ms)
+        self._decoder.inter_octet_timeout_ms = between_octets_ms
         entry.link.local, entry.link.remote = frame.destination, frame.source
         entry.server = ServerAddress.decode(frame.destination)
         entry.link.reset(agreed)
