@@ -22,12 +22,9 @@ Extra = tuple[tuple[str, Any], ...]
 
 SINCE: Final = "2026-01-01T02:00:00+00:00"
 UNTIL: Final = "2026-01-01T03:00:00+00:00"
-READING: Final[Work] = (
-    "clock", "register", "objects", ("by_range", SINCE, UNTIL), "by_entry", "set", "action", "many",
-)  # fmt: skip
 SHORT: Final[Work] = ("clock", "register")
 BRIEFLY: Final[Work] = ("clock", "register", ("by_range", SINCE, UNTIL), "set", "action")
-BY_DLMS_COSEM: Final[Work] = tuple(w for w in READING if w != "by_entry")
+AT_LENGTH: Final[Work] = ("objects", ("by_range", SINCE, UNTIL), "set", "action")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class Cell:
     line: str = "tcp"
     pdu_size: int = 2048
     extra: Extra = ()
-    work: Work = READING
+    work: Work = BRIEFLY
     tags: frozenset[str] = field(default_factory=frozenset)
     """First octets of APDUs that must have been on the line."""
     lack: str = ""
@@ -86,7 +83,6 @@ def associations() -> Iterator[Cell]:
             cell = Cell(
                 "association", row, column, GURUX, mechanism,
                 suite=1 if signs and suite is None else suite or 0, ciphered=suite is not None,
-                work=BRIEFLY,
             )  # fmt: skip
             yield lacking(cell, NO_SUITE) if signs and suite == 0 else cell
             yield _association_of_dlms_cosem(replace(cell, peer=DLMS_COSEM))
@@ -120,7 +116,6 @@ def protection() -> Iterator[Cell]:
     for suite in (0, 1, 2):
         base = Cell(
             "protection", "", f"suite {suite}", GURUX, Mechanism.HLS_GMAC, suite, ciphered=True,
-            work=BRIEFLY,
         )  # fmt: skip
         for row, (extra, tags) in ENVELOPES.items():
             cell = replace(base, row=row, extra=extra, tags=frozenset(tags.split()))
@@ -162,8 +157,9 @@ def lines() -> Iterator[Cell]:
         for column, mechanism in TERMS.items():
             ciphered = column == "ciphered"
             cell = Cell(
-                "line", row, column, GURUX, mechanism, ciphered=ciphered, line=line, extra=extra
-            )
+                "line", row, column, GURUX, mechanism, ciphered=ciphered, line=line, extra=extra,
+                work=AT_LENGTH,
+            )  # fmt: skip
             if row.startswith("receiver"):
                 why = (
                     "its keep-alive acknowledges a frame that never came (FRMR), and takes a right"
@@ -171,7 +167,7 @@ def lines() -> Iterator[Cell]:
                 )
                 cell = lacking(cell, why)
             yield cell
-            yield _line_of_dlms_cosem(replace(cell, peer=DLMS_COSEM, work=BY_DLMS_COSEM, fails=""))
+            yield _line_of_dlms_cosem(replace(cell, peer=DLMS_COSEM))
 
 
 def _line_of_dlms_cosem(cell: Cell) -> Cell:

@@ -176,7 +176,20 @@ def page() -> str:
         lines.append(f"| {what} | {names} |")
     lines += [f"| {what} | `{module}.{test}` |" for what, module, test in ELSEWHERE]
     lines += ["\n## APDUs, octet by octet\n", *apdus()]
+    lines += ["\n## Our client and recorded meters\n", *other_way()]
     return "\n".join(lines) + "\n"
+
+
+def other_way() -> Iterator[str]:
+    yield (
+        "No foreign meter runs in Python under any licence. Our client reads, over TCP with the\n"
+        "wrapper and with HDLC, meters that answer by recorded AARE, UA, clock and push, also\n"
+        "octet by octet, pushing before they answer, without parameters in UA, with a bare\n"
+        "release response or none (`test_recorded_meters.test_our_client_reads_a_recorded_meter`); the\n"
+        "recorded IEC 62056-21 programming session is replayed by\n"
+        "`tests.wire.test_iec62056_21.test_recorded_programming_session_replays`, every other\n"
+        "recorded frame by `tests.wire.test_every_vector`."
+    )
 
 
 def models() -> Iterator[str]:

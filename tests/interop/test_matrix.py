@@ -72,7 +72,7 @@ def world() -> Iterator[World]:
 ALL = cells()
 
 
-@pytest.mark.requirement("K-17", "ESOX-12", "OMNI-19")
+@pytest.mark.requirement("K-17", "MT372-12")
 @pytest.mark.parametrize(
     "cell", [c for c in ALL if not c.lack and not c.refused], ids=lambda c: c.name
 )
