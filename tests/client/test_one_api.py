@@ -8,11 +8,13 @@ import asyncio
 import inspect
 import json
 import os
+import tomllib
 import tty
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,7 @@ from tests.client.test_optical_port import PseudoTerminal, optical
 from tests.wire.association_pair import key_pair
 
 METERS = 2000
+ROOT = Path(__file__).resolve().parents[2]
 ENERGY = Quantity(1_234_567, 0, Unit.WH)
 START = datetime.fromtimestamp(DAY_START, UTC)
 HOUR_LATER = START + timedelta(hours=1)
@@ -214,6 +217,12 @@ def test_every_coroutine_of_the_meter_has_its_twin() -> None:
         assert theirs.return_annotation == signature.return_annotation, name
 
 
+def test_type_checkers_of_users_see_the_annotations() -> None:
+    assert (resources.files("blathy") / "py.typed").is_file()
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert built["targets"]["wheel"]["packages"] == ["src/blathy"]  # with all that is in it
+
+
 def test_without_await_from_opening_to_an_operation() -> None:
     async def start() -> None:
         listener, port = await serve_dlms(lookup(device(SmallMeter())), port=0)
@@ -226,6 +235,9 @@ def test_without_await_from_opening_to_an_operation() -> None:
         with pytest.raises(Refused, match="not connected"):
             meter.read("1-0:1.8.0")
         with meter:
+            assert meter.quantity("1-0:32.7.0").unit is Unit.V
+            with pytest.raises(Refused, match="no value with a unit"):
+                meter.quantity("0-0:96.1.0")
             assert meter.run(switches) == [Obis.parse("0-0:96.3.10")]
             assert meter.read("1-0:1.8.0") == ENERGY
             assert abs(meter.clock_offset_s()) > 0

@@ -166,7 +166,7 @@ class FileObjectCache(ObjectCache):
     def _fetch(self, key: TypeKey) -> TypeKnowledge:
         try:
             return _knowledge_of(json.loads(self._path(key).read_bytes()), key)
-        except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return TypeKnowledge()
 
     def _write(self, key: TypeKey, knowledge: TypeKnowledge) -> None:

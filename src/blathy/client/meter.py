@@ -62,6 +62,7 @@ from blathy.cosem.selective import (
 )
 from blathy.cosem.service import AttributeRef, DataAccessResult, MethodRef
 from blathy.obis import Obis
+from blathy.quantity import Quantity
 from blathy.transport.errors import Garbled, MeterError, Refused
 from blathy.wire import apdu
 from blathy.wire.apdu import AccessResponse, AccessSpecification, Conformance
@@ -82,6 +83,13 @@ class Meter(Session):
         if reading.error is not None:
             raise await self._who_may(reading.error, reading.ref)
         return reading.value
+
+    async def quantity(self, item: Item) -> Quantity:
+        """One value that has a unit; Refused where it has none."""
+        value = await self.read(item)
+        if not isinstance(value, Quantity):
+            raise Refused(f"{parts_of(item)[0]} is no value with a unit", "take it with read")
+        return value
 
     async def write(self, item: Item, value: Any) -> None:
         """Write a plain value: see `data_for`."""
@@ -280,7 +288,7 @@ class Meter(Session):
             raise ObjectRefused(f"method {method} of {code}", result)
         if isinstance(returned, int):
             raise ObjectRefused(f"the return value of method {method} of {code}", returned)
-        return axdr.decode(returned) if returned else None
+        return self._returned(code, returned)
 
     async def _action_by_short_name(
         self, entry: ObjectEntry, number: int, data: bytes
@@ -293,7 +301,17 @@ class Meter(Session):
         (result,) = await self.conversation.read(access)
         if isinstance(result, int):
             raise ObjectRefused(f"method {number} of {entry.obis}", result)
-        return axdr.decode(result) if result else None
+        return self._returned(entry.obis, result)
+
+    def _returned(self, obis: Obis, raw: bytes | None) -> Data | None:
+        """What a method returned."""
+        try:
+            return axdr.decode(raw) if raw else None
+        except AxdrError as error:
+            raise Garbled(
+                f"{self.address.place}: a method of {obis} returns what has no meaning: {error}",
+                "see it with `blathy record`",
+            ) from error
 
     # --- clock
 
@@ -333,7 +351,8 @@ class Meter(Session):
     async def capture_objects(self, obis: Obis | str) -> tuple[CaptureObject, ...]:
         """The columns of a profile."""
         code = parse_obis(obis) if isinstance(obis, str) else obis
-        return self.knowledge.captures[await self._profile_code(code)]
+        code = await self._profile_code(code)
+        return self.knowledge.captures[code]
 
     async def _profile_code(self, code: Obis) -> Obis:
         """The code under which the meter keeps the profile, its columns learned."""
@@ -352,15 +371,15 @@ class Meter(Session):
     async def _learn_profile(self, code: Obis) -> None:
         """Columns and period are asked for once a connection: meters of one type and firmware
         may be set to other columns or periods, and be set anew at any time."""
-        knowledge = self.knowledge
-        if code in self._checked and code in knowledge.captures:
+        if code in self._checked and code in self.knowledge.captures:
             return
         await self._greet()
         refs = (AttributeRef(7, code, 3), AttributeRef(7, code, 4))
         firmware = self._firmware_refs()
         captures, period, *rest = await self._get_all([*refs, *firmware])
-        if firmware and not self._note_firmware(firmware, rest):
-            knowledge = self.knowledge
+        if firmware:
+            self._note_firmware(firmware, rest)
+        knowledge = self.knowledge
         if isinstance(captures, int):
             raise ObjectRefused(described(refs[0]), captures)
         try:

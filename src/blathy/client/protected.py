@@ -62,17 +62,18 @@ async def read_compact(
     """What a compact data object holds; empty before its first capture. `templates` learns the
     description, so that a buffer of this meter that comes alone can be decoded as well."""
     obis = parse_obis(code)
-    listed = parse_items(await meter.get_data(AttributeRef(COMPACT_DATA, obis, 3)))
-    buffer = bytes((await meter.get_data(AttributeRef(COMPACT_DATA, obis, 2))).value)
-    template = bytes((await meter.get_data(AttributeRef(COMPACT_DATA, obis, 5))).value)
-    if not buffer:
-        return ()
+    items, held, described = [
+        await meter.get_data(AttributeRef(COMPACT_DATA, obis, number)) for number in (3, 2, 5)
+    ]
     known = TemplateCache() if templates is None else templates
     sender = meter.address.place
     try:
+        listed, buffer, template = parse_items(items), bytes(held.value), bytes(described.value)
+        if not buffer:
+            return ()
         known.learn(sender, buffer[0], template)
         values = known.decode(sender, buffer)
-    except AxdrError as error:
+    except (AxdrError, TypeError, ValueError, AttributeError) as error:
         raise Garbled(f"{sender}: {obis}: {error}", "capture again and read it again") from error
     if len(values) != len(listed):
         raise Garbled(f"{sender}: {obis} holds other values than it lists", "read it again")
@@ -202,7 +203,7 @@ class ProtectedAccess:
             if tuple(e.kind for e in elements) != self._layers:
                 raise self._garbled("other protection than asked for")
             return axdr.decode(unprotect_data(context, bytes(octets.value), elements))
-        except (AxdrError, TypeError, ValueError) as error:
+        except (AxdrError, TypeError, ValueError, AttributeError) as error:
             raise self._garbled(str(error)) from error
         except (LocalProtocolError, RemoteProtocolError) as error:
             place = self._meter.address.place

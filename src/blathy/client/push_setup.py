@@ -44,7 +44,7 @@ async def push_setup(meter: Meter, obis: str = PUSH_SETUP) -> PushSetup:
             bytes(destination.value).decode("utf-8", "replace"),
             int(spread.value), int(retries.value), int(first),
         )  # fmt: skip
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
         raise Garbled(f"{meter.address.place}: {obis} has an odd form: {error}", "use get") from (
             error
         )

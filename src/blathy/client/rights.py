@@ -40,7 +40,7 @@ async def clients_that_may(
         try:
             client = int(axdr.decode(partners).value[0].value)
             granted = parse_object(element, entry.version)
-        except (AxdrError, TypeError, ValueError, IndexError):
+        except (AxdrError, TypeError, ValueError, IndexError, AttributeError):
             continue
         if isinstance(ref, MethodRef):
             right = granted.method_right(ref.method) & AccessRight.READ

@@ -15,7 +15,6 @@ from blathy.client.items import parse_obis
 from blathy.client.meter import Meter
 from blathy.client.values import ObjectRefused
 from blathy.cosem import axdr
-from blathy.cosem.axdr import AxdrError
 from blathy.cosem.classes.enumerations import KeyId, SecurityPolicy
 from blathy.cosem.service import AttributeRef
 from blathy.obis import Obis
@@ -83,7 +82,7 @@ async def _association_of(meter: Meter, client: int) -> Obis:
     for entry in await meter.objects():
         if entry.class_id != ASSOCIATION_CLASS or str(entry.obis) == CURRENT_ASSOCIATION:
             continue
-        with suppress(ObjectRefused, AxdrError, TypeError, IndexError):
+        with suppress(ObjectRefused, TypeError, IndexError, AttributeError):
             partners = await meter.get_data(AttributeRef(ASSOCIATION_CLASS, entry.obis, 3))
             if partners.value[0].value == client:
                 return entry.obis

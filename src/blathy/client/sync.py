@@ -20,6 +20,7 @@ from blathy.cosem.objectlist import ObjectEntry
 from blathy.cosem.selective import CaptureObject
 from blathy.cosem.service import AttributeRef
 from blathy.obis import Obis
+from blathy.quantity import Quantity
 from blathy.transport.errors import Refused
 from blathy.wire.apdu import AccessResponse, AccessSpecification
 from blathy.wire.association_events import EventReport, Notification
@@ -111,6 +112,10 @@ class SyncMeter:
     def read(self, item: Item) -> Value:
         """One value, with its unit where it has one."""
         return self._run(self._meter.read(item))
+
+    def quantity(self, item: Item) -> Quantity:
+        """One value that has a unit."""
+        return self._run(self._meter.quantity(item))
 
     def read_many(self, items: Iterable[Item]) -> list[Reading]:
         """Values in the order asked."""
