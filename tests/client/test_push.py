@@ -30,6 +30,7 @@ from blathy.wire.hdlc import HdlcServer, ServerAddress
 from blathy.wire.security import (
     Envelope,
     InvocationCounters,
+    KeyChoice,
     KeySet,
     SecurityContext,
     VolatileCounterStore,
@@ -320,6 +321,19 @@ def test_authenticated_pushes_and_repeated_counters() -> None:
     pushes = [push for push in got if isinstance(push, Push)]
     assert [push.authenticated for push in pushes] == [True] * 4
     assert [push.repeated for push in pushes] == [False, False, True, True]
+
+
+def test_a_push_under_the_broadcast_key_says_nothing_of_its_meter() -> None:
+    """Any meter of the group could have sent it, and used up the numbers of the one it names."""
+    keys = KeySet(0, KEYS.unicast, KEYS.authentication, broadcast=bytes(range(70, 86)))
+    counters = InvocationCounters(VolatileCounterStore())
+    context = SecurityContext(TITLE, keys, counters, bytes)
+    octets = context.protect(
+        notification(axdr.u32(1)), 0x30, Envelope.GENERAL_GLO, KeyChoice.BROADCAST
+    )
+    (made,) = PushReceiver(lambda _title: keys).receive_datagram(octets)
+    assert isinstance(made, Unreadable)
+    assert "broadcast key" in made.reason
 
 
 def test_a_forged_push_is_never_a_push() -> None:

@@ -13,6 +13,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "dlms-conformance.md"
 ASSOCIATION = "test_association"
 ATTACKS = "test_dlms_attacks"
 RULES = "test_security_rules"
+PLAYED = "tests.meter.test_attacks_on_meters"
 BLOCKS = "test_dlms_block_transfer"
 INTEROP = "test_dlms_interop"
 SECURITY = "test_security"
@@ -190,7 +191,9 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (RULES, "test_nothing_confirmed_is_served_under_the_broadcast_key"),
         (RULES, "test_a_broadcast_is_not_answered_whatever_is_wrong_with_it"),
         (RULES, "test_an_association_is_not_opened_nor_ended_under_the_broadcast_key"),
-        (RULES, "test_the_client_takes_no_answer_under_the_broadcast_key"))),
+        (RULES, "test_the_client_takes_no_answer_under_the_broadcast_key"),
+        ("tests.client.test_push",
+         "test_a_push_under_the_broadcast_key_says_nothing_of_its_meter"))),
     ("GET normal, next, with-list", "server, client", (
         PLAIN, SIZES, GURUX, DLMS_COSEM, PEERS)),
     ("SET normal, in blocks, with-list", "server, client", (
@@ -241,7 +244,8 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
     ("Security suites 0, 1, 2", "server, client", (
         CIPHERED, ENVELOPES, GURUX_CIPHERED, PEERS, OURS)),
     ("glo-, ded-, general-glo, general-ded", "server, client", (
-        ENVELOPES, SIZES_CIPHERED, PEERS)),
+        ENVELOPES, SIZES_CIPHERED, PEERS,
+        (RULES, "test_general_protection_is_served_where_it_was_agreed_to"))),
     ("general-ciphering: identified, wrapped, agreed keys", "server, client", (
         (ASSOCIATION, "test_general_ciphering_with_every_way_to_name_the_key"),
         (SECURITY, "test_general_ciphering_with_identified_key_gives_the_worked_octets"),
@@ -395,10 +399,13 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (RULES, "test_counters_are_kept_for_each_key_and_each_sender"),
         (RULES, "test_a_key_at_its_end_is_refused_on_receipt_and_nothing_overflows"),
         (RULES, "test_a_key_that_nears_its_end_is_told_of_once_and_long_before"),
+        (SECURITY, "test_a_liar_on_the_line_cannot_use_our_key_up"),
         (ATTACKS, "test_a_recorded_session_cannot_be_played_again"))),
     ("Forged, truncated, reflected, downgraded APDUs refused", "server, client", (
         (ATTACKS, "test_forged_apdus_are_all_refused"),
         (RULES, "test_the_server_serves_no_misuse_and_goes_on"),
+        (PLAYED, "test_a_conversation_that_was_listened_to_cannot_be_played_to_any_meter"),
+        (PLAYED, "test_nobody_drives_the_traces_of_tampering_out_of_the_logs"),
         (ATTACKS, "test_downgraded_aarqs_open_nothing"),
         (ATTACKS, "test_downgraded_aares_are_not_accepted"))),
     ("Mutated input: every parser, 10⁵ in the suite and 10⁶ in `make fuzz` for what lines send",

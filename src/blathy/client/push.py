@@ -318,6 +318,10 @@ def _opened(body: bytes, keys: Sequence[KeySet], objects: ObjectsOf) -> Push | U
         except RemoteProtocolError as error:
             reason = str(error)
             continue
+        if opened.broadcast:
+            # Every meter of the group holds this key: it says nothing of who speaks.
+            reason = "it came under the broadcast key"
+            continue
         frame = Push(
             axdr.null(), (), None, title, ciphered=True,
             authenticated=bool(opened.protection & 0x110), counter=opened.counter,
