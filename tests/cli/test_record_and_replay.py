@@ -97,7 +97,9 @@ def test_what_was_recorded_answers_as_the_meter(
                 assert "differs" not in await said(ran)
             if secured and framing is Framing.HDLC:
                 return
-            async with command("replay", file, "--against", meter) as (ran, _):
+            wait_s = 2 if secured else 120  # secured: the meter's silence is expected
+            once_more = ("replay", file, "--against", meter, "--timeout", wait_s)
+            async with command(*once_more) as (ran, _):
                 assert ran.stdout is not None
                 told = (await ran.stdout.read()).decode()
                 status = await ran.wait()

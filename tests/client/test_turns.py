@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blathy.client.capture import Chunk, from_octets, from_record
-from blathy.client.turns import Turn, conversations_of, difference
+from blathy.client.turns import Turn, conversations_of, difference, has_said_all
 from tests.client.test_capture import PACKET, pcap, tcp
 
 ANSWER = bytes.fromhex("0001000100100009 C401C1000600000539".replace(" ", ""))
@@ -33,3 +33,12 @@ def test_differences_are_told_in_octets_and_in_words() -> None:
     assert "differs from octet 16 on" in text
     assert "record: value: double-long-unsigned 1337" in text
     assert "now: value: double-long-unsigned 1338" in text
+
+
+def test_a_shorter_answer_is_complete_with_its_frame() -> None:
+    turn = Turn(True, ANSWER)
+    other = bytes.fromhex("0001000100100003D80101")
+    assert has_said_all(turn, ANSWER)
+    assert has_said_all(turn, other)
+    for part in (b"", ANSWER[:-1], other[:-1], ANSWER[:3]):
+        assert not has_said_all(turn, part)

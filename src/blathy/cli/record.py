@@ -19,13 +19,14 @@ from blathy.cli.app import CommandError, app
 from blathy.client.address import MeterAddress, parse_address
 from blathy.client.capture import load
 from blathy.client.link import open_line
-from blathy.client.turns import Turn, conversations_of, difference
+from blathy.client.turns import Turn, conversations_of, difference, has_said_all
 from blathy.transport.errors import MeterError, TimedOut, Unreachable, from_os_error
 from blathy.transport.line import Line
 
-ANSWER_TIMEOUT_S: Final = 5.0
-PAUSE_S: Final = 2.0
-"""A client that sent less than the record has, and then so long nothing, has said all."""
+ANSWER_PAUSE_S: Final = 3.0
+"""A meter that sent less than the record has, and then so long nothing, has said all."""
+PAUSE_S: Final = 5.0
+"""The same for a client."""
 LINE_WAIT_S: Final = 3600.0
 PLACE_HELP: Final = "HOST:PORT, or serial:///dev/…?baud=9600."
 
@@ -117,6 +118,9 @@ def replay(
     against: Annotated[
         str, typer.Option(help=f"Send the requests to this meter instead, {PLACE_HELP}")
     ] = "",
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the meter's answer.")
+    ] = 20.0,
     once: Annotated[bool, typer.Option("--once", help="End after one connection.")] = False,
 ) -> None:
     """Give a recorded conversation back, as the meter or to a meter."""
@@ -130,7 +134,7 @@ def replay(
         raise CommandError(f"{file} holds no conversation; lines begin with > or <")
     try:
         if against:
-            differences = asyncio.run(_send_again(conversations, _place(against)))
+            differences = asyncio.run(_send_again(conversations, _place(against), timeout_s))
             if differences:
                 raise CommandError(f"{differences} answers differ from the record")
         else:
@@ -157,35 +161,38 @@ class _Player:
             if turn.from_meter:
                 client.send(turn.data)
                 continue
-            got, more = await _take(client, more, len(turn.data))
+            got, more = await _take(client, more, turn)
             for line in difference(turn, got):
                 typer.echo(line)
             if not got:
                 return
 
 
-async def _take(line: Line, buffer: bytes, size: int) -> tuple[bytes, bytes]:
-    """So many octets, or what came before the line fell silent; and what came besides."""
-    while len(buffer) < size:
+async def _take(line: Line, buffer: bytes, turn: Turn) -> tuple[bytes, bytes]:
+    """What the client says now, and what came besides."""
+    while not has_said_all(turn, buffer):
         try:
             buffer += await line.receive(PAUSE_S if buffer else LINE_WAIT_S)
         except MeterError:
             break
+    size = len(turn.data)
     return buffer[:size], buffer[size:]
 
 
-async def _send_again(conversations: list[list[Turn]], meter: MeterAddress) -> int:
+async def _send_again(
+    conversations: list[list[Turn]], meter: MeterAddress, timeout_s: float
+) -> int:
     differences = 0
     for turns in conversations:
         line = await open_line(meter)
         try:
-            differences += await _ask_again(turns, line)
+            differences += await _ask_again(turns, line, timeout_s)
         finally:
             await line.close()
     return differences
 
 
-async def _ask_again(turns: list[Turn], line: Line) -> int:
+async def _ask_again(turns: list[Turn], line: Line, timeout_s: float) -> int:
     differences = 0
     for turn in turns:
         if not turn.from_meter:
@@ -195,8 +202,8 @@ async def _ask_again(turns: list[Turn], line: Line) -> int:
             continue
         got = b""
         with contextlib.suppress(MeterError):
-            while len(got) < len(turn.data):
-                got += await line.receive(ANSWER_TIMEOUT_S if not got else PAUSE_S)
+            while not has_said_all(turn, got):
+                got += await line.receive(ANSWER_PAUSE_S if got else timeout_s)
         typer.echo(f"< {got.hex(' ')}")
         for text in difference(turn, got):
             typer.echo(text)

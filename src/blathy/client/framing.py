@@ -84,6 +84,11 @@ class LineReader:
         self._buffer = bytearray()
         self._framed = framed
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a frame has begun and is not complete."""
+        return bool(self._buffer)
+
     def receive(self, data: bytes, *, last: bool = False) -> list[Piece]:
         """The pieces that `data` completes; with `last` nothing will complete the rest."""
         begins = not self._buffer

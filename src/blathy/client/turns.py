@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from blathy.client.chunk import Chunk
 from blathy.client.explain import Explainer, KeyRing
+from blathy.client.framing import LineReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,15 @@ def conversations_of(chunks: Iterable[Chunk]) -> list[list[Turn]]:
         else:
             turns.append(Turn(from_meter, chunk.data))
     return list(found.values())
+
+
+def has_said_all(turn: Turn, got: bytes) -> bool:
+    """Whether nothing more is to be waited for: all octets of the record came, or whole frames
+    that are others."""
+    if len(got) >= len(turn.data):
+        return True
+    line = LineReader()
+    return bool(line.receive(got)) and not line.waiting and not turn.data.startswith(got)
 
 
 def difference(turn: Turn, got: bytes) -> Iterator[str]:
