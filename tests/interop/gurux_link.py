@@ -12,6 +12,7 @@ import select
 import socket
 import sys
 import tty
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -34,7 +35,7 @@ from gurux_dlms.secure import GXDLMSSecureClient
 
 ECDSA: Any = sys.modules["gurux_dlms.ecdsa.GXEcdsa"]
 Job = dict[str, Any]
-WAIT_S = 20.0
+WAIT_S = 60.0
 ASSOCIATION_SN = 0xFA00
 REPLY_TO_HLS_SN = ASSOCIATION_SN + 0x58
 FIRST_METHOD_SN = {3: 0x28, 4: 0x38, 5: 0x48, 7: 0x58, 8: 0x60}
@@ -250,7 +251,7 @@ class Link:
         notify = GXReplyData()
         while not self.client.getData(self.pending, reply, notify):
             data = self.medium.receive()
-            if not self.hdlc and not len(self.pending):
+            if not self.hdlc and not len(self.pending) and len(data) > 8:
                 self.tags.add(f"{data[8]:02X}")
             self.pending.set(data)
         self.pending.trim()
@@ -279,7 +280,7 @@ class Link:
         """Its proof in a parameterised Read: the Write it would send has no answer to check."""
         client = self.client
         cipher, settings = client.settings.cipher, client.settings
-        secrets = {
+        secrets: dict[Any, Callable[[], Any]] = {
             Authentication.HIGH_GMAC: lambda: cipher.systemTitle,
             Authentication.HIGH_SHA256: lambda: (
                 bytes(settings.password) + bytes(cipher.systemTitle)

@@ -142,7 +142,8 @@ def walk(link: Link, readable: list[list[Any]]) -> list[list[Any]]:
     known = {(int(o.objectType), o.logicalName): o for o in link.client.objects}
     for class_id, name, attribute in readable:
         try:
-            value = link.send(link.client._read(name, class_id, attribute)).value
+            where = name if link.logical_names else link.job["names"][name]
+            value = link.send(link.client._read(where, class_id, attribute)).value
         except Exception as error:  # noqa: BLE001 - what Gurux cannot take is the result
             found.append([class_id, name, attribute, None, f"get: {error!r}"])
             continue
@@ -288,7 +289,7 @@ def clock_methods(link: Link, now: str) -> list[str]:
     shown = []
     moment = dt.datetime.fromisoformat(now)
     hour = dt.timedelta(hours=1)
-    for request in (
+    requests: tuple[Work, ...] = (
         lambda: item.shiftTime(link.client, 7 * 60),
         lambda: item.adjustToQuarter(link.client),
         lambda: item.shiftTime(link.client, 20),
@@ -296,7 +297,8 @@ def clock_methods(link: Link, now: str) -> list[str]:
         lambda: item.adjustToMeasuringPeriod(link.client),
         lambda: _preset(item, link.client, moment, moment - hour, moment + hour),
         lambda: item.adjustToPresetTime(link.client),
-    ):
+    )
+    for request in requests:
         link.send(request())
         shown.append(read(link, item, 2).value.isoformat())
     return shown

@@ -216,6 +216,7 @@ NO_BLOCKS: Final = "writes no blocks"
 RAW: Final = "takes raw parameters: nothing of the class is its own"
 SERVICES: Final[dict[str, Service]] = {
     "GET / Read": Service(SHORT, tags=("C0 C4", "DB", "05 0C")),
+    "object list of the association": Service(("objects",)),
     "GET next / Read in blocks": Service(
         LONG_RANGE, (BLOCKS, ("conformance", ["BLOCK_TRANSFER_WITH_GET_OR_READ"])),
         short="takes the blocks of a Read for the value, without the list of results around it",

@@ -62,7 +62,7 @@ def meter_of(
 
 
 def job_of(
-    meter: Meter, port: int, work: list[str], *, ciphered: bool = False,
+    meter: Meter, port: int, work: list[Any], *, ciphered: bool = False,
     level: Level = Level.MANAGEMENT, **extra: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """What the management client of a meter is told: its label and its key file."""

@@ -44,9 +44,9 @@ def served() -> Iterator[Served]:
     served.end()
 
 
-def meter_named(key: str) -> Meter:
+def meter_named(key: str, *, short_names: bool = False) -> Meter:
     mechanisms = tuple((level, Mechanism.LLS) for level in EVERY)
-    options = MeterOptions(mechanisms=mechanisms, encryption=False)
+    options = MeterOptions(mechanisms=mechanisms, encryption=False, short_names=short_names)
     meter = made(key, options=options)
     meter.advance(ConstantLoad(1200, len(meter.model.phases)), START_S + HOURS * 3600)
     return meter
@@ -103,6 +103,7 @@ NOTHING: Final[tuple[Any, ...]] = ([], "x", "s")
 """Gurux has one value for no value and for empty ones."""
 WITHOUT_CLASS: Final = {30, 46, 61, 62, 63, 66, 67, 68, 73, 76, 77, 116}
 """Classes of the reference meter that Gurux leaves out of an object list."""
+ASSOCIATION_SN: Final = 12
 CLIENT_TITLE: Final = (64, 4)
 """Each client reads its own."""
 NOT_TAKEN: Final = {(24, 4), (24, 5), (28, 7), (65, 5), (65, 6), (65, 7), (65, 8)}
@@ -143,8 +144,34 @@ def test_every_attribute_is_read_as_the_meter_says_it(
         found = [tuple(row[:3]) for row in result["object_list"]]
         named = [(e.class_id, e.version, e.obis.dotted()) for e in listed]
         assert found == [row for row in named if row[0] not in WITHOUT_CLASS]
+    assert differences(result["walk"], wanted, peer) == []
+
+
+@pytest.mark.requirement("K-17")
+@pytest.mark.parametrize("key", ["mt372", "esox"])
+def test_every_attribute_is_read_by_its_short_name(
+    peers: dict[str, Peer], served: Served, key: str
+) -> None:
+    meter = meter_named(key, short_names=True)
+    names = {i.obis.dotted(): base for base, i in meter.tree.short_names.items()}
+    asked = [row for row in readable(meter) if row[1] in names and row[0] != ASSOCIATION_SN]
+    wanted = {(c, n, a): ours(meter, c, n, a) for c, n, a in asked}
+    with served.tcp(meter) as at:
+        work: list[Any] = ["objects", ["walk", asked]]
+        job = job_of(meter, 0, work, names=names) | at
+        result = peers[GURUX](job)
+    assert "failed" not in result, result
+    assert len(result["walk"]) == len(asked) > 500
+    assert differences(result["walk"], wanted, GURUX) == []
+
+
+Wanted = dict[tuple[int, str, int], Data]
+
+
+def differences(walked: list[list[Any]], wanted: Wanted, peer: str) -> list[list[Any]]:
+    """What the peer decoded otherwise than we mean, or its class did not take."""
     differ = []
-    for class_id, name, number, value, wrong in result["walk"]:
+    for class_id, name, number, value, wrong in walked:
         data = wanted[class_id, name, number]
         if (class_id, number) == CLIENT_TITLE or has_wildcards(data):
             continue
@@ -155,4 +182,4 @@ def test_every_attribute_is_read_as_the_meter_says_it(
         same = value == mine or (value is None and mine in NOTHING)
         if not taken or not same:
             differ.append([class_id, name, number, value, wrong, mine])
-    assert differ == []
+    return differ

@@ -185,8 +185,9 @@ def other_way() -> Iterator[str]:
         "No foreign meter runs in Python under any licence. Our client reads, over TCP with the\n"
         "wrapper and with HDLC, meters that answer by recorded AARE, UA, clock and push, also\n"
         "octet by octet, pushing before they answer, without parameters in UA, with a bare\n"
-        "release response or none (`test_recorded_meters.test_our_client_reads_a_recorded_meter`); the\n"
-        "recorded IEC 62056-21 programming session is replayed by\n"
+        "release response or none\n"
+        "(`test_recorded_meters.test_our_client_reads_a_recorded_meter`). The recorded\n"
+        "IEC 62056-21 programming session is replayed by\n"
         "`tests.wire.test_iec62056_21.test_recorded_programming_session_replays`, every other\n"
         "recorded frame by `tests.wire.test_every_vector`."
     )
