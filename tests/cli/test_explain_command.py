@@ -15,7 +15,7 @@ import pytest
 from blathy.client.chunk import Chunk
 from blathy.client.explain import KeyRing, explain_all
 from blathy.models.model import Level
-from blathy.wire.hdlc import LLC_COMMAND, Frame
+from blathy.wire.hdlc import Frame
 from blathy.wire.security import KeySet
 from blathy.wire.wrapper import encode
 from tests.cli.in_process import blathy
@@ -104,7 +104,7 @@ def test_passwords_are_in_no_form_of_the_output() -> None:
         "BE10040E01000000065F1F0400001E1D0400"
     ).replace(" ", "")
     body = bytes.fromhex(aarq)
-    frame = Frame(b"\x03", b"\x21", 0x10, LLC_COMMAND + body).encode()
+    frame = Frame(b"\x03", b"\x21", 0x10, b"\xe6\xe6\x00" + body).encode()
     for octets in (body, encode(16, 1, body), frame):
         for options in ([], ["--json"]):
             out = blathy("explain", octets.hex(), *options).out
