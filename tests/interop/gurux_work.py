@@ -237,16 +237,6 @@ def set_(link: Link) -> int:
 
 
 @work
-def set_octets(link: Link, name: str, attribute: int, octets: str) -> str:
-    """Write an octet-string to a Data and read it back."""
-    item = named(link, GXDLMSData(name))
-    item.value = bytearray.fromhex(octets)
-    item.setDataType(attribute, DataType.OCTET_STRING)
-    write(link, item, attribute)
-    return bytes(read(link, item, attribute)).hex()
-
-
-@work
 def set_many(link: Link) -> int:
     """Two attributes in one SET."""
     limit = named(link, GXDLMSRegister(LIMIT))
@@ -569,12 +559,3 @@ def access(link: Link) -> list[Any]:
         plain(items[0].value), [int(i.error) for i in items],
         int(read(link, GXDLMSRegister(LIMIT), 2)) - before,
     ]  # fmt: skip
-
-
-# Links
-
-
-@work
-def keep_alive(link: Link) -> bool:
-    link.send(link.client.keepAlive())
-    return True

@@ -189,6 +189,9 @@ LONG_RANGE: Final = (("by_range", SINCE, UNTIL), "objects")
 MOMENT: Final = "2026-01-02T00:30:00+00:00"
 METHODS: Final[dict[str, Work]] = {
     "clock (8): all methods": (("clock_methods", MOMENT),),
+    "clock (8): time written": (("set_clock", "2026-01-02T00:20:00+00:00"),),
+    "script table (9): disconnect by script": (("script", "0.0.10.0.106.255", 1),),
+    "event log (7): reset": (("reset", 7, "0.0.99.98.0.255"),),
     "disconnect control (70): off and on": ("reconnect",),
     "special days (11): write, insert, delete": ("special_days",),
     "activity calendar (20): write and activate": ("calendar",),

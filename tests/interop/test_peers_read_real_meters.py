@@ -57,18 +57,19 @@ def test_a_wrong_password_is_told(gurux: Peer, dlms_cosem: Peer, served: Served)
 
 
 def test_refusals_end_nothing(gurux: Peer, dlms_cosem: Peer, served: Served) -> None:
-    """What is not there, what may not be written, what does not exist as a method; then a clock."""
+    """What is not there, no method of its class, an energy set to 0; then a clock."""
     meter = meter_of(Mechanism.HLS_GMAC)
     refused = [
         ["get", 1, "9.9.9.9.9.9", 2],
         ["get", 3, "1.0.1.8.0.255", 99],
         ["method", 70, "0.0.96.3.10.255", 9],
+        ["reset", 3, "1.0.1.8.0.255"],
         ["clock"],
     ]
     with served.tcp(meter) as at:
         result = gurux(job_of(meter, 0, [], ciphered=True, tries=refused) | at)
         *failed, shown = result["tries"]
-        assert ["error" in each["failed"] for each in failed] == [True] * 3
+        assert ["error" in each["failed"] for each in failed] == [True] * 4
         assert shown.startswith("2026-01-02T01:00")
         tries = [["denied_write"], ["clock"]]
         result = dlms_cosem(job_of(meter, 0, [], ciphered=True, tries=tries) | at)
