@@ -10,8 +10,8 @@ import pytest
 from blathy.cosem import axdr
 from blathy.cosem.service import AttributeRef
 from blathy.meter.certificates import SIGNATURE, issue, issue_for_request, read
+from blathy.meter.classes.image_transfer import ImageStatus
 from blathy.meter.identity import authority_private_key, maker_private_key
-from blathy.meter.image_transfer import ImageStatus
 from blathy.meter.meter import Meter
 from blathy.meter.plan import MeterOptions
 from blathy.models import MODELS

@@ -14,9 +14,9 @@ from blathy.client import Meter as Client
 from blathy.client import ObjectCache, ObjectRefused, VolatileCounterStore
 from blathy.cosem import axdr
 from blathy.fleet.bus import Bus
+from blathy.meter.classes.modem import Lte
 from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
-from blathy.meter.modem_objects import Lte
 from blathy.models.model import Level
 from blathy.sources.sub_meters import header_of
 from blathy.store.store import Store

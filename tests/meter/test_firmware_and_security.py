@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from blathy.cosem import axdr
 from blathy.cosem.objectlist import parse_object, parse_object_list
 from blathy.cosem.service import AccessError, ActionResult, AttributeRef
+from blathy.meter.classes.image_transfer import ImageStatus
 from blathy.meter.identity import identity_of, maker_private_key
-from blathy.meter.image_transfer import ImageStatus
 from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
 from blathy.meter.plan import MeterOptions

@@ -7,8 +7,8 @@ import pytest
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import AccessError
+from blathy.meter.classes.mbus_client import MbusReading
 from blathy.meter.keeping import StoreKeeper, pack_settings, unpack_settings
-from blathy.meter.mbus_objects import MbusReading
 from blathy.meter.plan import MeterOptions
 from blathy.models import MODELS
 from blathy.quantity import Phase

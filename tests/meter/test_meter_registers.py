@@ -17,10 +17,10 @@ from blathy.cosem.selective import (
     parse_capture_objects,
 )
 from blathy.cosem.service import AccessError, AttributeRef, DataAccessResult
+from blathy.meter.classes.values import number_encoder
 from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
 from blathy.meter.plan import MeterOptions
-from blathy.meter.values import number_encoder
 from blathy.models import MODELS, ModelError
 from blathy.models.model import DataType, Level
 from blathy.obis import Obis

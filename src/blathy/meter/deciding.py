@@ -15,7 +15,7 @@ import numpy as np
 
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import AccessError, ActionResult
-from blathy.meter.scripts import run_script
+from blathy.meter.classes.scripts import run_script
 from blathy.registers.block import Block, Incident
 
 if TYPE_CHECKING:

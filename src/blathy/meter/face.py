@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from blathy.control.breaker import State
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
-from blathy.meter.values import row_value
+from blathy.meter.classes.values import row_value
 from blathy.models.model import Led, Model
 from blathy.obis import Obis
 from blathy.quantity import Kind, Phase

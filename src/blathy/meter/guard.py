@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from blathy.clock import Instant
 from blathy.cosem.classes.enumerations import PortProtectionStatus
 from blathy.cosem.service import AccessError
-from blathy.meter.port_protection import CLASS_ID, PortProtection
+from blathy.meter.classes.port_protection import CLASS_ID, PortProtection
 from blathy.wire.authentication_guard import FailureThrottle
 
 if TYPE_CHECKING:

@@ -23,7 +23,15 @@ from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import ClockStatus, CosemDateTime, CosemTimeError
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
 from blathy.meter.certificates import SIGNATURE
-from blathy.meter.charge_object import collect_of_purchase
+from blathy.meter.classes.charge import collect_of_purchase
+from blathy.meter.classes.communication_setup import hdlc_port
+from blathy.meter.classes.function_control import SWITCHED_OFF, names_in
+from blathy.meter.classes.image_transfer import BLOCK_BYTES, ImageStore
+from blathy.meter.classes.mbus_client import MbusReading, keep_reading
+from blathy.meter.classes.mbus_diagnostic import Exchange, keep_exchange
+from blathy.meter.classes.modem import Lte
+from blathy.meter.classes.security_setup import OWN_KEYS, PEER_KEYS, client_certificate, peer_key
+from blathy.meter.classes.supply import limiter_number
 from blathy.meter.client_profiles import ClientProfiles
 from blathy.meter.control import (
     EMERGENCY_GROUPS,
@@ -38,10 +46,8 @@ from blathy.meter.counters import BASE, MeterCounterStore
 from blathy.meter.daylight_saving import key_of, zone_as_set
 from blathy.meter.deciding import attempt, deciders_on, go_through
 from blathy.meter.face import Face, face_data
-from blathy.meter.function_control_object import SWITCHED_OFF, names_in
 from blathy.meter.guard import MeterGuard
 from blathy.meter.identity import MeterIdentity, identity_of
-from blathy.meter.image_transfer import BLOCK_BYTES, ImageStore
 from blathy.meter.keeping import (
     CONTROL_PART,
     IMAGE_PART,
@@ -51,18 +57,12 @@ from blathy.meter.keeping import (
     pack_settings,
     unpack_settings,
 )
-from blathy.meter.mbus_diagnostic import Exchange, keep_exchange
-from blathy.meter.mbus_objects import MbusReading, keep_reading
 from blathy.meter.measuring import OF_BOOKS, OF_CONNECTION, constants_of, number_set, options_as_set
-from blathy.meter.modem_objects import Lte
 from blathy.meter.noticing import NOTICES_MAX, Notice, conformance_of, notice_of
 from blathy.meter.objects import setting_of
 from blathy.meter.plan import MeterOptions, ProfileChoice, chosen_profile, plan_of
 from blathy.meter.pushing import Pusher, PushMessage
 from blathy.meter.schedule import due_scripts
-from blathy.meter.security_setup import OWN_KEYS, PEER_KEYS, client_certificate, peer_key
-from blathy.meter.setup_classes import hdlc_port
-from blathy.meter.supply_objects import limiter_number
 from blathy.meter.tree import MeterObjects, tree_of
 from blathy.models.model import (
     Association,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from blathy.cosem.cosem_time import ClockStatus, CosemDateTime
 from blathy.cosem.service import AttributeRef
-from blathy.meter.values import number_encoder
+from blathy.meter.classes.values import number_encoder
 from blathy.models.model import Model, Row
 from blathy.registers.block import Incident
 from blathy.wire.apdu import LN_CONFORMANCE, SN_CONFORMANCE, Conformance

@@ -13,7 +13,7 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.cosem_time import CosemDateTime, date_of
 from blathy.cosem.service import AccessError, AttributeRef
-from blathy.meter.scripts import own_authority
+from blathy.meter.classes.scripts import own_authority
 from blathy.obis import Obis
 from blathy.wire.apdu import DataNotificationConfirm, decode
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError

@@ -13,9 +13,9 @@ from datetime import datetime
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
+from blathy.meter.classes.values import row_value
 from blathy.meter.objects import setting_of
 from blathy.meter.plan import MeterOptions
-from blathy.meter.values import row_value
 from blathy.models.model import Level, Model, ModelError, ReadoutItem, Row
 from blathy.quantity import SYMBOL, Kind, Source, base_of
 from blathy.terminals.display import ENERGY_UNITS, POWER_UNITS, format_number

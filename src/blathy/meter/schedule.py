@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.cosem_time import CosemDateTime, date_of, time_of
-from blathy.meter.calendar_objects import activate_passive
+from blathy.meter.classes.calendar import activate_passive
+from blathy.meter.classes.scripts import own_authority, scripts_of
 from blathy.meter.objects import setting_of
-from blathy.meter.scripts import own_authority, scripts_of
 from blathy.obis import Obis
 
 if TYPE_CHECKING:

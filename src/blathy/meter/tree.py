@@ -18,30 +18,34 @@ from blathy.cosem.service import (
 )
 from blathy.cosem.service import MethodRef as MethodReference
 from blathy.meter.access import CURRENT_ASSOCIATION, View
-from blathy.meter.arbitrator_object import arbitrator_object
-from blathy.meter.array_manager_object import array_manager_object
-from blathy.meter.bus_address_objects import mbus_slave_port_object, wireless_mode_q_object
-from blathy.meter.calendar_objects import calendar_object, special_days_object
-from blathy.meter.charge_object import charge_object
-from blathy.meter.clock_object import clock_object
-from blathy.meter.compact_data_object import compact_data_object
-from blathy.meter.data_protection_object import data_protection_object
-from blathy.meter.function_control_object import function_control_object
-from blathy.meter.image_transfer import image_object
-from blathy.meter.mbus_diagnostic import mbus_diagnostic_object
-from blathy.meter.mbus_objects import mbus_client_object, mbus_value_object
-from blathy.meter.measurement_monitoring_object import measurement_monitoring_object
-from blathy.meter.modem_objects import gsm_diagnostic, lte_monitoring
-from blathy.meter.objects import Attribute, CosemObject, ValueReference, decoded
-from blathy.meter.parameter_monitor_object import parameter_monitor_object
-from blathy.meter.payment_objects import account_object, credit_object
-from blathy.meter.plan import MeterOptions, chosen_profile, plan_of
-from blathy.meter.port_protection import port_protection_object
-from blathy.meter.profiles import billing_object, log_object, profile_object
-from blathy.meter.register_monitor_object import register_monitor_object
-from blathy.meter.register_table_object import register_table_object
-from blathy.meter.schedule_object import schedule_object
-from blathy.meter.scripts import (
+from blathy.meter.classes.arbitrator import arbitrator_object
+from blathy.meter.classes.array_manager import array_manager_object
+from blathy.meter.classes.associations import (
+    association_object,
+    invocation_counter_object,
+    sap_object,
+)
+from blathy.meter.classes.bus_addresses import mbus_slave_port_object, wireless_mode_q_object
+from blathy.meter.classes.calendar import calendar_object, special_days_object
+from blathy.meter.classes.charge import charge_object
+from blathy.meter.classes.clock import clock_object
+from blathy.meter.classes.communication_setup import HELD, held_object
+from blathy.meter.classes.compact_data import compact_data_object
+from blathy.meter.classes.data_protection import data_protection_object
+from blathy.meter.classes.function_control import function_control_object
+from blathy.meter.classes.image_transfer import image_object
+from blathy.meter.classes.mbus_client import mbus_client_object, mbus_value_object
+from blathy.meter.classes.mbus_diagnostic import mbus_diagnostic_object
+from blathy.meter.classes.measurement_monitoring import measurement_monitoring_object
+from blathy.meter.classes.modem import gsm_diagnostic, lte_monitoring
+from blathy.meter.classes.parameter_monitor import parameter_monitor_object
+from blathy.meter.classes.payment import account_object, credit_object
+from blathy.meter.classes.port_protection import port_protection_object
+from blathy.meter.classes.profiles import billing_object, log_object, profile_object
+from blathy.meter.classes.register_monitor import register_monitor_object
+from blathy.meter.classes.register_table import register_table_object
+from blathy.meter.classes.schedule import schedule_object
+from blathy.meter.classes.scripts import (
     WRITE,
     ScriptAction,
     activation_object,
@@ -50,20 +54,16 @@ from blathy.meter.scripts import (
     scripts_of,
     single_action_object,
 )
-from blathy.meter.security_objects import (
-    association_object,
-    invocation_counter_object,
-    sap_object,
-)
-from blathy.meter.security_setup import security_object
-from blathy.meter.sensor_manager_object import sensor_manager_object
-from blathy.meter.setup_classes import HELD, held_object
-from blathy.meter.short_name_objects import association_sn_object, short_names_of
-from blathy.meter.status_mapping_object import status_mapping_object
-from blathy.meter.supply_objects import disconnect_object, limiter_object
-from blathy.meter.token_objects import sts_attributes_object, token_gateway_object
-from blathy.meter.utility_table_object import utility_table_object
-from blathy.meter.values import parameter_object, row_object
+from blathy.meter.classes.security_setup import security_object
+from blathy.meter.classes.sensor_manager import sensor_manager_object
+from blathy.meter.classes.short_names import association_sn_object, short_names_of
+from blathy.meter.classes.status_mapping import status_mapping_object
+from blathy.meter.classes.supply import disconnect_object, limiter_object
+from blathy.meter.classes.token_gateway import sts_attributes_object, token_gateway_object
+from blathy.meter.classes.utility_tables import utility_table_object
+from blathy.meter.classes.values import parameter_object, row_object
+from blathy.meter.objects import Attribute, CosemObject, ValueReference, decoded
+from blathy.meter.plan import MeterOptions, chosen_profile, plan_of
 from blathy.models.model import Facility, Group, Level, Model
 from blathy.obis import Obis
 from blathy.quantity import Phase

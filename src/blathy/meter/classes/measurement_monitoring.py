@@ -21,6 +21,7 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import Data, DataType, TypeDescription
 from blathy.cosem.classes.enumerations import TriggerOrigin
 from blathy.cosem.service import AccessError, ActionResult, Requester
+from blathy.meter.classes.values import raw_value
 from blathy.meter.deciding import Decider, Span
 from blathy.meter.objects import (
     I8,
@@ -34,7 +35,6 @@ from blathy.meter.objects import (
     setting,
     setting_of,
 )
-from blathy.meter.values import raw_value
 from blathy.models.model import Facility, Model
 from blathy.obis import Obis
 from blathy.quantity import Source, base_of

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data, DataType
 from blathy.cosem.service import AccessError, DataAccessResult, Requester
+from blathy.meter.classes.scripts import require_script
 from blathy.meter.deciding import Decider, Span, act
 from blathy.meter.objects import (
     ACTION_ITEM,
@@ -31,7 +32,6 @@ from blathy.meter.objects import (
     require_readable,
     structure_shape,
 )
-from blathy.meter.scripts import require_script
 from blathy.models.model import Facility
 from blathy.obis import Obis
 from blathy.registers.block import Block

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import Requester
+from blathy.meter.classes.register_monitor import Monitored, Thresholds, number_of
+from blathy.meter.classes.values import raw_value
 from blathy.meter.deciding import Decider, Span
 from blathy.meter.objects import Attribute, CosemObject, ValueReference, constant, scaler_unit
-from blathy.meter.register_monitor_object import Monitored, Thresholds, number_of
-from blathy.meter.values import raw_value
 from blathy.models.model import Facility, Model
 from blathy.obis import Obis
 from blathy.quantity import Source, base_of

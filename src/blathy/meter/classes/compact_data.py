@@ -22,8 +22,8 @@ from blathy.cosem.service import (
     DataAccessResult,
     Requester,
 )
+from blathy.meter.classes.scripts import own_authority
 from blathy.meter.objects import ENUM, U8, Attribute, CosemObject, setting
-from blathy.meter.scripts import own_authority
 from blathy.models.model import Facility
 from blathy.obis import Obis
 

@@ -14,7 +14,7 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import UNSET
 from blathy.cosem.service import AccessError, ActionResult, Requester
-from blathy.meter.charge_object import debts_wh
+from blathy.meter.classes.charge import debts_wh
 from blathy.meter.objects import I32, Attribute, CosemObject, constant, fits, refused
 from blathy.models.model import Facility, Group
 from blathy.obis import Obis

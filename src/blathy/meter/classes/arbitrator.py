@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
+from blathy.meter.classes.scripts import require_script, run_script
+from blathy.meter.classes.supply import DISCONNECT_SCRIPTS
 from blathy.meter.objects import (
     ACTION_ITEM,
     BITS,
@@ -32,8 +34,6 @@ from blathy.meter.objects import (
     require,
     structure_shape,
 )
-from blathy.meter.scripts import require_script, run_script
-from blathy.meter.supply_objects import DISCONNECT_SCRIPTS
 from blathy.models.model import Facility
 from blathy.obis import Obis
 

@@ -28,7 +28,8 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.cosem_time import CosemDate, CosemTime, date_of, time_of
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
-from blathy.meter.calendar_objects import DATE, TIME, special_days_data
+from blathy.meter.classes.calendar import DATE, TIME, special_days_data
+from blathy.meter.classes.scripts import require_script
 from blathy.meter.deciding import Decider, Span, act
 from blathy.meter.objects import (
     BITS,
@@ -43,7 +44,6 @@ from blathy.meter.objects import (
     require,
     structure_shape,
 )
-from blathy.meter.scripts import require_script
 from blathy.models.model import Facility
 from blathy.registers.block import Block
 

@@ -14,8 +14,8 @@ from blathy.cosem.axdr import Data
 from blathy.cosem.objectlist import ShortName, build_short_names
 from blathy.cosem.service import AccessError, ActionResult, Requester
 from blathy.meter.access import CURRENT_ASSOCIATION
+from blathy.meter.classes.associations import change_secret_of
 from blathy.meter.objects import OS, Attribute, CosemObject, Method, fits
-from blathy.meter.security_objects import change_secret_of
 from blathy.models.model import Group
 from blathy.obis import Obis
 from blathy.wire.short_names import ASSOCIATION_SN_BASE, FIRST_METHOD_OFFSET

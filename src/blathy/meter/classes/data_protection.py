@@ -28,7 +28,7 @@ from blathy.cosem.service import (
     MethodRef,
     Requester,
 )
-from blathy.meter.compact_data_object import captured_value
+from blathy.meter.classes.compact_data import captured_value
 from blathy.meter.objects import ENUM, Attribute, CosemObject, Method, denied, setting
 from blathy.models.model import Facility
 from blathy.obis import Obis

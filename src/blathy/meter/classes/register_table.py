@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import AccessError, AttributeRef, DataAccessResult, Requester
+from blathy.meter.classes.scripts import own_authority
 from blathy.meter.objects import (
     I8,
     LN,
@@ -25,7 +26,6 @@ from blathy.meter.objects import (
     scaler_unit,
     structure_shape,
 )
-from blathy.meter.scripts import own_authority
 from blathy.models.model import Facility
 from blathy.obis import Obis
 

@@ -13,7 +13,7 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import Data, DataType
 from blathy.cosem.classes.enumerations import Ipv6AddressType
 from blathy.cosem.service import Requester
-from blathy.meter.ipv6_setup import (
+from blathy.meter.classes.ipv6_setup import (
     IPV6_ADDRESS,
     IPV6_ADDRESSES,
     ipv6_addresses_fit,

@@ -1,0 +1,1 @@
+"""What the interface classes do in a meter: a module for each class or small family."""
