@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from blathy.clock import NANOSECONDS_PER_S, Instant
-from blathy.meter.mbus_diagnostic import Exchange
-from blathy.meter.mbus_objects import MbusReading
+from blathy.meter.classes.mbus_client import MbusReading
+from blathy.meter.classes.mbus_diagnostic import Exchange
 from blathy.meter.meter import Meter
 from blathy.quantity import Kind, Source, Unit
 from blathy.registers.block import Block

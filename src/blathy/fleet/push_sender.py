@@ -15,9 +15,9 @@ from typing import Final
 
 import structlog
 
+from blathy.meter.classes.scripts import SERVER_SAP
 from blathy.meter.meter import Meter
 from blathy.meter.pushing import PushMessage, is_confirmation, may_go, push_apdus
-from blathy.meter.scripts import SERVER_SAP
 from blathy.wire import wrapper
 from blathy.wire.errors import LocalProtocolError
 
