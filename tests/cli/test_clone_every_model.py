@@ -27,7 +27,7 @@ from tests.meter.test_interop_gurux import BY_GURUX_ITSELF
 
 LIMIT_S = 600
 MOVING_CLASS = 8
-BY_GURUX_ELSEWHERE = frozenset({"mt372", "omnipower"})  # in test_clone_command
+BY_GURUX_ELSEWHERE = frozenset({"mt372"})  # in test_clone_command
 NOT_ALIKE = "the clock and the counters of received messages go on"
 
 

@@ -14,6 +14,7 @@ from typing import IO
 import pytest
 
 from blathy.models import MODELS
+from tests.cli.in_process import blathy
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -52,11 +53,11 @@ def test_a_model_shows_its_name_plate_and_what_is_assumed() -> None:
     ],
 )
 def test_what_is_wrong_is_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
-    done = run(*arguments)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stderr.count("\n") == 1
+    done = blathy(*arguments)
+    assert done.status == 2, done.out + done.err
+    assert sentence in done.err
+    assert "Traceback" not in done.err
+    assert done.err.count("\n") == 1
 
 
 def _until(stream: IO[str], word: str, limit_s: float = 240) -> str:

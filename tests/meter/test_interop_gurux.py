@@ -1,4 +1,5 @@
-"""Every model read over its port by a client that this project did not write."""
+"""Meters read over their ports by a client that this project did not write; every model is in
+`tests.interop.test_every_model`."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ import pytest
 
 from blathy.cosem import axdr
 from blathy.meter.meter import Meter
-from blathy.models import MODELS
 from blathy.models.model import Level, Mechanism
 from blathy.wire.credit_token import CreditToken, make_token
 from tests.meter.running import call, fed, get, gurux, made, put, served
@@ -32,28 +32,6 @@ def job_of(meter: Meter, level: Level, port: int) -> dict[str, Any]:
         job["ek"] = meter.key("unicast").hex()
         job["ak"] = meter.key("authentication").hex()
     return job
-
-
-@pytest.mark.parametrize("key", MODELS)
-def test_an_independent_client_browses_and_reads_every_model(key: str) -> None:
-    meter = fed(key, 2)
-    energy = "1.1.1.8.0.255" if meter.model.flag == "KAM" else "1.0.1.8.0.255"
-    profile = meter.model.profiles[0]
-    with served(meter) as port:
-        job = job_of(meter, Level.MANAGEMENT, port) | {
-            "walk": key == "omnipower", "register": energy,
-            "profile": profile.obis.dotted(),
-            "since": "2026-01-02T00:00:00+00:00", "until": "2026-01-02T02:59:00+00:00",
-        }  # fmt: skip
-        found = gurux(job)
-    listed = meter.tree.view(Level.MANAGEMENT).list_entries
-    assert len(found["objects"]) == len(listed)
-    wrong = [row for row in found.get("wrong", ()) if (row[0], row[2]) not in BY_GURUX_ITSELF]
-    assert wrong == []
-    assert found["clock"] == "2026-01-03T01:00:00+01:00"
-    assert found["unit"] == 30
-    assert found["register"] == 1200 * 48 * len(meter.model.phases)
-    assert len(found["rows"]) == 3 * 3600 // profile.period_s
 
 
 @pytest.mark.parametrize("level", [Level.PUBLIC, Level.READER])
