@@ -67,7 +67,7 @@ bench: setup $(STAMPS)/dev
 	$(BIN)/python -m bench
 
 fuzz: setup $(STAMPS)/dev
-	BLATHY_EXPLORE=1 $(BIN)/pytest -q -n 2 -m fuzz --timeout 7200 tests
+	BLATHY_EXPLORE=1 $(BIN)/pytest -q -n 2 -m "fuzz or thorough" --timeout 7200 tests
 	BLATHY_EXPLORE=1 $(BIN)/pytest -q -n 2 --dist loadgroup
 
 crash: setup $(STAMPS)/dev

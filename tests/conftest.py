@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
-ON_REQUEST = ("crash", "fuzz")
+ON_REQUEST = ("crash", "fuzz", "thorough")
 
 # A busy machine must not fail a property that holds: time is judged by pytest-timeout alone.
 # The same examples at every run, so that a change is judged by what it changed; BLATHY_EXPLORE=1
@@ -49,7 +49,8 @@ def shared_data() -> Path:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests out unless they were asked for with `-m fuzz` or `-m crash`."""
+    """Leave the long tests out unless they were asked for with `-m fuzz`, `-m crash` or
+    `-m thorough`."""
     asked = config.getoption("-m") or ""
     wanted = [
         i for i in items if not any(i.get_closest_marker(m) and m not in asked for m in ON_REQUEST)

@@ -40,7 +40,12 @@ def clients_of(model: str) -> list[int]:
     ]
 
 
-CASES = [(model, client) for model in MODELS for client in clients_of(model)]
+MANAGEMENT = 1
+CASES = [
+    pytest.param(model, client, marks=() if client == MANAGEMENT else (pytest.mark.thorough,))
+    for model in MODELS
+    for client in clients_of(model)
+]
 
 
 def url_of(meter: Meter, association: Association, port: int) -> str:

@@ -269,7 +269,9 @@ def line_with(process: subprocess.Popen[str], wanted: str) -> str:
 
 @pytest.mark.timeout(90)
 @pytest.mark.requirement("ESOX-10")
-@pytest.mark.parametrize("protocol", ["dlms-tcp", "dlms-hdlc"])
+@pytest.mark.parametrize(
+    "protocol", ["dlms-tcp", pytest.param("dlms-hdlc", marks=pytest.mark.thorough)]
+)
 def test_the_host_hears_of_an_event_at_once(protocol: str, tmp_path: Path) -> None:
     """A host that stays associated is told of somebody else's wrong password, ciphered, without
     asking; the code and the moment are those that the meter's log then shows."""

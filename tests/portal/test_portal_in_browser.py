@@ -421,7 +421,9 @@ def test_the_theme_and_the_language_are_switched_and_kept(open_portal: Opener) -
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == dark
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "dark", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["light", "dark"]
+)
 def test_a_phone_never_scrolls_sideways(open_portal: Opener, dark: bool) -> None:
     page = open_portal("/", phone=True, dark=dark)
     places = ("/", "/points", POINT, f"{POINT}?view=table", "/events", "/operations", "/settings")

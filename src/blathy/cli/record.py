@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TextIO
 
@@ -39,7 +40,8 @@ def _place(text: str, default_port: int = 4059) -> MeterAddress:
         host, port = port, str(default_port)
     if not port.isascii() or not port.isdigit() or not host:
         raise CommandError(f"{text!r} is no place; write HOST:PORT or serial:///dev/ttyUSB0")
-    return parse_address(f"dlms://{host}:{port}")
+    # Port 0, any free one, is nothing that a meter can be reached at.
+    return replace(parse_address(f"dlms://{host}:{port}"), port=int(port))
 
 
 @app.command()
