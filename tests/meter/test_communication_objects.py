@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from blathy.cli.meter import connection_lines
 from blathy.client import Meter as Client
-from blathy.client import ObjectCache, ObjectRefused, VolatileCounterStore
+from blathy.client import ObjectRefused
 from blathy.cosem import axdr
 from blathy.fleet.bus import Bus
 from blathy.meter.classes.modem import Lte
 from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
-from blathy.models.model import Level
 from blathy.sources.sub_meters import header_of
 from blathy.store.store import Store
 from blathy.wire.mbus import MbusSlave, Medium, record_bytes
-from tests.meter.running import START_S, get, made, served
+from tests.meter.by_client import value, with_client
+from tests.meter.running import START_S, get, made
 from tests.meter.simple_load import ConstantLoad
 
 IPV6 = "0-0:25.7.0"
@@ -31,25 +28,6 @@ DIAGNOSTIC = "0-0:24.9.0"
 LTE = "0-0:25.11.0"
 UNICAST, MULTICAST, GATEWAY = range(3)
 HOUR_S = 3600
-Work = Callable[[Client], Coroutine[Any, Any, None]]
-
-
-def with_client(meter: Meter, work: Work, level: Level = Level.MANAGEMENT) -> None:
-    async def whole() -> None:
-        lines = connection_lines(meter, [("127.0.0.1", port)], "test")
-        url = next(line.split()[1] for line in lines if line.startswith(level.value))
-        async with Client.connect(
-            url, counters=VolatileCounterStore(), cache=ObjectCache()
-        ) as client:
-            await work(client)
-
-    with served(meter) as port:
-        asyncio.run(asyncio.wait_for(whole(), 120))
-
-
-async def value(client: Client, code: str, number: int) -> Any:
-    data = await client.get_data(await client.reference((code, number)))
-    return data.value
 
 
 def address(text: str) -> axdr.Data:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
 from hashlib import sha256
 from typing import Any
 
-import pytest
-
-from blathy.cli.meter import connection_lines
 from blathy.client import Meter as Client
-from blathy.client import ObjectCache, ObjectRefused, VolatileCounterStore
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import AttributeRef, DataAccessResult
 from blathy.meter.keeping import StoreKeeper
-from blathy.meter.meter import Meter
 from blathy.models.model import Level
 from blathy.obis import Obis
 from blathy.store.store import Store
+from tests.meter.by_client import refused, value, with_client
 from tests.meter.running import DAY_S, SERIAL, START_S, fed, get, gurux, made, served
 from tests.meter.simple_load import ConstantLoad
 
@@ -38,32 +32,6 @@ ENERGY = "1-0:1.8.0"
 HOUR_S = 3600
 OBJECT_UNAVAILABLE = 11
 NOT_IN_IT = 13
-Work = Callable[[Client], Coroutine[Any, Any, None]]
-
-
-def with_client(meter: Meter, work: Work, level: Level = Level.MANAGEMENT) -> None:
-    async def whole() -> None:
-        lines = connection_lines(meter, [("127.0.0.1", port)], "test")
-        url = next(line.split()[1] for line in lines if line.startswith(level.value))
-        async with Client.connect(
-            url, counters=VolatileCounterStore(), cache=ObjectCache()
-        ) as client:
-            await work(client)
-
-    with served(meter) as port:
-        asyncio.run(asyncio.wait_for(whole(), 120))
-
-
-async def value(client: Client, code: str, number: int) -> Any:
-    data = await client.get_data(await client.reference((code, number)))
-    return data.value
-
-
-async def refused(work: Coroutine[Any, Any, Any]) -> int:
-    """The result of what is refused."""
-    with pytest.raises(ObjectRefused) as found:
-        await work
-    return found.value.result
 
 
 def name(code: str) -> Data:

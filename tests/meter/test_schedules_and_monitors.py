@@ -10,16 +10,14 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from blathy.cli.meter import connection_lines
 from blathy.client import Meter as Client
-from blathy.client import ObjectCache, ObjectRefused, VolatileCounterStore
+from blathy.client import ObjectCache, VolatileCounterStore
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.meter.keeping import StoreKeeper
@@ -30,6 +28,7 @@ from blathy.quantity import Phase
 from blathy.registers.block import INSTANT_INDEX, Block
 from blathy.sources.source import IntervalSource
 from blathy.store.store import Store
+from tests.meter.by_client import refused, value, with_client
 from tests.meter.running import START_S, get, gurux, made, served
 from tests.meter.simple_load import ConstantLoad
 
@@ -51,30 +50,6 @@ MIDNIGHT_S = START_S + 23 * HOUR_S
 ANY_DATE = b"\xff" * 5
 EVERY_DAY = "1111111"
 NEVER_LATE, ALWAYS = 0, 0xFFFF
-Work = Callable[[Client], Coroutine[Any, Any, None]]
-
-
-def with_client(meter: Meter, work: Work, level: Level = Level.MANAGEMENT) -> None:
-    async def whole() -> None:
-        lines = connection_lines(meter, [("127.0.0.1", port)], "test")
-        url = next(line.split()[1] for line in lines if line.startswith(level.value))
-        async with Client.connect(
-            url, counters=VolatileCounterStore(), cache=ObjectCache()
-        ) as client:
-            await work(client)
-
-    with served(meter) as port:
-        asyncio.run(asyncio.wait_for(whole(), 120))
-
-
-async def value(client: Client, code: str, number: int) -> Any:
-    data = await client.get_data(await client.reference((code, number)))
-    return data.value
-
-
-async def refused(work: Coroutine[Any, Any, Any]) -> None:
-    with pytest.raises(ObjectRefused):
-        await work
 
 
 def item(selector: int, table: str = OUTPUTS) -> Data:
