@@ -117,7 +117,7 @@ def test_profile_as_table_csv_json_parquet_and_plot(run: Run, port: int, tmp_pat
     _, out, _ = run(*profile, "--zone", "Europe/Budapest")
     assert "2026-03-10 01:15:00+0100" in out
     _, out, _ = run(*profile, "--csv")
-    assert out.splitlines()[:2] == ["time_utc,1-0:1.8.0", "2026-03-10T00:15:00Z,1000000"]
+    assert out.splitlines()[:2] == ["time_utc,1-0:1.8.0 [Wh]", "2026-03-10T00:15:00Z,1000000"]
     _, out, _ = run(*profile, "--json")
     found = json.loads(out)
     assert found["columns"][0]["unit"] == "Wh"

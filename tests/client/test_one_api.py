@@ -160,7 +160,14 @@ def test_a_profile_is_columns_rows_arrow_pandas_and_parquet(tmp_path: Path) -> N
         assert frame["1-0:32.7.0 [V]"].tolist() == [230.0] * 4
         assert frame.index[0] == START + timedelta(minutes=15)
         profile.to_parquet(tmp_path / "day.parquet")
-        assert parquet.read_table(tmp_path / "day.parquet").num_rows == 4
+        table = parquet.read_table(tmp_path / "day.parquet")
+        assert table.column_names == ["time_utc", "1-0:1.8.0 [Wh]", "1-0:32.7.0 [V]"]
+        assert table["1-0:1.8.0 [Wh]"][0].as_py() == 1_000_000
+        assert table["1-0:32.7.0 [V]"].to_pylist() == [230.0] * 4
+        lines = profile.to_csv().splitlines()
+        assert lines[:2] == [
+            "time_utc,1-0:1.8.0 [Wh],1-0:32.7.0 [V]", "2026-03-10T00:15:00Z,1000000,230.0",
+        ]  # fmt: skip
         assert [str(c.capture.obis) for c in narrow.columns] == ["1-0:32.7.0"]
         assert len(narrow) == 96
 

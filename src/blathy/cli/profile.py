@@ -6,11 +6,12 @@ import itertools
 import json
 import math
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.meters import (
@@ -32,11 +33,11 @@ from blathy.cli.meters import (
 )
 from blathy.client.items import parse_obis
 from blathy.client.meter import Meter
-from blathy.client.values import ProfileReading
+from blathy.client.values import ProfileReading, Value
 from blathy.clock import iso_utc
 from blathy.cosem.columns import Column
 from blathy.cosem.names import obis_name
-from blathy.quantity import SYMBOL
+from blathy.quantity import SYMBOL, Quantity
 from blathy.transport.errors import MeterError
 
 PLOT_HEIGHT = 8
@@ -84,7 +85,7 @@ def profile(
     if parquet:
         _write_parquet(reading, Path(parquet))
     if as_csv:
-        print(reading.profile.to_csv(here, reading.period_s or None), end="")
+        print(reading.to_csv(), end="")
     elif as_json:
         print(json.dumps(_plain(reading), ensure_ascii=False))
     elif plot:
@@ -113,56 +114,70 @@ def _shown_columns(reading: ProfileReading) -> list[int]:
 
 
 def _print_table(reading: ProfileReading) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("time", no_wrap=True)
-    shown_columns = _shown_columns(reading)
-    for number in shown_columns:
-        column, unit = reading.columns[number], reading.units[number]
-        symbol = f" [{SYMBOL[unit.unit]}]" if unit is not None and SYMBOL[unit.unit] else ""
-        heading = f"{column.capture.obis}{symbol}".replace("[", r"\[")
-        table.add_column(heading, justify="right")
-    times = reading.times
-    listed = {number: reading.columns[number].to_list() for number in shown_columns}
-    for row in range(len(reading)):
-        valid = bool(times.valid[row])
-        mark = "~" if times.reconstructed[row] else ""
-        moment = utc_text(int(times.utc_s[row]), reading.zone) + mark if valid else "–"
-        table.add_row(
-            moment, *(_cell(reading, row, number, listed[number][row]) for number in shown_columns)
-        )
-    console().print(table)
-    names = ", ".join(obis_name(reading.columns[n].capture.obis) for n in shown_columns)
+    """Columns side by side; where the terminal is too narrow for all of them, in turns."""
+    times, out = reading.times, console()
+    stamps = ["time"]
+    for utc_s, valid, rebuilt in zip(*(part.tolist() for part in times), strict=True):
+        stamps.append(utc_text(utc_s, reading.zone) + "~" * rebuilt if valid else "–")
+    numbers = _shown_columns(reading)
+    columns = [
+        [reading.columns[n].heading(reading.units[n])]
+        + [_cell(reading.value(row, n)) for row in range(len(reading))]
+        for n in numbers
+    ]
+    for part in _parts(stamps, columns, out.width if out.is_terminal else sys.maxsize):
+        for line in zip(*(_aligned(part)), strict=True):
+            print("  ".join(line))
+    names = ", ".join(obis_name(reading.columns[n].capture.obis) for n in numbers)
     period = f", every {reading.period_s} s" if reading.period_s else ""
-    console().print(f"{len(reading)} rows{period}: {names}")
+    rows = "1 row" if len(reading) == 1 else f"{len(reading)} rows"
+    out.print(f"{rows}{period}: {names}", markup=False)
     if not len(reading):
-        console().print("No row lies in this time; see what there is without --from and --to.")
+        out.print("No row lies in this time; see what there is without --from and --to.")
 
 
-def _cell(reading: ProfileReading, row: int, number: int, value: Any) -> str:
-    quantity = reading.quantity(row, number)
-    return shown(value) if quantity is None else quantity.decimal_text()
+def _parts(
+    stamps: list[str], columns: list[list[str]], width: int
+) -> Iterator[tuple[list[str], ...]]:
+    """The columns, with the times before them, in parts that are not wider than `width`."""
+    margin = max(map(len, stamps))
+    part, used = [stamps], margin
+    for column in columns:
+        wide = max(map(len, column)) + 2
+        if used + wide > width and len(part) > 1:
+            yield tuple(part)
+            part, used = [stamps], margin
+        part.append(column)
+        used += wide
+    yield tuple(part)
+
+
+def _aligned(columns: tuple[list[str], ...]) -> Iterator[list[str]]:
+    stamps, *others = columns
+    yield [text.ljust(max(map(len, stamps))) for text in stamps]
+    for column in others:
+        yield [text.rjust(max(map(len, column))) for text in column]
+
+
+def _cell(value: Value) -> str:
+    return value.decimal_text() if isinstance(value, Quantity) else shown(value)
 
 
 def _plain(reading: ProfileReading) -> dict[str, Any]:
     times = reading.times
     numbers = _shown_columns(reading)
-    listed = [reading.columns[number].to_list() for number in numbers]
     rows = []
     for row in range(len(reading)):
-        values = []
-        for number, column in zip(numbers, listed, strict=True):
-            quantity = reading.quantity(row, number)
-            values.append(
-                plain(column[row]) if quantity is None else float(quantity.decimal_text())
-            )
+        values = [plain(reading.value(row, number)) for number in numbers]
         time = iso_utc(int(times.utc_s[row])) if times.valid[row] else None
-        rows.append([time, *values])
+        rows.append([time, *(each["value"] if isinstance(each, dict) else each for each in values)])
     columns = []
     for number in numbers:
         unit = reading.units[number]
         obis = reading.columns[number].capture.obis
         columns.append({
             "obis": str(obis),
+            "attribute": reading.columns[number].capture.attribute,
             "name": obis_name(obis),
             "unit": SYMBOL[unit.unit] if unit is not None else None,
         })  # fmt: skip
@@ -173,10 +188,7 @@ def _plain(reading: ProfileReading) -> dict[str, Any]:
 
 def _write_parquet(reading: ProfileReading, path: Path) -> None:
     try:
-        import pyarrow.parquet as pq
-
-        table = reading.profile.to_arrow(reading.zone, reading.period_s or None)
-        pq.write_table(table, path)
+        reading.to_parquet(path)
     except ImportError as error:
         raise CommandError(
             "Parquet needs pyarrow; install it: pip install 'blathy[parquet]'"

@@ -18,6 +18,7 @@ from blathy.cosem.classes import interface_class
 from blathy.cosem.columns import Column, Profile, ProfileTimes
 from blathy.cosem.cosem_time import CosemDateTime
 from blathy.cosem.objectlist import ScalerUnit
+from blathy.cosem.selective import CaptureObject
 from blathy.cosem.service import ActionResult, AttributeRef, DataAccessResult
 from blathy.obis import Obis
 from blathy.quantity import SYMBOL, Quantity
@@ -143,7 +144,7 @@ def typed_value(ref: AttributeRef, raw: bytes, unit: ScalerUnit | None) -> Value
     return plain_value(data)
 
 
-def _is_time(ref: AttributeRef) -> bool:
+def _is_time(ref: AttributeRef | CaptureObject) -> bool:
     if ref.class_id == 8:
         return ref.attribute == 2
     if ref.class_id == 4:
@@ -178,14 +179,24 @@ class ProfileReading:
         return self.profile.times(self.zone, self.period_s or None)
 
     def quantity(self, row: int, column: int) -> Quantity | None:
-        """One cell with its unit; None where it is missing or no number."""
-        found = self.profile.columns[column]
-        unit = self.units[column]
-        if unit is None or found.values.dtype.kind not in "iu":
-            return None
+        """One cell that has a unit; None where it is missing or has none."""
+        found = self.value(row, column)
+        return found if isinstance(found, Quantity) else None
+
+    def value(self, row: int, column: int) -> Value:
+        """One cell: with its unit, a time where it is one, else plain; None where it is missing."""
+        found = self.columns[column]
         if found.missing is not None and found.missing[row]:
             return None
-        return Quantity(int(found.values[row]), unit.scaler, unit.unit)
+        unit, cell = self.units[column], found.values[row]
+        if unit is not None and found.values.dtype.kind in "iu":
+            return Quantity(int(cell), unit.scaler, unit.unit)
+        if found.values.ndim == 2:
+            cell = bytes(cell)
+        if isinstance(cell, bytes):
+            return _date_time(cell) if len(cell) == 12 and _is_time(found.capture) else cell
+        plain: Value = cell.item() if isinstance(cell, np.generic) else cell
+        return plain
 
     def scaled(self, column: int) -> np.ndarray[Any, Any]:
         """A column in its unit, as floats; NaN where a value is missing."""
@@ -204,7 +215,7 @@ class ProfileReading:
         for column, unit in zip(self.profile.columns, self.units, strict=True):
             symbol = SYMBOL[unit.unit] if unit is not None else ""
             scaler = f"10^{unit.scaler} " if unit is not None and unit.scaler and symbol else ""
-            names.append(f"{column.capture.obis}" + (f" [{scaler}{symbol}]" if symbol else ""))
+            names.append(column.name + (f" [{scaler}{symbol}]" if symbol else ""))
         return names
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
@@ -232,10 +243,7 @@ class ProfileReading:
         """A pyarrow Table: `time_utc` and a column per code, integers as the meter sent them; the
         metadata of each field has its `scaler` and `unit`. Needs pyarrow."""
         table = self.profile.to_arrow(self.zone, self.period_s or None)
-        units = {
-            str(column.capture.obis): unit
-            for column, unit in zip(self.columns, self.units, strict=True)
-        }
+        units = {column.name: unit for column, unit in zip(self.columns, self.units, strict=True)}
         schema = table.schema
         for place, field in enumerate(schema):
             unit = units.get(field.name)
@@ -252,19 +260,34 @@ class ProfileReading:
         for place, column in enumerate(self.columns):
             if column is clock:
                 continue
-            unit, name = self.units[place], str(column.capture.obis)
-            symbol = SYMBOL[unit.unit] if unit is not None else ""
             numeric = column.values.ndim == 1 and column.values.dtype.kind in "iuf"
             values = self.scaled(place) if numeric else column.to_list()
-            columns[f"{name} [{symbol}]" if symbol else name] = values
+            columns[column.heading(self.units[place])] = values
         stamps = pd.DatetimeIndex(self.times.datetime64(), name="time", tz="UTC")
         return pd.DataFrame(columns, index=stamps)
 
+    def to_csv(self) -> str:
+        """Comma-separated text: UTC of the row, then exact decimal numbers in the unit that the
+        heading names, `1-0:1.8.0 [Wh]`."""
+        return self.profile.to_csv(self.zone, self.period_s or None, units=self.units)
+
     def to_parquet(self, path: str | Path) -> None:
-        """The Arrow table as a Parquet file. Needs pyarrow."""
+        """A Parquet file of `time_utc` and columns in the unit that their name gives, as in CSV:
+        integers where the meter's own have no scaler, else floats. Needs pyarrow."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        pq.write_table(self.to_arrow(), path)
+        table = self.profile.to_arrow(self.zone, self.period_s or None)
+        names, clock = ["time_utc"], self.profile.clock
+        for place, (column, unit) in enumerate(zip(self.columns, self.units, strict=True)):
+            if column is clock:
+                continue
+            at = len(names)
+            names.append(column.heading(unit))
+            if unit is not None and unit.scaler and column.values.dtype.kind in "iu":
+                scaled = pa.array(self.scaled(place), mask=column.missing)
+                table = table.set_column(at, names[at], scaled)
+        pq.write_table(table.rename_columns(names), path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,12 +307,4 @@ class ProfileRow:
         return datetime_of(self.utc_s) if zone is None else zone.civil(UtcS(self.utc_s))
 
     def __getitem__(self, code: str | Obis) -> Any:
-        place = self.reading.index(code)
-        found = self.reading.quantity(self.number, place)
-        if found is not None:
-            return found
-        column = self.reading.columns[place]
-        if column.missing is not None and column.missing[self.number]:
-            return None
-        value = column.values[self.number]
-        return bytes(value) if column.values.ndim == 2 else getattr(value, "item", lambda: value)()
+        return self.reading.value(self.number, self.reading.index(code))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,9 +14,11 @@ from blathy.clock import Zone, iso_utc
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data, DataType
 from blathy.cosem.cosem_time import TimeQuirk
+from blathy.cosem.objectlist import ScalerUnit
 from blathy.cosem.selective import CaptureObject
 from blathy.cosem.time_columns import Mask, Seconds, decode_times
 from blathy.obis import Obis
+from blathy.quantity import SYMBOL, Quantity
 
 Values = npt.NDArray[Any]
 
@@ -43,6 +45,17 @@ class Column:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def name(self) -> str:
+        """Its OBIS code, with `/5` where it is another attribute than the value."""
+        attribute = self.capture.attribute
+        return f"{self.capture.obis}" + (f"/{attribute}" if attribute != 2 else "")
+
+    def heading(self, unit: ScalerUnit | None) -> str:
+        """Name and unit: `1-0:1.8.0 [Wh]`."""
+        symbol = SYMBOL[unit.unit] if unit is not None else ""
+        return f"{self.name} [{symbol}]" if symbol else self.name
 
     def to_list(self) -> list[Any]:
         """Python values (int, float, str, bytes, tuple of Data); None where a value is missing."""
@@ -138,21 +151,25 @@ class Profile:
         zone: Zone | None = None,
         period_s: int | None = None,
         quirks: TimeQuirk = TimeQuirk.NONE,
+        units: Sequence[ScalerUnit | None] = (),
     ) -> str:
         """Comma-separated text: UTC of the row first, then the columns under their OBIS codes.
 
-        Octet-strings are written in hex; a missing value is an empty field.
+        With the `units` of all columns, values are exact decimal numbers in their unit, which the
+        heading names: `1-0:1.8.0 [Wh]`; else they are the integers of the meter. Octet-strings are
+        written in hex; a missing value is an empty field.
         """
         out = io.StringIO()
-        shown = [column for column in self.columns if column is not self.clock]
         times = self.times(zone, period_s, quirks)
-        names = ["time_utc", *(str(column.capture.obis) for column in shown)]
+        names, listed = ["time_utc"], []
+        for column, unit in zip(self.columns, units or [None] * len(self.columns), strict=True):
+            if column is not self.clock:
+                names.append(column.heading(unit))
+                listed.append(_csv_texts(column, unit))
         out.write(",".join(names) + "\n")
-        listed = [column.to_list() for column in shown]
         moments = zip(times.utc_s.tolist(), times.valid.tolist(), strict=True)
-        for (moment, valid), *values in zip(moments, *listed, strict=True):
-            texts = [iso_utc(moment) if valid else "", *map(_csv_text, values)]
-            out.write(",".join(texts) + "\n")
+        for (moment, valid), *texts in zip(moments, *listed, strict=True):
+            out.write(",".join([iso_utc(moment) if valid else "", *texts]) + "\n")
         return out.getvalue()
 
     def to_arrow(
@@ -176,12 +193,22 @@ class Profile:
         for column in self.columns:
             if column is self.clock:
                 continue
-            names.append(str(column.capture.obis))
+            names.append(column.name)
             if column.values.ndim == 1 and column.values.dtype != object:
                 arrays.append(pa.array(column.values, mask=column.missing))
             else:
                 arrays.append(pa.array([_arrow_value(value) for value in column.to_list()]))
         return pa.table(arrays, names)
+
+
+def _csv_texts(column: Column, unit: ScalerUnit | None) -> list[str]:
+    values = column.to_list()
+    if unit is None or not unit.scaler or column.values.dtype.kind not in "iu":
+        return [_csv_text(value) for value in values]
+    return [
+        "" if value is None else Quantity(value, unit.scaler, unit.unit).decimal_text()
+        for value in values
+    ]
 
 
 def _csv_text(value: Any) -> str:
