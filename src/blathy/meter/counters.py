@@ -2,7 +2,14 @@
 
 Reserving is durable before the first number is used. A received floor is written ahead in steps:
 after a power cut the meter may refuse a few numbers that the client has not used yet, never accept
-one that it has.
+one that it has. The floors of transaction-ids, which nobody reads before using them,
+are written exactly instead.
+
+There is one floor for each sender and lasting key, one for each sender's signatures and one for all
+keys that came along; NAMES_MAX of them are kept. When there is no room, those of keys that are no
+longer in force go, which must therefore not be transferred again; else a new sender is refused
+until a new key is in force. So whoever holds a key and claims one title after the other fills no
+memory, and makes the meter forget nothing that protects the others.
 """
 
 from __future__ import annotations
@@ -12,12 +19,14 @@ from typing import TYPE_CHECKING, Final
 from blathy.cosem.service import AccessError
 from blathy.store.store import StorageError
 from blathy.wire.errors import LocalProtocolError
-from blathy.wire.invocation_counters import key_fingerprint
+from blathy.wire.invocation_counters import ONE_TIME, TRANSACTION, key_fingerprint
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
 AHEAD: Final = 64
+NAMES_MAX: Final = 256
+_BY_TRANSACTION: Final = (TRANSACTION, ONE_TIME)
 _RECEIVE: Final = b"ic:receive:"
 BASE: Final = b"ic:base"
 """Where a meter's own numbers begin: a simulated meter that is made anew with the keys of an older
@@ -58,16 +67,34 @@ class MeterCounterStore:
 
     def accept(self, name: str, lowest: int) -> None:
         if name not in self._floors:
+            self._make_room(name)
             self._floors[name] = self._written[name] = self._kept(name)
         floor = self._floors[name] = max(self._floors[name], lowest)
         if floor <= self._written[name]:
             return
-        self._write(name, floor + AHEAD)
+        self._write(name, floor + (0 if _key_of(name) in _BY_TRANSACTION else AHEAD))
         try:
             self._meter.flush()
         except AccessError as error:
             self._written[name] = 0  # the next message tries again; this one is not served
             raise LocalProtocolError(f"the received counter is not safe: {error}") from error
+
+    def _make_room(self, name: str) -> None:
+        """For the floor of a sender or key that is new."""
+        settings = self._meter.settings
+        names = [key for key in settings if key.startswith(_RECEIVE)]
+        if len(names) < NAMES_MAX or _RECEIVE + name.encode() in settings:
+            return
+        used = {key_fingerprint(self._meter.key(key)) for key in ("unicast", "broadcast")}
+        used.update(_BY_TRANSACTION)
+        gone = [key for key in names if _key_of(key.decode()) not in used]
+        if not gone:
+            raise LocalProtocolError(
+                f"{NAMES_MAX} senders are known under these keys; transfer a new key"
+            )
+        for key in gone:
+            self._meter.drop_settings(key)
+            self._floors.pop(key[len(_RECEIVE) :].decode(), None)
 
     def _write(self, name: str, floor: int) -> None:
         self._written[name] = floor
@@ -88,3 +115,8 @@ class MeterCounterStore:
         for name, floor in self._floors.items():
             if self._written[name] != floor:
                 self._write(name, floor)
+
+
+def _key_of(name: str) -> str:
+    """The last part of a name: which key or kind of transaction; protected data go apart."""
+    return name.rpartition(":")[2].partition("/")[0]

@@ -6,12 +6,13 @@ the state is passed in. Static attributes are bytes that were encoded when the t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data, DataType
+from blathy.cosem.cosem_time import CosemTimeError, date_of, date_time_of, time_of
 from blathy.cosem.service import (
     AccessError,
     ActionResult,
@@ -112,8 +113,8 @@ class ValueReference:
 # --- shapes of what is written ----------------------------------------------------------------
 
 Shape = DataType | tuple["str | int | Shape", ...]
-"""A data type, ("array", element), ("structure", element ...), ("octets", n), ("any",) or
-("either", shape, shape)."""
+"""A data type, ("array", element), ("structure", element ...), ("octets", n), ("any",),
+("either", shape, shape), or a moment: ("date-time",), ("date",) or ("time",)."""
 
 U8: Final = DataType.UNSIGNED
 U16: Final = DataType.LONG_UNSIGNED
@@ -127,8 +128,19 @@ VS: Final = DataType.VISIBLE_STRING
 BOOL: Final = DataType.BOOLEAN
 BITS: Final = DataType.BIT_STRING
 LN: Final[Shape] = ("octets", 6)
-OS_DT: Final[Shape] = ("octets", 12)
+OS_DT: Final[Shape] = ("date-time",)
+"""Twelve octets that are a date-time, with or without wildcards."""
+DATE: Final[Shape] = ("date",)
+TIME: Final[Shape] = ("time",)
+"""A date, and a time of day: as octet-string or as a type of its own."""
 ANY: Final[Shape] = ("any",)
+
+
+MOMENTS: Final[Mapping[str, Callable[[Data], object]]] = {
+    "date-time": date_time_of,
+    "date": date_of,
+    "time": time_of,
+}
 
 
 def array_shape(element: Shape) -> Shape:
@@ -153,6 +165,8 @@ def fits(data: Data, shape: Shape) -> bool:
         return True
     if kind == "octets":
         return data.type is OS and len(data.value) == parts[0]
+    if kind in MOMENTS:
+        return _is_moment(data, str(kind))
     if kind == "either":
         return any(fits(data, _shape(part)) for part in parts)
     if kind == "array":
@@ -166,15 +180,27 @@ def fits(data: Data, shape: Shape) -> bool:
     )
 
 
+def _is_moment(data: Data, kind: str) -> bool:
+    """A date-time is an octet-string here; dates and times come in both forms."""
+    if kind == "date-time" and data.type is not OS:
+        return False
+    try:
+        MOMENTS[kind](data)
+    except CosemTimeError:
+        return False
+    return True
+
+
 def _shape(part: str | int | Shape) -> Shape:
     assert isinstance(part, DataType | tuple)
     return part
 
 
-def require(data: Data, shape: Shape) -> Data:
-    """The data, or AccessError type-unmatched."""
+def require(data: Data, shape: Shape, wanted: str = "the value has another type") -> Data:
+    """What was written or passed to a method, or AccessError type-unmatched; `wanted` says what it
+    should have been."""
     if not fits(data, shape):
-        raise AccessError(DataAccessResult.TYPE_UNMATCHED, "the value has another type")
+        raise AccessError(DataAccessResult.TYPE_UNMATCHED, wanted)
     return data
 
 

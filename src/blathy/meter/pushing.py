@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data
+from blathy.cosem.captured_items import CapturedItem, parse_items
 from blathy.cosem.cosem_time import CosemDateTime, date_of
+from blathy.cosem.selective import CaptureObject
 from blathy.cosem.service import AccessError, AttributeRef
+from blathy.meter.classes.compact_data import captured_value
 from blathy.meter.classes.scripts import own_authority
 from blathy.obis import Obis
 from blathy.wire.apdu import DataNotificationConfirm, decode
@@ -76,17 +79,13 @@ class Pusher:
         facility = next(f for f in self._meter.model.facilities if f.obis == setup)
         if facility.role.startswith("consumer"):
             return self._consumer_body(facility.role)
-        parts = []
-        for item in self._attribute(setup, 2).value:
-            class_id, obis, attribute = (field.value for field in item.value[:3])
-            parts.append(self._value(int(class_id), Obis.of(obis), int(attribute)))
-        return axdr.encode_structure(*parts)
+        listed = parse_items(self._attribute(setup, 2))
+        return axdr.encode_structure(*(self._value(item) for item in listed))
 
-    def _value(self, class_id: int, obis: Obis, attribute: int) -> bytes:
+    def _value(self, item: CapturedItem) -> bytes:
+        """What the item names of an attribute; null-data where there is no such thing."""
         try:
-            return self._meter.objects.get(
-                AttributeRef(class_id, obis, attribute), own_authority(self._meter)
-            )
+            return axdr.encode(captured_value(self._meter, item, own_authority(self._meter)))
         except AccessError:
             return axdr.encode_null()
 
@@ -103,7 +102,7 @@ class Pusher:
                 parts += [axdr.encode_null(), axdr.encode_null()]
                 continue
             parts.append(axdr.encode_octets(obis))
-            parts.append(self._value(item.class_id, obis, 2))
+            parts.append(self._value(CapturedItem(CaptureObject(item.class_id, obis))))
         return axdr.encode_structure(*parts)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.cosem_time import CosemDateTime, date_of, time_of
-from blathy.meter.classes.calendar import activate_passive
+from blathy.meter.classes.calendar import activate_planned
 from blathy.meter.classes.scripts import own_authority, scripts_of
 from blathy.meter.objects import setting_of
 from blathy.obis import Obis
@@ -31,7 +31,7 @@ def due_scripts(meter: Meter, before_true_s: int) -> Iterator[Callable[[], None]
     last = after_s // MINUTE_S
     minutes = range(max(first, last - CATCH_UP_MINUTES + 1), last + 1)
     for facility in meter.model.facilities:
-        if facility.class_id == 20:
+        if facility.class_id == 20 and not meter.is_off(facility.obis):
             yield from _due_calendar(meter, facility.obis, after_s + offset_s)
         if facility.class_id != 22 or facility.role == "billing" or meter.is_off(facility.obis):
             continue
@@ -82,4 +82,4 @@ def _due_calendar(meter: Meter, obis: Obis, utc_s: int) -> Iterator[Callable[[],
             return
     except AxdrError:
         return
-    yield lambda: activate_passive(meter, obis)
+    yield lambda: activate_planned(meter, obis)

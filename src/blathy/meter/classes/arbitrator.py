@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
-from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
+from blathy.cosem.service import AccessError, DataAccessResult, Requester
 from blathy.meter.classes.scripts import require_script, run_script
 from blathy.meter.classes.supply import DISCONNECT_SCRIPTS
 from blathy.meter.objects import (
@@ -29,7 +29,6 @@ from blathy.meter.objects import (
     Attribute,
     CosemObject,
     array_shape,
-    fits,
     refused,
     require,
     structure_shape,
@@ -120,8 +119,7 @@ class _Arbitrator:
         return meter.settings.get(self._key(OUTCOME), axdr.encode_u8(0))
 
     def request(self, meter: Meter, data: Data, _who: Requester) -> bytes:
-        if not fits(data, REQUEST):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "an actor and the actions it asks for")
+        require(data, REQUEST, "an actor and the actions it asks for")
         actor, asked = int(data.value[0].value), str(data.value[1].value)
         standing = self.requests(meter)
         if not 1 <= actor <= len(standing) or not asked or len(asked) != len(standing[actor - 1]):

@@ -28,10 +28,9 @@ from blathy.meter.objects import (
     U16,
     VALUE_DEFINITION,
     CosemObject,
-    Shape,
     ValueReference,
     array_shape,
-    fits,
+    require,
     setting,
     setting_of,
     structure_shape,
@@ -72,11 +71,11 @@ class _Arrays:
         return ref, list(data.value)
 
     def count(self, meter: Meter, data: Data, who: Requester) -> bytes:
-        _require(data, U8)
+        require(data, U8)
         return axdr.encode_u16(len(self._array(meter, int(data.value), who)[1]))
 
     def retrieve(self, meter: Meter, data: Data, who: Requester) -> bytes:
-        _require(data, RANGE)
+        require(data, RANGE)
         _, entries = self._array(meter, int(data.value[0].value), who)
         first, last = _range_of(data.value[1], len(entries))
         return axdr.encode(axdr.array_of(entries[first - 1 : last]))
@@ -94,7 +93,7 @@ class _Arrays:
         return _write(meter, ref, entries, who)
 
     def remove(self, meter: Meter, data: Data, who: Requester) -> bytes:
-        _require(data, RANGE)
+        require(data, RANGE)
         ref, entries = self._array(meter, int(data.value[0].value), who)
         first, last = _range_of(data.value[1], len(entries))
         return _write(meter, ref, entries[: first - 1] + entries[last:], who)
@@ -102,14 +101,9 @@ class _Arrays:
     def _entry(
         self, meter: Meter, data: Data, who: Requester
     ) -> tuple[AttributeRef, list[Data], int, Data]:
-        _require(data, ENTRY)
+        require(data, ENTRY)
         index, entry = data.value[1].value
         return *self._array(meter, int(data.value[0].value), who), int(index.value), entry
-
-
-def _require(data: Data, shape: Shape) -> None:
-    if not fits(data, shape):
-        raise AccessError(ActionResult.TYPE_UNMATCHED, "the parameter has another type")
 
 
 def _range_of(data: Data, size: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.objectlist import select_objects
-from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
+from blathy.cosem.service import AccessError, DataAccessResult, Requester
 from blathy.meter.access import ASSOCIATION_VERSION, CURRENT_ASSOCIATION
 from blathy.meter.noticing import conformance_of
 from blathy.meter.objects import (
@@ -18,7 +18,6 @@ from blathy.meter.objects import (
     Attribute,
     CosemObject,
     constant,
-    fits,
     require,
 )
 from blathy.models.model import Association, Ciphering, Facility, Group, Mechanism
@@ -104,8 +103,7 @@ def association_object(obis: Obis, title: str) -> CosemObject:
         return axdr.encode_enum(ASSOCIATED if own else 0)
 
     def change_secret(meter: Meter, data: Data, who: Requester) -> bytes:
-        if not fits(data, OS):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "the secret is an octet-string")
+        require(data, OS, "the secret is an octet-string")
         change_secret_of(meter, _association_of(meter, obis, who), bytes(data.value))
         return b""
 

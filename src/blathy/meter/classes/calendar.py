@@ -9,21 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from blathy.clock import Zone
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data
-from blathy.cosem.cosem_time import UNSET, CosemDate, CosemDateTime, CosemTime, date_of, time_of
+from blathy.cosem.cosem_time import (
+    UNSET,
+    CosemDate,
+    CosemDateTime,
+    CosemTime,
+    CosemTimeError,
+    date_of,
+    time_of,
+)
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
 from blathy.meter.objects import (
+    DATE,
     LN,
     OS,
     OS_DT,
+    TIME,
     U8,
     U16,
     Attribute,
     CosemObject,
-    Shape,
     array_shape,
-    fits,
     require,
     setting,
     structure_shape,
@@ -45,9 +54,8 @@ from blathy.registers.plan import (
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
+_ANY_ZONE: Final = Zone("UTC")
 TARIFF_SCRIPTS: Final = Obis.parse("0-0:10.0.100")
-DATE: Final[Shape] = ("either", ("octets", 5), axdr.DataType.DATE)
-TIME: Final[Shape] = ("either", ("octets", 4), axdr.DataType.TIME)
 DAYS: Final = array_shape(structure_shape(U8, array_shape(structure_shape(TIME, LN, U16))))
 WEEKS: Final = array_shape(structure_shape(OS, *([U8] * 7)))
 SEASONS: Final = array_shape(structure_shape(OS, OS_DT, OS))
@@ -174,19 +182,36 @@ def _limit(data: Data, most: int) -> bool:
 
 
 def _days_fit(tariffs: Tariffs) -> Callable[[Data], bool]:
-    """As many day profiles and switchings as the meter holds, and rates that it has."""
+    """As many day profiles and switchings as the meter holds, and rates that it has, chosen by the
+    tariff scripts: a calendar of this meter runs no others."""
 
     def check(data: Data) -> bool:
         return len(data.value) <= tariffs.day_profiles and all(
             len(day.value[1].value) <= tariffs.switchings
             and all(
-                1 <= int(switch.value[2].value) <= max(tariffs.rates, 1)
+                switch.value[1] == axdr.octets(TARIFF_SCRIPTS)
+                and 1 <= int(switch.value[2].value) <= max(tariffs.rates, 1)
                 for switch in day.value[1].value
             )
             for day in data.value
         )
 
     return check
+
+
+def _is_moment(data: Data) -> bool:
+    """A time that comes once, or none."""
+    moment = CosemDateTime.of(bytes(data.value))
+    try:
+        return moment.is_unset or moment.utc(_ANY_ZONE) > 0
+    except CosemTimeError:
+        return False
+
+
+def activate_planned(meter: Meter, obis: Obis) -> None:
+    """Activate the passive calendar at its time: once, also where that is refused."""
+    meter.save_setting(bytes(obis) + b"\x0a", axdr.encode_octets(UNSET.raw()))
+    activate_passive(meter, obis)
 
 
 def activate_passive(meter: Meter, obis: Obis) -> None:
@@ -250,7 +275,7 @@ def calendar_object(facility: Facility, tariffs: Tariffs) -> CosemObject:
             setting(obis, 7, axdr.array(), SEASONS, check=lambda d: _limit(d, tariffs.seasons)),
             setting(obis, 8, axdr.array(), WEEKS, check=lambda d: _limit(d, tariffs.seasons)),
             setting(obis, 9, axdr.array(), DAYS, check=_days_fit(tariffs)),
-            setting(obis, 10, axdr.octets(UNSET.raw()), OS_DT),
+            setting(obis, 10, axdr.octets(UNSET.raw()), OS_DT, check=_is_moment),
         ),
         (activate,),
     )
@@ -266,11 +291,12 @@ def special_days_object(facility: Facility, tariffs: Tariffs) -> CosemObject:
         require(data, array_shape(SPECIAL))
         if len(data.value) > tariffs.special_days:
             raise AccessError(DataAccessResult.OTHER_REASON, "too many special days")
+        if len({entry.value[0].value for entry in data.value}) < len(data.value):
+            raise AccessError(DataAccessResult.OTHER_REASON, "an index is there twice")
         _store(meter, [special_day_of(entry) for entry in data.value])
 
     def insert(meter: Meter, data: Data, _who: Requester) -> bytes:
-        if not fits(data, SPECIAL):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "an entry is index, date and day id")
+        require(data, SPECIAL, "an entry is index, date and day id")
         entry = special_day_of(data)
         kept = [d for d in meter.books.calendar.special_days if d.index != entry.index]
         if len(kept) >= tariffs.special_days:
@@ -279,8 +305,7 @@ def special_days_object(facility: Facility, tariffs: Tariffs) -> CosemObject:
         return b""
 
     def delete(meter: Meter, data: Data, _who: Requester) -> bytes:
-        if not fits(data, U16):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "the index is a long-unsigned")
+        require(data, U16, "the index is a long-unsigned")
         _store(meter, [d for d in meter.books.calendar.special_days if d.index != data.value])
         return b""
 

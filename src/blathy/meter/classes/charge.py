@@ -33,7 +33,7 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.classes.enumerations import ChargeType
 from blathy.cosem.cosem_time import UNSET, CosemDateTime, CosemTimeError
-from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
+from blathy.cosem.service import AccessError, DataAccessResult, Requester
 from blathy.meter.deciding import Decider, Span
 from blathy.meter.objects import (
     BITS,
@@ -51,7 +51,6 @@ from blathy.meter.objects import (
     CosemObject,
     Method,
     array_shape,
-    fits,
     refused,
     require,
     setting,
@@ -342,16 +341,14 @@ class Charge(Decider):
 
     def update(self, meter: Meter, data: Data) -> None:
         """Put these prices into the passive table."""
-        if not fits(data, _PRICES):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "prices are indices and longs")
+        require(data, _PRICES, "prices are indices and longs")
         scales, commodity, table = self.value(meter, PASSIVE).value
         rows = {bytes(row.value[0].value): row for row in (*table.value, *data.value)}
         self.write_passive(meter, axdr.structure(scales, commodity, axdr.array(*rows.values())))
 
     def change_remaining(self, meter: Meter, data: Data, *, by: bool) -> None:
         """Make it this amount, or change it by that."""
-        if not fits(data, I32):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "the amount is a double-long")
+        require(data, I32, "the amount is a double-long")
         tally = self.tally(meter)
         base_uwh = tally.remaining_uwh if by else 0
         remaining_uwh = base_uwh + int(data.value) * _UWH_PER_WH

@@ -10,8 +10,9 @@ from blathy.cosem.axdr import AxdrError, Data
 from blathy.cosem.cosem_time import date_time_of
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
 from blathy.meter import daylight_saving
-from blathy.meter.objects import I16, Attribute, CosemObject, fits
+from blathy.meter.objects import I16, Attribute, CosemObject, require
 from blathy.models.model import ClockSpec, Group
+from blathy.registers.rtc import EARLIEST_UTC_S
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 QUARTER_S: Final = 900
 SHIFT_MAX_S: Final = 900
 INTERNAL_CRYSTAL: Final = 1
+END_OF_CENTURY_UTC_S: Final = 4_102_444_800
+"""2100-01-01: no clock is set to a time from then on."""
 _PRESET: Final = b"clock:preset"
 
 
@@ -35,9 +38,13 @@ def _set_time(meter: Meter, data: Data) -> None:
         utc_s = int(date_time_of(data).utc(meter.zone))
     except AxdrError as error:
         raise AccessError(DataAccessResult.TYPE_UNMATCHED, str(error)) from error
-    if not 0 <= utc_s < 4_102_444_800:
-        raise AccessError(DataAccessResult.OTHER_REASON, "the time is outside 1970 to 2100")
+    _require_in_range(utc_s)
     meter.set_clock(utc_s)
+
+
+def _require_in_range(utc_s: int) -> None:
+    if not EARLIEST_UTC_S <= utc_s < END_OF_CENTURY_UTC_S:
+        raise AccessError(DataAccessResult.OTHER_REASON, "a clock shows the years 2000 to 2099")
 
 
 def _status(meter: Meter) -> bytes:
@@ -102,6 +109,9 @@ def _preset(meter: Meter, data: Data, _who: Requester) -> bytes:
         moments = [int(date_time_of(item).utc(meter.zone)) for item in data.value]
     except AxdrError as error:
         raise AccessError(ActionResult.TYPE_UNMATCHED, str(error)) from error
+    _require_in_range(moments[0])
+    if moments[1] > moments[2]:
+        raise AccessError(ActionResult.OTHER_REASON, "the interval ends before it begins")
     meter.save_setting(
         _PRESET, axdr.encode(axdr.structure(*(axdr.i64(moment) for moment in moments)))
     )
@@ -109,8 +119,7 @@ def _preset(meter: Meter, data: Data, _who: Requester) -> bytes:
 
 
 def _shift(meter: Meter, data: Data, _who: Requester) -> bytes:
-    if not fits(data, I16):
-        raise AccessError(ActionResult.TYPE_UNMATCHED, "the shift is a long")
+    require(data, I16, "the shift is a long")
     if abs(data.value) > SHIFT_MAX_S:
         raise AccessError(ActionResult.OTHER_REASON, "a shift is at most 900 s")
     meter.set_clock(meter.clock_utc_s() + int(data.value))

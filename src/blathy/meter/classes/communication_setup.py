@@ -36,6 +36,7 @@ from blathy.meter.objects import (
     Shape,
     array_shape,
     refused,
+    require,
     setting,
     setting_of,
     structure_shape,
@@ -53,6 +54,10 @@ EMPTY: Final = axdr.array()
 NO_TEXT: Final = axdr.octets(b"")
 ELEMENTS_MAX: Final = 64
 OCTETS_MAX: Final = 255
+MULTICAST_MAX: Final = 16
+NTP_KEYS_MAX: Final = 16
+CONNECT_MODES: Final = frozenset({*range(7), *range(101, 105)})
+"""Modes of class 29 that are assigned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +73,17 @@ class Held:
     check: Callable[[Data], bool] | None = None
 
 
+def _at_most(count: int) -> Callable[[Data], bool]:
+    return lambda data: len(data.value) <= count
+
+
 def _qos() -> Data:
     return axdr.structure(*(axdr.u8(0) for _ in range(5)))
 
 
 _QOS: Final = structure_shape(*([U8] * 5))
 _SPEED: Final = Held(ENUM, axdr.enum(5), highest=9)
+_NTP_KEY: Final = structure_shape(U32, OS)
 _PPP_OPTIONS: Final = Held(array_shape(structure_shape(U8, U8, ANY)), EMPTY)
 
 HELD: Final[Mapping[int, tuple[Held, ...]]] = {
@@ -125,7 +135,7 @@ HELD: Final[Mapping[int, tuple[Held, ...]]] = {
         Held(array_shape(structure_shape(OS, ENUM)), EMPTY),
     ),
     29: (
-        Held(ENUM, axdr.enum(101)),
+        Held(ENUM, axdr.enum(101), check=lambda data: data.value in CONNECT_MODES),
         Held(U8, axdr.u8(3)),
         Held(U16, axdr.u16(60)),
         Held(WINDOWS, EMPTY),
@@ -134,14 +144,14 @@ HELD: Final[Mapping[int, tuple[Held, ...]]] = {
     41: (
         Held(U16, axdr.u16(4059)),
         Held(LN, NO_REFERENCE),
-        Held(U16, axdr.u16(576)),
-        Held(U8, axdr.u8(4)),
+        Held(U16, axdr.u16(576), lowest=40, highest=0xFFFF),
+        Held(U8, axdr.u8(4), lowest=1, highest=0xFF),
         Held(U16, axdr.u16(180)),
     ),
     42: (
         Held(LN, NO_REFERENCE),
         Held(U32, axdr.u32(0)),
-        Held(array_shape(U32), EMPTY),
+        Held(array_shape(U32), EMPTY, check=_at_most(MULTICAST_MAX)),
         Held(array_shape(structure_shape(U8, U8, OS)), EMPTY),
         Held(U32, axdr.u32(0)),
         Held(U32, axdr.u32(0)),
@@ -197,7 +207,7 @@ HELD: Final[Mapping[int, tuple[Held, ...]]] = {
         Held(OS, NO_TEXT),
         Held(U16, axdr.u16(123)),
         Held(ENUM, axdr.enum(0), highest=2),
-        Held(array_shape(structure_shape(U32, OS)), EMPTY, readable=False),
+        Held(array_shape(_NTP_KEY), EMPTY, readable=False, check=_at_most(NTP_KEYS_MAX)),
         Held(OS, NO_TEXT, readable=False),
     ),
 }
@@ -217,16 +227,16 @@ def _multicast_methods(obis: Obis) -> tuple[Method, ...]:
     """Class 42: add, delete and count multicast addresses."""
 
     def add(meter: Meter, data: Data, _who: Requester) -> bytes:
-        if data.type is not U32:
-            raise refused("a multicast address is a double-long-unsigned")
+        require(data, U32, "a multicast address is a double-long-unsigned")
         known = _current(meter, obis, 4)
-        if len(known) >= 16:
+        if len(known) >= MULTICAST_MAX:
             raise refused("no room for another multicast address")
         if data not in known:
             meter.save_setting(_key(obis, 4), axdr.encode(axdr.array(*known, data)))
         return b""
 
     def delete(meter: Meter, data: Data, _who: Requester) -> bytes:
+        require(data, U32, "a multicast address is a double-long-unsigned")
         kept = tuple(item for item in _current(meter, obis, 4) if item != data)
         meter.save_setting(_key(obis, 4), axdr.encode(axdr.array(*kept)))
         return b""
@@ -245,15 +255,16 @@ def _ntp_methods(obis: Obis) -> tuple[Method, ...]:
         return b""
 
     def add(meter: Meter, data: Data, _who: Requester) -> bytes:
-        fine = data.type is axdr.DataType.STRUCTURE and len(data.value) == 2
-        if not fine or data.value[0].type is not U32 or data.value[1].type is not OS:
-            raise refused("a key is a structure of its number and its octets")
+        require(data, _NTP_KEY, "a key is a structure of its number and its octets")
         kept = [k for k in _current(meter, obis, 6) if k.value[0] != data.value[0]]
-        meter.save_setting(_key(obis, 6), axdr.encode(axdr.array(*kept[:15], data)))
+        if len(kept) >= NTP_KEYS_MAX:
+            raise refused("no room for another key")
+        meter.save_setting(_key(obis, 6), axdr.encode(axdr.array(*kept, data)))
         return b""
 
     def delete(meter: Meter, data: Data, _who: Requester) -> bytes:
-        kept = [k for k in _current(meter, obis, 6) if k.value[0].value != data.value]
+        require(data, U32, "the number of a key is a double-long-unsigned")
+        kept = [k for k in _current(meter, obis, 6) if k.value[0] != data]
         meter.save_setting(_key(obis, 6), axdr.encode(axdr.array(*kept)))
         return b""
 

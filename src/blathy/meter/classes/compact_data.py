@@ -2,7 +2,7 @@
 
 The first capture object is the template_id of the object itself, so that a buffer that comes alone
 says which layout it has. Captures are made with the authority of the management, whoever reads or
-calls; who may configure them is a matter of access rights.
+calls; who lists an attribute needs the right to read it.
 """
 
 from __future__ import annotations
@@ -54,6 +54,13 @@ def captured_value(meter: Meter, item: CapturedItem, who: Requester) -> Data:
         raise AccessError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED, str(error)) from error
 
 
+def require_listed(meter: Meter, capture: CaptureObject, who: Requester) -> None:
+    """AccessError for what an object of the meter would capture and `who` may not read."""
+    entry = meter.objects.view_of(who).entries.get(bytes(capture.obis))
+    if entry is not None and not entry.may_get(capture.attribute or 1):
+        raise AccessError(DataAccessResult.READ_WRITE_DENIED, "an attribute beyond your rights")
+
+
 class _CompactData:
     """What one object does; its state is in the settings of the meter."""
 
@@ -83,7 +90,7 @@ class _CompactData:
         for number in (BUFFER, DESCRIPTION):
             meter.drop_settings(self._setting(number))
 
-    def configure(self, meter: Meter, data: Data) -> None:
+    def configure(self, meter: Meter, data: Data, who: Requester) -> None:
         try:
             items = parse_items(data)
         except AxdrError as error:
@@ -96,6 +103,8 @@ class _CompactData:
             raise AccessError(DataAccessResult.OTHER_REASON, "too many capture objects")
         if any(i.capture.class_id == CLASS_ID and i.capture.attribute == BUFFER for i in items):
             raise AccessError(DataAccessResult.OTHER_REASON, "compact data in compact data")
+        for item in items:
+            require_listed(meter, item.capture, who)
         kept = axdr.array(*(item.data(6) for item in items))  # also of who wrote them as version 0
         meter.save_setting(self._setting(CAPTURE_OBJECTS), axdr.encode(kept))
         self.clear(meter)
@@ -156,7 +165,7 @@ def compact_data_object(facility: Facility) -> CosemObject:
         CLASS_ID, VERSION, facility.obis, facility.group, facility.title,
         (
             one.shown(BUFFER),
-            Attribute(lambda meter: axdr.encode(one.listed(meter)), one.configure),
+            Attribute(lambda meter: axdr.encode(one.listed(meter)), personal_set=one.configure),
             one.clearing(one.template_id),
             one.shown(DESCRIPTION),
             one.clearing(one.method),

@@ -26,8 +26,8 @@ from blathy.meter.objects import (
     Attribute,
     CosemObject,
     array_shape,
-    fits,
     refused,
+    require,
     structure_shape,
 )
 from blathy.models.model import Facility, Group, Model, Right
@@ -117,8 +117,7 @@ class _Functions:
         return meter.settings.get(self._list_key, axdr.encode(self._delivered))
 
     def set_status(self, meter: Meter, data: Data, who: Requester) -> bytes:
-        if not fits(data, STATUSES):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "an array of names and booleans")
+        require(data, STATUSES, "an array of names and booleans")
         functions, off = self.functions(meter), self.off(meter)
         for each in data.value:
             name, on = bytes(each.value[0].value), bool(each.value[1].value)
@@ -130,8 +129,7 @@ class _Functions:
         return b""
 
     def add(self, meter: Meter, data: Data, who: Requester) -> bytes:
-        if not fits(data, FUNCTION):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "a name and the objects of the function")
+        require(data, FUNCTION, "a name and the objects of the function")
         functions, name = self.functions(meter), bytes(data.value[0].value)
         if not 0 < len(name) <= NAME_OCTETS_MAX or name in functions:
             raise refused("a function has a name of 1 to 32 octets that no other one has")
@@ -143,8 +141,7 @@ class _Functions:
         return b""
 
     def remove(self, meter: Meter, data: Data, who: Requester) -> bytes:
-        if not fits(data, OS):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "the name is an octet-string")
+        require(data, OS, "the name is an octet-string")
         functions, name = self.functions(meter), bytes(data.value)
         if name not in functions:
             raise refused("there is no such function")

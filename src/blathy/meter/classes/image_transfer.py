@@ -21,8 +21,8 @@ from blathy.meter.objects import (
     Attribute,
     CosemObject,
     Method,
-    fits,
     refused,
+    require,
     setting,
     structure_shape,
 )
@@ -173,7 +173,9 @@ def image_object(facility: Facility) -> CosemObject:
 
     def to_activate(meter: Meter) -> bytes:
         image = meter.image
-        if image.status < ImageStatus.VERIFICATION_SUCCESSFUL:
+        if image.status not in {
+            ImageStatus.VERIFICATION_SUCCESSFUL, ImageStatus.ACTIVATION_SUCCESSFUL,
+        }:  # fmt: skip
             return axdr.encode(axdr.array())
         signature = image.image()[-64:] if image.first_missing == image.blocks else b""
         entry = axdr.structure(
@@ -219,12 +221,10 @@ def _enabled(obis: Obis, act: Callable[[Meter, Data], None]) -> Method:
 
 
 def _initiate(meter: Meter, data: Data) -> None:
-    if not fits(data, structure_shape(OS, U32)):
-        raise AccessError(ActionResult.TYPE_UNMATCHED, "an image has a name and a size")
+    require(data, structure_shape(OS, U32), "an image has a name and a size")
     meter.image.initiate(bytes(data.value[0].value), int(data.value[1].value))
 
 
 def _block(meter: Meter, data: Data) -> None:
-    if not fits(data, structure_shape(U32, OS)):
-        raise AccessError(ActionResult.TYPE_UNMATCHED, "a block has a number and its octets")
+    require(data, structure_shape(U32, OS), "a block has a number and its octets")
     meter.image.put(int(data.value[0].value), bytes(data.value[1].value))

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import UNSET, CosemDateTime
-from blathy.cosem.service import AccessError, ActionResult, Requester
+from blathy.cosem.service import Requester
 from blathy.meter.objects import (
+    ANY,
+    I8,
     LN,
     OS,
     U8,
@@ -19,10 +21,11 @@ from blathy.meter.objects import (
     CosemObject,
     Method,
     array_shape,
-    fits,
     refused,
+    require,
     scaler_unit,
     setting,
+    setting_of,
     structure_shape,
 )
 from blathy.models.model import Facility
@@ -32,7 +35,11 @@ if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
 CAPTURE: Final = array_shape(structure_shape(OS, OS))
-NO_KEY, KEY_SET = 0, 1
+RECORDS: Final = array_shape(structure_shape(OS, OS, ANY))
+NO_KEY, KEY_SET, KEY_TRANSFERRED = 0, 1, 2
+"""encryption_key_status; 3 is set and transferred."""
+KEY_OCTETS: Final = 16
+ADDRESS_MAX: Final = 250
 NULL: Final = axdr.encode_null()
 
 
@@ -42,8 +49,9 @@ def _put(meter: Meter, obis: Obis, number: int, data: Data) -> None:
 
 def _methods(obis: Obis) -> tuple[Method | None, ...]:
     def install(meter: Meter, data: Data, _who: Requester) -> bytes:
-        if data.type not in {U8, axdr.DataType.INTEGER} or not 0 <= data.value <= 250:
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "the primary address is 0 to 250")
+        require(data, ("either", U8, I8), "the primary address is an unsigned")
+        if not 0 <= data.value <= ADDRESS_MAX:
+            raise refused("a primary address is 0 to 250")
         _put(meter, obis, 5, axdr.u8(int(data.value)))
         meter.mbus_command(obis, "install", b"")
         return b""
@@ -71,27 +79,33 @@ def _methods(obis: Obis) -> tuple[Method | None, ...]:
         return b""
 
     def send(meter: Meter, data: Data, _who: Requester) -> bytes:
-        if data.type is not axdr.DataType.ARRAY:
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "the data are an array")
+        require(data, RECORDS, "data are an array of DIB, VIB and value")
         meter.mbus_command(obis, "send", axdr.encode(data))
         return b""
 
     def set_key(meter: Meter, data: Data, _who: Requester) -> bytes:
-        if not fits(data, OS) or len(data.value) not in {0, 16}:
+        require(data, OS, "a key is an octet-string")
+        if len(data.value) not in {0, KEY_OCTETS}:
             raise refused("a key has 16 octets, or none to switch it off")
         meter.save_setting(_key_name(obis), bytes(data.value))
-        _put(meter, obis, 14, axdr.enum(KEY_SET if data.value else NO_KEY))
+        kept = _key_status(meter, obis) & KEY_TRANSFERRED | KEY_SET
+        _put(meter, obis, 14, axdr.enum(kept if data.value else NO_KEY))
         return b""
 
     def transfer_key(meter: Meter, data: Data, _who: Requester) -> bytes:
-        if not fits(data, OS):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "the wrapped key is an octet-string")
+        require(data, OS, "the wrapped key is an octet-string")
         meter.mbus_command(obis, "transfer key", bytes(data.value))
+        _put(meter, obis, 14, axdr.enum(_key_status(meter, obis) | KEY_TRANSFERRED))
         return b""
 
     return (
         install, deinstall, capture, reset_alarm, synchronize, send, set_key, transfer_key,
     )  # fmt: skip
+
+
+def _key_status(meter: Meter, obis: Obis) -> int:
+    held = setting_of(meter, obis, 14)
+    return NO_KEY if held is None else int(held.value)
 
 
 def _key_name(obis: Obis) -> bytes:
@@ -187,7 +201,7 @@ def mbus_client_object(facility: Facility) -> CosemObject:
             setting(obis, 2, axdr.octets(bytes(6)), LN),
             setting(obis, 3, axdr.array(), CAPTURE, check=lambda d: len(d.value) <= 16),
             held(4, axdr.u32(3600), U32, writable=True),
-            held(5, axdr.u8(0), U8, writable=True),
+            setting(obis, 5, axdr.u8(0), U8, check=lambda d: int(d.value) <= ADDRESS_MAX),
             held(6, axdr.u32(0), U32, writable=True),
             held(7, axdr.u16(0), U16, writable=True),
             held(8, axdr.u8(0), U8, writable=True),

@@ -29,8 +29,8 @@ from blathy.meter.objects import (
     U32,
     Attribute,
     CosemObject,
-    fits,
     refused,
+    require,
     scaler_unit,
     setting,
     setting_of,
@@ -148,8 +148,7 @@ class _Monitoring(Decider):
         return b""
 
     def trigger(self, meter: Meter, data: Data, _who: Requester) -> bytes:
-        if not fits(data, ("either", I8, U16, DataType.NULL_DATA)):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "nothing, or the cause")
+        require(data, ("either", I8, U16, DataType.NULL_DATA), "nothing, or the cause")
         before, after = self._samples(meter, BEFORE), self._samples(meter, AFTER)
         if not before and not after:
             raise refused("there are no samples to capture")

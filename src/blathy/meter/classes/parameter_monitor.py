@@ -20,7 +20,6 @@ from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import UNSET
 from blathy.cosem.service import (
     AccessError,
-    ActionResult,
     DataAccessResult,
     Requester,
 )
@@ -33,7 +32,6 @@ from blathy.meter.objects import (
     CosemObject,
     ValueReference,
     array_shape,
-    fits,
     refused,
     require,
     require_readable,
@@ -170,8 +168,7 @@ class _ParameterMonitor(Decider):
 
 
 def _reference(data: Data) -> ValueReference:
-    if not fits(data, VALUE_DEFINITION):
-        raise AccessError(ActionResult.TYPE_UNMATCHED, "a parameter is class, name and attribute")
+    require(data, VALUE_DEFINITION, "a parameter is class, name and attribute")
     return ValueReference.of(data)
 
 

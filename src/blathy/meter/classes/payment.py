@@ -13,9 +13,9 @@ from blathy.control.controller import ControlRefusedError
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import UNSET
-from blathy.cosem.service import AccessError, ActionResult, Requester
+from blathy.cosem.service import Requester
 from blathy.meter.classes.charge import debts_wh
-from blathy.meter.objects import I32, Attribute, CosemObject, constant, fits, refused
+from blathy.meter.objects import I32, Attribute, CosemObject, constant, refused, require
 from blathy.models.model import Facility, Group
 from blathy.obis import Obis
 
@@ -169,8 +169,7 @@ def credit_object(facility: Facility) -> CosemObject:
         return _amount(0 if emergency else meter.control_view.low_credit_wh)
 
     def update(meter: Meter, data: Data, _who: Requester) -> bytes:
-        if not fits(data, I32):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "the amount is a double-long")
+        require(data, I32, "the amount is a double-long")
         try:
             meter.add_credit(int(data.value) * UWH_PER_WH)
         except ControlRefusedError as error:

@@ -25,21 +25,22 @@ from typing import TYPE_CHECKING, Final
 
 from blathy.clock import Zone
 from blathy.cosem import axdr
-from blathy.cosem.axdr import AxdrError, Data
+from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import CosemDate, CosemTime, date_of, time_of
-from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
-from blathy.meter.classes.calendar import DATE, TIME, special_days_data
+from blathy.cosem.service import AccessError, DataAccessResult, Requester
+from blathy.meter.classes.calendar import special_days_data
 from blathy.meter.classes.scripts import require_script
 from blathy.meter.deciding import Decider, Span, act
 from blathy.meter.objects import (
     BITS,
     BOOL,
+    DATE,
     LN,
+    TIME,
     U16,
     Attribute,
     CosemObject,
     array_shape,
-    fits,
     refused,
     require,
     structure_shape,
@@ -81,7 +82,7 @@ class Entry:
 
     @classmethod
     def of(cls, data: Data) -> Entry:
-        """Read a structure that fits ENTRY; raise AxdrError for a time or date that is none."""
+        """Read a structure that fits ENTRY."""
         fields = data.value
         return cls(
             int(fields[0].value),
@@ -263,8 +264,7 @@ class _Schedule(Decider):
         """Disables the first range of indices, then enables the second; a range from a greater to
         a smaller index, or beyond 9999, is none. (One client writes what it enables as the first
         range; the standard's text and a second source have it this way.)"""
-        if not fits(data, FOUR_INDICES):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "two ranges of indices")
+        require(data, FOUR_INDICES, "two ranges of indices")
         first_a, last_a, first_b, last_b = (int(each.value) for each in data.value)
         rows = self._rows(meter)
         for first, last, enabled in ((first_a, last_a, False), (first_b, last_b, True)):
@@ -278,15 +278,13 @@ class _Schedule(Decider):
         return b""
 
     def insert(self, meter: Meter, data: Data, who: Requester) -> bytes:
-        if not fits(data, ENTRY):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "an entry has ten elements")
+        require(data, ENTRY, "an entry has ten elements")
         row = _checked(meter, data, who)
         self._keep(meter, {**self._rows(meter), int(data.value[0].value): row})
         return b""
 
     def delete(self, meter: Meter, data: Data, _who: Requester) -> bytes:
-        if not fits(data, TWO_INDICES):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "a range of indices")
+        require(data, TWO_INDICES, "a range of indices")
         first, last = (int(each.value) for each in data.value)
         if last > INDEX_MAX:
             raise refused("indices are 1 to 9999")
@@ -302,10 +300,7 @@ def _checked(meter: Meter, row: Data, who: Requester) -> Data:
     if len(fields[WEEKDAYS].value) == 8:
         fields[WEEKDAYS] = axdr.bits(fields[WEEKDAYS].value[:7])
     checked = axdr.structure(*fields)
-    try:
-        entry = Entry.of(checked)
-    except AxdrError as error:
-        raise AccessError(DataAccessResult.OTHER_REASON, str(error)) from error
+    entry = Entry.of(checked)
     if not 1 <= entry.index <= INDEX_MAX:
         raise AccessError(DataAccessResult.OTHER_REASON, "indices are 1 to 9999")
     if len(entry.weekdays) != 7:

@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
-from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
+from blathy.cosem.captured_items import parse_items
+from blathy.cosem.classes.enumerations import PushMessage, TransportService
+from blathy.cosem.service import AccessError, DataAccessResult, Requester
 from blathy.meter.objects import (
     ACTION_ITEM,
     ANY,
+    DATE,
     ENUM,
     I8,
     LN,
     OS,
+    TIME,
     U8,
     U16,
     WINDOWS,
@@ -29,8 +33,8 @@ from blathy.meter.objects import (
     Method,
     array_shape,
     constant,
-    fits,
     refused,
+    require,
     setting,
     structure_shape,
 )
@@ -152,8 +156,7 @@ def script_object(model: Model, facility: Facility) -> CosemObject:
     buttons = [t.key for t in model.terminals if t.kind == "button"]
 
     def execute(meter: Meter, data: Data, who: Requester) -> bytes:
-        if not fits(data, U16):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "the script is a long-unsigned")
+        require(data, U16, "the script is a long-unsigned")
         number = int(data.value)
         if number == 0:
             return b""
@@ -174,11 +177,7 @@ def script_object(model: Model, facility: Facility) -> CosemObject:
 
 # --- single actions ---------------------------------------------------------------------------
 
-EXECUTION_TIMES: Final = array_shape(
-    structure_shape(
-        ("either", ("octets", 4), axdr.DataType.TIME), ("either", ("octets", 5), axdr.DataType.DATE)
-    )
-)
+EXECUTION_TIMES: Final = array_shape(structure_shape(TIME, DATE))
 SCRIPT_TABLE: Final = {
     "billing": Obis(0, 0, 10, 0, 1),
     "image": Obis(0, 0, 10, 0, 107),
@@ -254,6 +253,8 @@ PUSH_OBJECTS: Final = array_shape(
         structure_shape(U16, LN, I8, U16, structure_shape(ENUM, ANY)),
     )
 )
+PUSHED_MAX: Final = 64
+DESTINATION_OCTETS_MAX: Final = 128
 KEY_INFO: Final = structure_shape(
     ENUM,
     (
@@ -288,6 +289,15 @@ def _default_list(model: Model, facility: Facility) -> Data:
     return axdr.array(clock, *(push_element(known[o], o) for o in wanted if o in known))
 
 
+def _destination_fits(data: Data) -> bool:
+    """A service that is assigned or a maker's (200 to 255); the message is an APDU in A-XDR, as
+    this meter sends no other."""
+    service, destination, message = (field.value for field in data.value)
+    known = service in set(TransportService) or service >= 200
+    fits_in = len(destination) <= DESTINATION_OCTETS_MAX
+    return known and fits_in and message == PushMessage.XDLMS_AXDR
+
+
 def push_object(model: Model, facility: Facility) -> CosemObject:
     """Class 40, version 1."""
     obis = facility.obis
@@ -310,9 +320,9 @@ def push_object(model: Model, facility: Facility) -> CosemObject:
                 2,
                 _default_list(model, facility),
                 PUSH_OBJECTS,
-                check=lambda d: len(d.value) <= 64,
+                check=lambda d: len(parse_items(d)) <= PUSHED_MAX,
             ),
-            setting(obis, 3, destination, structure_shape(ENUM, OS, ENUM)),
+            setting(obis, 3, destination, structure_shape(ENUM, OS, ENUM), check=_destination_fits),
             setting(obis, 4, axdr.array(), WINDOWS, check=lambda d: len(d.value) <= 16),
             setting(obis, 5, axdr.u16(0), U16),
             setting(obis, 6, axdr.u8(3), U8),

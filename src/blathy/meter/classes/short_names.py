@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.objectlist import ShortName, build_short_names
-from blathy.cosem.service import AccessError, ActionResult, Requester
+from blathy.cosem.service import Requester
 from blathy.meter.access import CURRENT_ASSOCIATION
 from blathy.meter.classes.associations import change_secret_of
-from blathy.meter.objects import OS, Attribute, CosemObject, Method, fits
+from blathy.meter.objects import OS, Attribute, CosemObject, Method, require
 from blathy.models.model import Group
 from blathy.obis import Obis
 from blathy.wire.short_names import ASSOCIATION_SN_BASE, FIRST_METHOD_OFFSET
@@ -72,8 +72,7 @@ def association_sn_object() -> CosemObject:
         )
 
     def change_secret(meter: Meter, data: Data, who: Requester) -> bytes:
-        if not fits(data, OS):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "the secret is an octet-string")
+        require(data, OS, "the secret is an octet-string")
         association = meter.model.association(who.client_sap)
         assert association is not None
         change_secret_of(meter, association, bytes(data.value))

@@ -71,6 +71,7 @@ def disconnect_object(obis: Obis, title: str, modes: tuple[int, ...]) -> CosemOb
 
 
 EMERGENCY: Final = structure_shape(U16, OS_DT, U32)
+EMERGENCY_GROUPS_MAX: Final = 64
 
 
 def limiter_object(model: Model, breaker: Breaker) -> CosemObject:
@@ -119,7 +120,14 @@ def limiter_object(model: Model, breaker: Breaker) -> CosemObject:
             setting(obis, 6, axdr.u32(60), U32, after=renew),
             setting(obis, 7, axdr.u32(60), U32, after=renew),
             setting(obis, 8, emergency, EMERGENCY, after=renew),
-            setting(obis, 9, axdr.array(axdr.u16(0)), array_shape(U16), after=renew),
+            setting(
+                obis,
+                9,
+                axdr.array(axdr.u16(0)),
+                array_shape(U16),
+                after=renew,
+                check=lambda data: len(data.value) <= EMERGENCY_GROUPS_MAX,
+            ),
             Attribute(emergency_active),
             setting(obis, 11, actions, structure_shape(ACTION_ITEM, ACTION_ITEM), writable=False),
         ),

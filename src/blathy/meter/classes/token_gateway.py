@@ -22,8 +22,8 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.classes.enumerations import TokenDelivery, TokenStatus
 from blathy.cosem.cosem_time import UNSET
-from blathy.cosem.service import AccessError, ActionResult, Requester
-from blathy.meter.objects import OS, Attribute, CosemObject, constant, fits
+from blathy.cosem.service import Requester
+from blathy.meter.objects import OS, Attribute, CosemObject, constant, require
 from blathy.models.model import Facility
 from blathy.obis import Obis
 from blathy.wire.credit_token import CreditToken, ForgedTokenError, open_token
@@ -61,8 +61,7 @@ class _TokenGateway:
         return Attribute(get)
 
     def enter(self, meter: Meter, data: Data, _who: Requester) -> bytes:
-        if not fits(data, OS):
-            raise AccessError(ActionResult.TYPE_UNMATCHED, "a token is an octet-string")
+        require(data, OS, "a token is an octet-string")
         octets = bytes(data.value)
         status, *lines = self._take(meter, octets)
         shown = {

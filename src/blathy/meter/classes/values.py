@@ -19,6 +19,7 @@ from blathy.meter.objects import (
     CosemObject,
     Getter,
     Setter,
+    require,
     scaler_unit,
     setting,
 )
@@ -294,9 +295,10 @@ def _clearing(row: Row) -> Setter | None:
     if not name.startswith("alarm_register_"):
         return None
     number = int(name.removeprefix("alarm_register_"))
+    wire = Wire(row.data_type)
 
     def write(meter: Meter, data: axdr.Data) -> None:
-        meter.keep_alarm_bits(number, int(data.value) if isinstance(data.value, int) else 0)
+        meter.keep_alarm_bits(number, int(require(data, wire).value))
 
     return write
 
