@@ -43,7 +43,7 @@ from tests.meter.running import call, get, made, served
 SECURITY = "0-0:43.0.0"
 EVERY = tuple(Level)
 ENVELOPES = ("", "&dedicated=1", "&general=1", "&key=identified", "&key=wrapped")
-WITH_CURVES = ("&protect=signed", "&key=one-pass", "&key=static")
+WITH_CURVES = ("&protect=signed", "&protect=signed-inside", "&key=one-pass", "&key=static")
 
 
 def meter_of(suite: int, mechanism: Mechanism, **named: Any) -> Meter:

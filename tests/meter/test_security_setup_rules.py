@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 from collections.abc import Callable
@@ -18,15 +19,24 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import AccessError
 from blathy.meter.certificates import AGREEMENT, CLIENT, SERVER, SIGNATURE, issue, issue_for_request
+from blathy.meter.counters import NAMES_MAX
 from blathy.meter.identity import HEAD_END_TITLE, authority_private_key, head_end_keys
-from blathy.meter.keeping import StoreKeeper
+from blathy.meter.keeping import StoreKeeper, pack_settings
 from blathy.meter.meter import Meter
 from blathy.meter.plan import MeterOptions
 from blathy.models import MODELS
 from blathy.store.store import StorageError, Store
+from blathy.wire.errors import LocalProtocolError
 from blathy.wire.security import (
     KEY_OCTETS,
+    Envelope,
+    InvocationCounters,
+    KeyChoice,
+    Protection,
+    SecurityContext,
+    SecurityError,
     SecurityPolicy,
+    VolatileCounterStore,
     ephemeral_offer,
     key_fingerprint,
     new_private_key,
@@ -117,6 +127,72 @@ def test_a_key_that_comes_back_goes_on_where_its_numbers_ended() -> None:
     assert meter.key("unicast") == first
     assert meter.counters.next(title, key_fingerprint(first)) > max(sent)
     assert meter.counters.lowest(HEAD_END_TITLE, key_fingerprint(first)) == 501
+
+
+def kept_floors(meter: Meter) -> int:
+    return sum(key.startswith(b"ic:receive:") for key in meter.settings)
+
+
+def test_keys_that_come_along_take_no_room_and_work_once_also_after_a_power_cut() -> None:
+    """A meter that hears a new key with every APDU keeps one number for all of them."""
+    store = Store.in_memory()
+    meter = of_suite(1, keeper=StoreKeeper(store, "m"))
+    signing, agreement = head_end_keys("test", 1)
+    keys = dataclasses.replace(
+        meter.key_set(), signing=signing, agreement=agreement,
+        peer_signing=public_key_of(meter.key("signing"), 1),
+        peer_agreement=public_key_of(meter.key("agreement"), 1),
+    )  # fmt: skip
+    title = meter.identity.system_title
+    client = SecurityContext(
+        HEAD_END_TITLE, keys, InvocationCounters(VolatileCounterStore()), os.urandom,
+        peer_title=title,
+    )  # fmt: skip
+
+    def hears(at: Meter) -> SecurityContext:
+        return SecurityContext(
+            title, at.key_set(), at.counters, os.urandom, peer_title=HEAD_END_TITLE
+        )
+
+    choices = (KeyChoice.WRAPPED, KeyChoice.ONE_PASS, KeyChoice.STATIC)
+    frames: list[bytes] = []
+    sizes: list[tuple[int, int]] = []
+    for number in range(36):
+        client.forget_derived()
+        frames.append(
+            client.protect(
+                b"\xc0", Protection.BOTH, Envelope.GENERAL_CIPHERING, choices[number % 3]
+            )
+        )
+        assert hears(meter).unprotect(frames[-1]).plain == b"\xc0"
+        sizes.append((kept_floors(meter), len(pack_settings(meter.settings))))
+    assert set(sizes) == {sizes[0]}, "not an octet more for the last than for the first"
+    again = of_suite(1, keeper=StoreKeeper(store, "m"))  # nobody switched the first one off
+    for frame in frames:
+        with pytest.raises(SecurityError, match="used before"):
+            hears(again).unprotect(frame)
+    client.forget_derived()
+    following = client.protect(
+        b"\xc0", Protection.BOTH, Envelope.GENERAL_CIPHERING, KeyChoice.WRAPPED
+    )
+    assert hears(again).unprotect(following).plain == b"\xc0", "the very next one is taken"
+
+
+def test_whoever_claims_title_after_title_fills_no_memory_and_frees_no_replay() -> None:
+    meter = of_suite(0)
+    old = key_fingerprint(meter.key("unicast"))
+    for number in range(NAMES_MAX):
+        meter.counters.accept(number.to_bytes(8, "big"), old, 7)
+    with pytest.raises(LocalProtocolError, match="transfer a new key"):
+        meter.counters.accept(HEAD_END_TITLE, old, 7)
+    meter.counters.accept(bytes(8), old, 9)  # whom it knows it goes on to hear
+    assert kept_floors(meter) == NAMES_MAX
+    assert all(meter.counters.lowest(n.to_bytes(8, "big"), old) >= 8 for n in range(NAMES_MAX))
+    call(meter, 64, SECURITY, TRANSFER, items((0, wrapped(meter, FRESH[:16]))))
+    fresh = key_fingerprint(FRESH[:16])
+    meter.counters.accept(HEAD_END_TITLE, fresh, 7)
+    assert meter.counters.lowest(HEAD_END_TITLE, fresh) == 8
+    assert kept_floors(meter) == 1
 
 
 # --- policy -------------------------------------------------------------------------------------

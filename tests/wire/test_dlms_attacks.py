@@ -53,8 +53,10 @@ POLICIES = [
     (SecurityPolicy.AUTHENTICATED, Protection.AUTHENTICATED),
     (SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED, Protection.BOTH),
 ]
+SIGNED = Protection.BOTH | Protection.SIGNED
+INSIDE = SIGNED | Protection.SIGNED_INSIDE
 PROTECTED = [(suite, *row) for suite in (0, 1, 2) for row in POLICIES] + [
-    (suite, SecurityPolicy(0xFC), Protection.BOTH | Protection.SIGNED) for suite in (1, 2)
+    (suite, SecurityPolicy(0xFC), signed) for suite in (1, 2) for signed in (SIGNED, INSIDE)
 ]
 
 
@@ -137,8 +139,10 @@ ENVELOPES: list[tuple[Envelope, KeyChoice, Protection]] = [
 WITH_CURVES: list[tuple[Envelope, KeyChoice, Protection]] = [
     (Envelope.GENERAL_CIPHERING, KeyChoice.ONE_PASS, BOTH),
     (Envelope.GENERAL_CIPHERING, KeyChoice.STATIC, BOTH),
-    (Envelope.GLO, KeyChoice.IDENTIFIED, BOTH | Protection.SIGNED),
-    (Envelope.GENERAL_CIPHERING, KeyChoice.IDENTIFIED, BOTH | Protection.SIGNED),
+    (Envelope.GLO, KeyChoice.IDENTIFIED, SIGNED),
+    (Envelope.GENERAL_CIPHERING, KeyChoice.IDENTIFIED, SIGNED),
+    (Envelope.GLO, KeyChoice.IDENTIFIED, INSIDE),
+    (Envelope.GENERAL_CIPHERING, KeyChoice.ONE_PASS, INSIDE),
 ]
 SECURED = [
     (suite, *way) for suite in (0, 1, 2) for way in ENVELOPES + (WITH_CURVES if suite else [])
@@ -146,7 +150,8 @@ SECURED = [
 POLICY_OF = {
     BOTH: SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED,
     Protection.AUTHENTICATED: SecurityPolicy.AUTHENTICATED,
-    BOTH | Protection.SIGNED: SecurityPolicy(0xFC),
+    SIGNED: SecurityPolicy(0xFC),
+    INSIDE: SecurityPolicy(0xFC),
 }
 
 
@@ -284,6 +289,7 @@ def floors_of(pair: Pair) -> list[object]:
         store = security.counters._store
         assert isinstance(store, VolatileCounterStore)
         found += [dict(store._lowest), security._dedicated_counters.lowest]
+        found.append(security._derived_lowest)
     return found
 
 

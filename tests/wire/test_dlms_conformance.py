@@ -251,7 +251,13 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (SECURITY, "test_general_ciphering_with_identified_key_gives_the_worked_octets"),
         (SETUP, "test_every_envelope_and_way_to_name_the_key_reads_a_meter"),
         (RULES, "test_general_ciphering_is_refused"),
-        (RULES, "test_a_wrapped_key_cannot_be_used_for_old_numbers_again"))),
+        (RULES, "test_a_wrapped_key_cannot_be_used_for_old_numbers_again"),
+        (RULES, "test_a_thousand_keys_that_came_along_leave_one_number_and_no_replay"),
+        ("tests.meter.test_security_setup_rules",
+         "test_keys_that_come_along_take_no_room_and_work_once_also_after_a_power_cut"))),
+    ("general-signing inside ciphering", "server, client", (
+        (RULES, "test_what_is_signed_first_satisfies_the_same_policy"),
+        (RULES, "test_a_signature_inside_cannot_be_stripped_wrapped_up_again_or_doubled"))),
     ("general-signing, alone and around ciphering", "server, client", (
         (RULES, "test_signed_plain_apdus_are_refused"),
         (RULES, "test_the_other_form_of_a_signature_opens_no_replay"),
@@ -471,7 +477,6 @@ ABSENT = (
     ("Compression (V.44)", NO_COMPRESSION),
     ("Waveforms in measurement data monitoring (66)", NO_WAVEFORMS),
     ("Several associations of one client on one link", "one per pair of addresses and link"),
-    ("general-signing inside ciphering", "refused; a signature is the outermost layer"),
 )
 
 

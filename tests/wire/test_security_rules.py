@@ -7,6 +7,7 @@ a secured association, one message made by hand, and a look at what the meter wa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,6 +34,7 @@ from blathy.wire.association import (
     SecurityViolation,
     Send,
     ServerAssociation,
+    SetAnswer,
     Violation,
     VolatileCounterStore,
 )
@@ -60,6 +62,7 @@ from tests.wire.association_pair import (
     CLIENT_TITLE,
     ECHO,
     ENERGY,
+    LONG,
     NOW,
     SERVER_TITLE,
     WRITABLE,
@@ -78,6 +81,7 @@ SET = apdu.SetRequestNormal(0xC1, WRITABLE, b"\x11\x07").encode()
 SET_UNCONFIRMED = apdu.SetRequestNormal(0x81, WRITABLE, b"\x11\x07").encode()
 ACTION = apdu.ActionRequestNormal(0xC1, ECHO, b"\x11\x07").encode()
 SIGNED = Protection.SIGNED
+BOTH = Protection.BOTH
 ALL_BITS = SecurityPolicy(0xFC)
 HIGH = 50_000
 """A counter above all that the set-up used."""
@@ -227,16 +231,107 @@ def test_signatures_around_signatures_are_refused_at_any_depth() -> None:
     assert pair.server.associated
 
 
-def test_a_signed_apdu_inside_a_ciphered_one_is_not_served() -> None:
-    """A signature is the outermost layer; the other order is refused, not half understood."""
-    client_keys, _ = key_pair(1)
-    pair = secured(mechanism=Mechanism.HLS_ECDSA, suite=1)
-    header = GeneralHeader((9).to_bytes(8, "big"), CLIENT_TITLE, SERVER_TITLE)
-    signature = sign(header.encode() + GET, client_keys.signing, 1)
-    inner = apdu.GeneralSigning(header, GET, signature).encode()
-    (answer,) = pair.server.receive_apdu(general_glo(sealed(GUEK, inner, suite=1)), NOW)
-    assert answer[0] == 0xD8
-    assert served(pair) == 0
+def sealed_get() -> bytes:
+    return glo(sealed(GUEK, GET, suite=1))
+
+
+def decoded(octets: bytes) -> GeneralCiphering:
+    message = apdu.decode(octets)
+    assert isinstance(message, GeneralCiphering)
+    return message
+
+
+def signed_get(suite: int = 1, number: int = 9, content: bytes = GET, **fields: bytes) -> bytes:
+    header = GeneralHeader(number.to_bytes(8, "big"), CLIENT_TITLE, SERVER_TITLE)
+    header = replace(header, **fields)
+    signature = sign(header.encode() + content, key_pair(suite)[0].signing, suite)
+    return apdu.GeneralSigning(header, content, signature).encode()
+
+
+INSIDE = BOTH | SIGNED | Protection.SIGNED_INSIDE
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+@pytest.mark.parametrize(
+    ("envelope", "choice"),
+    [
+        (Envelope.GLO, KeyChoice.IDENTIFIED), (Envelope.DED, KeyChoice.IDENTIFIED),
+        (Envelope.GENERAL_GLO, KeyChoice.IDENTIFIED), (Envelope.GENERAL_DED, KeyChoice.IDENTIFIED),
+        *((Envelope.GENERAL_CIPHERING, choice) for choice in KeyChoice if choice.value[0] != "b"),
+    ],
+)  # fmt: skip
+def test_what_is_signed_first_satisfies_the_same_policy(
+    suite: int, envelope: Envelope, choice: KeyChoice
+) -> None:
+    """Requests and answers, in every envelope, long ones in blocks; the meter answers alike."""
+    pair = secured(
+        mechanism=Mechanism.HLS_ECDSA, suite=suite, policy=ALL_BITS, protection=INSIDE,
+        envelope=envelope, key_choice=choice, dedicated_key=envelope.value.endswith("ded"),
+    )  # fmt: skip
+    pair.wire.clear()
+    for make in (
+        lambda: pair.client.get(ENERGY), lambda: pair.client.get(LONG),
+        lambda: pair.client.set((WRITABLE, b"\x11\x05")),
+    ):  # fmt: skip
+        events = pair.exchange(make())
+        assert [type(event) for event in events[-1:]] in ([GetAnswer], [SetAnswer])
+    assert {octets[0] for _, octets in pair.wire} <= {0xDB, 0xDC, 0xDD}
+    assert not violations(pair)
+
+
+def test_a_signature_inside_cannot_be_stripped_wrapped_up_again_or_doubled() -> None:
+    """Whoever holds the encryption key and not the signing key gains nothing by what it saw."""
+    pair = secured(mechanism=Mechanism.HLS_ECDSA, suite=1, policy=ALL_BITS, protection=INSIDE)
+
+    numbers = itertools.count(HIGH + 1)
+
+    def wrapped_up(inner: bytes) -> bytes:
+        return general_glo(sealed(GUEK, inner, next(numbers), suite=1))
+
+    stripped = (
+        signed_get(),  # without the cipher
+        wrapped_up(GET), sealed_get(),  # without the signature
+        wrapped_up(signed_get(recipient=b"")),
+        wrapped_up(signed_get(recipient=b"STRANGER")),
+        wrapped_up(signed_get(originator=b"STRANGER")),
+        wrapped_up(signed_get(content=b"")),
+        wrapped_up(signed_get(content=signed_get(number=8))),
+        wrapped_up(signed_get(content=sealed_get())),
+        wrapped_up(signed_get(content=wrapped_up(GET))),
+        wrapped_up(wrapped_up(signed_get())),
+        wrapped_up(signed_get()[:-1] + b"\0"), wrapped_up(signed_get()[:-70]),
+        signed_get(content=wrapped_up(signed_get(number=8))),
+    )  # fmt: skip
+    transaction = f"receive:{CLIENT_TITLE.hex()}:transaction"
+    before = floors(pair)[transaction]
+    for octets in stripped:
+        pair.server.receive_apdu(octets, NOW)
+        assert served(pair) == 0, octets.hex()
+        assert floors(pair)[transaction] == before, octets.hex()
+    pair.server.receive_apdu(wrapped_up(signed_get()), NOW)
+    assert served(pair) == 1, "the right one is served"
+    for octets in (wrapped_up(signed_get()), wrapped_up(signed_get(number=8))):
+        pair.server.receive_apdu(octets, NOW)
+    assert served(pair) == 1, "the same signature in a new envelope is a replay"
+    pair.server.receive_apdu(wrapped_up(signed_get(number=10)), NOW)
+    assert served(pair) == 2
+
+
+def test_the_client_takes_no_answer_whose_signature_inside_was_stripped() -> None:
+    pair = secured(mechanism=Mechanism.HLS_ECDSA, suite=1, policy=ALL_BITS, protection=INSIDE)
+    request = pair.client.get(ENERGY)
+    side = pair.server._security
+    assert side is not None
+    plain = apdu.GetResponseNormal(0xC0 | pair.client._invoke & 15, b"\x11\x07").encode()
+    for octets in (
+        side.protect(plain, BOTH), side.protect(plain, SIGNED), side.protect(plain, BOTH,
+        Envelope.GENERAL_GLO), plain,
+    ):  # fmt: skip
+        with pytest.raises(RemoteProtocolError):
+            pair.client.receive_apdu(octets, NOW)
+    (answer,) = pair.server.receive_apdu(request, NOW)
+    (event,) = pair.client.receive_apdu(answer, NOW)
+    assert isinstance(event, GetAnswer)
 
 
 # --- general-ciphering and general-signing ------------------------------------------------------
@@ -322,6 +417,95 @@ def test_a_wrapped_key_cannot_be_used_for_old_numbers_again() -> None:
     pair.server.receive_apdu(used, NOW)
     assert served(pair) == 1
     assert violations(pair) == [Violation.REPLAY]
+
+
+def floors(pair: Pair) -> dict[str, int]:
+    store = pair.device.counters._store
+    assert isinstance(store, VolatileCounterStore)
+    return dict(store._lowest)
+
+
+@pytest.mark.parametrize("choice", [KeyChoice.WRAPPED, KeyChoice.ONE_PASS, KeyChoice.STATIC])
+def test_a_thousand_keys_that_came_along_leave_one_number_and_no_replay(choice: KeyChoice) -> None:
+    """All that was ever sent is played again, in a new association after a restart of the meter,
+    also with the key-info of another APDU: none of the keys is remembered, none works twice."""
+    pair = secured(
+        mechanism=Mechanism.HLS_ECDSA, suite=1, envelope=Envelope.GENERAL_CIPHERING,
+        key_choice=choice,
+    )  # fmt: skip
+    security = pair.client.security
+    assert security is not None
+    frames = []
+    for _ in range(60):
+        security._derived_out = None  # a new key, then an APDU under it that brings none
+        frames += [security.protect(GET, BOTH, Envelope.GENERAL_CIPHERING, choice)]
+        frames += [security.protect(GET, BOTH, Envelope.GENERAL_CIPHERING, choice)]
+    names = set(floors(pair))
+    for frame in frames:
+        pair.server.receive_apdu(frame, NOW)
+    assert served(pair) == len(frames)
+    assert set(floors(pair)) - names <= {f"receive:{CLIENT_TITLE.hex()}:one-time"}
+    pair.device.counters = InvocationCounters(pair.device.counters._store)
+    pair.server = ServerAssociation(pair.device, 1)
+    pair.client.disconnected()
+    pair.associate()
+    for first, second in itertools.pairwise(frames):
+        before, after = decoded(first), decoded(second)
+        for octets in (first, second, replace(after, key_info=before.key_info).encode()):
+            pair.server.receive_apdu(octets, NOW)
+    assert served(pair) == len(frames)
+    pair.exchange(pair.client.get(ENERGY))
+    assert served(pair) == len(frames) + 1
+
+
+@pytest.mark.parametrize("choice", [KeyChoice.WRAPPED, KeyChoice.ONE_PASS, KeyChoice.STATIC])
+@pytest.mark.parametrize("protection", [BOTH, BOTH | SIGNED, INSIDE, SIGNED])
+def test_a_client_that_lost_its_transactions_is_told_where_to_go_on(
+    choice: KeyChoice, protection: Protection
+) -> None:
+    """Key holders hear the number, once refused go on with it; who sends less proves nothing."""
+    pair = secured(
+        mechanism=Mechanism.HLS_ECDSA, suite=1, envelope=Envelope.GENERAL_CIPHERING,
+        key_choice=choice, protection=protection, policy=SecurityPolicy.NONE,
+    )  # fmt: skip
+    for _ in range(30):
+        pair.exchange(pair.client.get(ENERGY))
+    client = pair.client._config
+    lost = InvocationCounters(VolatileCounterStore())
+    pair.client = ClientAssociation(client, repeatable_entropy(8), lost)
+    pair.server = ServerAssociation(pair.device, 1)
+    lost.follow_report(CLIENT_TITLE, key_fingerprint(GUEK), HIGH, COUNTER_LAST)
+    (event,) = pair.associate()
+    assert isinstance(event, AssociationRefused)
+    assert event.lowest_counter is not None
+    pair.client.follow_counter(event.lowest_counter)
+    (event,) = pair.associate()
+    assert isinstance(event, Associated)
+    (event,) = pair.exchange(pair.client.get(ENERGY))
+    assert isinstance(event, GetAnswer)
+
+
+def test_what_brings_a_key_is_authenticated_and_its_transaction_rises() -> None:
+    pair = secured(mechanism=Mechanism.HLS_ECDSA, suite=1, policy=SecurityPolicy.NONE)
+    before = floors(pair)
+    for octets in (
+        ciphered(WRAPPED, FRESH, control=0x21), ciphered(WRAPPED, FRESH, transaction_id=b""),
+        ciphered(WRAPPED, FRESH, transaction_id=bytes(9)),
+        ciphered(WRAPPED, FRESH, transaction_id=b"\xff" * 8),
+    ):  # fmt: skip
+        pair.server.receive_apdu(octets, NOW)
+        assert floors(pair) == before
+    assert served(pair) == 0
+    for number, expected in ((7, 1), (7, 1), (6, 1), (8, 2)):
+        key = bytes((number,)) * 16
+        info = WrappedKey(0, wrap_key(keys().master, key))
+        octets = ciphered(info, key, counter=0, transaction_id=bytes((number,)))
+        pair.server.receive_apdu(octets, NOW)
+        assert served(pair) == expected, number
+    unproved = ciphered(None, bytes((8,)) * 16, control=0x21, counter=1)
+    for _ in range(3):
+        pair.server.receive_apdu(unproved, NOW)
+    assert served(pair) == 3, "within the association the numbers of the key itself count"
 
 
 def signing(**fields: bytes) -> GeneralHeader:

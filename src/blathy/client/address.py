@@ -52,6 +52,7 @@ PROTECTION: Final[dict[str, Protection]] = {
     "enc": Protection.ENCRYPTED,
     "both": Protection.BOTH,
     "signed": Protection.BOTH | Protection.SIGNED,
+    "signed-inside": Protection.BOTH | Protection.SIGNED | Protection.SIGNED_INSIDE,
 }
 KEY_CHOICES: Final[dict[str, KeyChoice]] = {
     "identified": KeyChoice.IDENTIFIED,

@@ -200,15 +200,20 @@ class Conversation:
                 address.title, key_fingerprint(address.keys.unicast), address.counter,
                 jump_max=COUNTER_LAST,
             )  # fmt: skip
+            if self.association.security is not None:
+                self.association.security.transactions_from = address.counter
 
     @property
     def place(self) -> str:
         return self._address.place
 
     async def open(self) -> Associated:
-        """Associate; a counter that the meter reports as too low is followed once, upwards."""
+        """Associate; what the meter reports as too low is followed upwards: the invocation counter,
+        and then the transaction-id where the request has one."""
         event = await self._associate()
-        if isinstance(event, AssociationRefused) and event.lowest_counter is not None:
+        for _ in range(2):
+            if not isinstance(event, AssociationRefused) or event.lowest_counter is None:
+                break
             try:
                 self.association.follow_counter(event.lowest_counter)
             except LocalProtocolError as error:

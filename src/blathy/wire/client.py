@@ -259,12 +259,14 @@ class ClientAssociation:
     def follow_counter(self, lowest: int) -> None:
         """Continue with the invocation counter that the server reported as the lowest it takes.
 
+        Transaction-ids go on from there, too: the report does not say which of both was too low.
         Upwards only and by a bounded jump; raise LocalProtocolError beyond.
         """
         if self._security is None:
             raise LocalProtocolError("an association without keys has no invocation counter")
         security = self._security
         security.counters.follow_report(security.title, security.unicast_key_id, lowest)
+        security.transactions_from = lowest
 
     # Opening and closing
 
@@ -275,6 +277,8 @@ class ClientAssociation:
             raise LocalProtocolError("a pre-established association is not opened")
         self.cancel()
         self._state = after(self._state, Step.OPEN)
+        if self._security is not None:
+            self._security.forget_derived()
         mechanism = config.mechanism
         credentials: bytes | None = None
         if mechanism is Mechanism.LLS:

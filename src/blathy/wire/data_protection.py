@@ -6,6 +6,10 @@ content of general-ciphering (security control, invocation counter, ciphertext, 
 element's transaction-id, titles and other-information as additional authenticated data; a signature
 makes content and signature, each with its length, signed as in general-signing.
 
+A key that comes along in the parameters leaves no floor of its own: as in general-ciphering, its
+transaction-id must rise, whatever the keys; where the layer only encrypts, another must prove
+what is inside.
+
 How exactly the standard lays out a layer could not be compared with a second source; what is read
 and written here is the same on both sides.
 """
@@ -20,7 +24,7 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data, DataType
 from blathy.wire.apdu import AgreedKey, GeneralHeader, IdentifiedKey, KeyInfo, WrappedKey
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
-from blathy.wire.invocation_counters import COUNTER_LAST
+from blathy.wire.invocation_counters import COUNTER_LAST, ONE_TIME, TRANSACTION
 from blathy.wire.octets import Reader, octet_string
 from blathy.wire.security import (
     UNPROVEN_JUMP_MAX,
@@ -47,7 +51,6 @@ _KINDS: Final = {
 _STATIC: Final = b"\x02"
 _DATA: Final = "/data"
 """Counters of protected data are followed apart: they arrive inside an APDU of a later number."""
-_TRANSACTION: Final = "transaction"
 _BROADCAST: Final = 0x40  # of the security control octet
 
 
@@ -147,13 +150,15 @@ def protect_data(
     context: SecurityContext, data: bytes, wanted: Sequence[ProtectionElement]
 ) -> tuple[tuple[ProtectionElement, ...], bytes]:
     """The data in the wanted layers, and the elements as they were used: our title as originator,
-    a transaction-id where none was given, the key that was transported.
+    a transaction-id where none was given or the key comes along, the key that was transported.
 
     Raise LocalProtocolError where a key is missing.
     """
     used = []
     for element in wanted:
-        transaction = element.transaction_id or context.new_transaction()
+        transaction = element.transaction_id
+        if not transaction or _is_one_time(element):
+            transaction = context.new_transaction()
         element = replace(
             element, transaction_id=transaction, originator=context.title,
             recipient=context.peer_title,
@@ -165,7 +170,8 @@ def protect_data(
         else:
             choice = _choice(element.key_info)
             key, info = context.named_key(choice, element.header)
-            counter = context.counters.next(context.title, key.key_id)
+            sequence = ONE_TIME if _is_one_time(element) else key.key_id
+            counter = context.counters.next(context.title, sequence)
             control = _KINDS[element.kind] | context.keys.suite
             control |= _BROADCAST if choice is KeyChoice.BROADCAST else 0
             nonce = context.title + counter.to_bytes(4, "big")
@@ -173,6 +179,10 @@ def protect_data(
             element = replace(element, key_info=info)
         used.append(element)
     return tuple(used), data
+
+
+def _is_one_time(element: ProtectionElement) -> bool:
+    return element.kind != SIGNATURE and not isinstance(element.key_info, IdentifiedKey)
 
 
 def _choice(info: KeyInfo) -> KeyChoice:
@@ -202,17 +212,28 @@ def unprotect_data(
         else:
             octets = _opened(context, octets, element, spent, proven=proven)
     if not spent:
-        spent = [_transaction_of(context, element) for element in elements[-1:]]
+        spent = [_signed_transaction(context, elements)]
     for key_id, counter in spent:
         context.counters.accept(context.peer_title, key_id + _DATA, counter)
     return octets
 
 
-def _transaction_of(context: SecurityContext, element: ProtectionElement) -> tuple[str, int]:
+def _signed_transaction(
+    context: SecurityContext, elements: Sequence[ProtectionElement]
+) -> tuple[str, int]:
+    for element in reversed(elements):
+        if element.kind == SIGNATURE:
+            return _transaction_of(context, element)
+    raise RemoteProtocolError("nothing proves that these protected data were not sent before")
+
+
+def _transaction_of(
+    context: SecurityContext, element: ProtectionElement, name: str = TRANSACTION
+) -> tuple[str, int]:
     number = transaction_number(element.transaction_id)
-    if number < context.counters.lowest(context.peer_title, _TRANSACTION + _DATA):
-        raise RemoteProtocolError("the transaction-id of signed data was used before")
-    return _TRANSACTION, number
+    if number < context.counters.lowest(context.peer_title, name + _DATA):
+        raise RemoteProtocolError("the transaction-id of protected data was used before")
+    return name, number
 
 
 def _signed(context: SecurityContext, octets: bytes, element: ProtectionElement) -> bytes:
@@ -240,6 +261,10 @@ def _opened(
     plain = key.open(octets, context.peer_title + octets[1:5], element.header.encode())
     if plain is None or (kind & 0x10 and not key.can_verify):
         raise RemoteProtocolError("the tag of the protected data does not verify")
+    if _is_one_time(element):
+        if kind & 0x10:
+            spent.append(_transaction_of(context, element, ONE_TIME))
+        return plain
     lowest = context.counters.lowest(context.peer_title, key.key_id + _DATA)
     if not lowest <= counter <= COUNTER_LAST:
         raise RemoteProtocolError("these protected data were sent before")

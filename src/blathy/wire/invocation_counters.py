@@ -22,6 +22,11 @@ DEDICATED: Final = "dedicated"
 """Names the one sequence that a server sends with under all dedicated keys: clients choose them,
 and one that takes the same key again must not make us use a nonce twice, not over a restart
 either."""
+TRANSACTION: Final = "transaction"
+"""Names the floor of the transaction-ids of signed APDUs."""
+ONE_TIME: Final = "one-time"
+"""Names the floor of the transaction-ids under keys that came along, one for all such keys, and the
+sequence that such keys of ours are used with where no association ends it."""
 REPORTED_JUMP_MAX: Final = 0x0100_0000
 """How far an unauthenticated report of the peer may move our own counter at once."""
 FAR_JUMP: Final = 0x1_0000
@@ -169,8 +174,9 @@ class InvocationCounters:
 
     def accept(self, title: bytes, key_id: str, counter: int) -> None:
         """Call after the tag verified: this number and all below are spent."""
+        at = title, key_id
         self._store.accept(counter_name("receive", title, key_id), counter + 1)
-        self._lowest[title, key_id] = counter + 1
+        self._lowest[at] = max(counter + 1, self._lowest.get(at, 0))
         self._followed.discard(key_id)
 
     def dedicated(self, peer_title: bytes, key_id: str) -> DedicatedCounters:

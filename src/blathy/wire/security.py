@@ -12,6 +12,18 @@ only upwards, and moves its floor only after the tag has verified: a rejected fr
 | A+E | I | SC AK | SC IC ciphertext tag |
 
 Tags are 12 octets. Keys and secrets are hidden from every repr.
+
+A key that comes along with an APDU (wrapped, or agreed for it) is new with every partner and day:
+a floor for each would fill any memory. What proves that such an APDU is no replay is therefore its
+transaction-id, which the tag covers: per originator it must rise from one APDU to the next, so one
+number stands for all keys that ever were, and a key need not be remembered to be refused. What
+brings a key must be authenticated, as only then its transaction-id is proved.
+
+Signature and encryption may come in either order: general-signing around a ciphered APDU, or a
+general-glo, general-ded or general-ciphering APDU around general-signing. The facts that we have
+name the first; the second follows from these envelopes taking any APDU, and signs for the receiver
+itself, whoever else holds the encryption key. A signature that stands inside or alone has a
+transaction-id that must rise, so that nobody can wrap it up again.
 """
 
 from __future__ import annotations
@@ -46,6 +58,8 @@ from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.invocation_counters import (
     COUNTER_LAST,
     DEDICATED,
+    ONE_TIME,
+    TRANSACTION,
     CounterStore,
     DedicatedCounters,
     InvocationCounters,
@@ -123,6 +137,8 @@ class Protection(IntFlag):
     ENCRYPTED = 0x20
     BOTH = 0x30
     SIGNED = 0x100
+    SIGNED_INSIDE = 0x200
+    """With SIGNED and a ciphered APDU: signed first, then ciphered; else the other way round."""
 
 
 _BROADCAST: Final = 0x40
@@ -130,6 +146,7 @@ _COMPRESSED: Final = 0x80
 # Plain integers: an IntFlag costs a microsecond per operation, and every APDU passes here.
 _AE: Final = 0x30
 _SIGNED: Final = 0x100
+_INSIDE: Final = 0x200
 _PROTECTION_NAMES: Final = {
     value: frozenset(
         name
@@ -204,6 +221,10 @@ class KeyChoice(Enum):
     WRAPPED = "wrapped"
     ONE_PASS = "one-pass"  # noqa: S105
     STATIC = "static"
+
+
+_LASTING: Final = (KeyChoice.IDENTIFIED, KeyChoice.BROADCAST)
+"""Keys that stay; any other comes along with an APDU."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -363,8 +384,8 @@ class SecurityContext:
 
     __slots__ = (
         "_broadcast_made", "_dedicated", "_dedicated_counters", "_derived_counters", "_derived_in",
-        "_derived_out", "_entropy", "_own_dedicated", "_unicast", "counters", "keys",
-        "needs", "peer_title", "title", "verify_tags",
+        "_derived_lowest", "_derived_out", "_entropy", "_own_dedicated", "_unicast", "counters",
+        "keys", "needs", "peer_title", "title", "transactions_from", "verify_tags",
     )  # fmt: skip
 
     def __init__(
@@ -378,11 +399,13 @@ class SecurityContext:
         self.peer_title = peer_title
         self.needs = needs & _AE if verify_tags else 0
         self.verify_tags = verify_tags
+        self.transactions_from = 0  # where somebody set by hand which number is the next
         self._entropy = entropy
         self._dedicated: GcmKey | None = None
         self._dedicated_counters = self._derived_counters = _NONE_TAKEN
         self._own_dedicated = False
         self._derived_in: tuple[KeyChoice, GcmKey] | None = None
+        self._derived_lowest = 0
         self._derived_out: tuple[KeyChoice, GcmKey] | None = None
         self.keys = keys
         self._load()
@@ -403,8 +426,12 @@ class SecurityContext:
     def rekey(self, keys: KeySet) -> None:
         """Use other keys from the next APDU on; a dedicated key ends with its association."""
         self.keys = keys
-        self._derived_in = self._derived_out = None
+        self.forget_derived()
         self._load()
+
+    def forget_derived(self) -> None:
+        """Keys that came along end with their association."""
+        self._derived_in = self._derived_out = None
 
     def use_dedicated(self, key: bytes, *, own: bool = False) -> None:
         """Protect with the dedicated key from now on. `own`: we drew it, so that it is new and our
@@ -447,6 +474,8 @@ class SecurityContext:
         total = 5 + 5 + (TAG_OCTETS if protection & 0x10 else 0)
         if envelope in (Envelope.GENERAL_GLO, Envelope.GENERAL_DED):
             total += 9
+        elif protection & _INSIDE and envelope is not Envelope.GENERAL_CIPHERING:
+            total += 9  # it becomes general-glo or general-ded
         elif envelope is Envelope.GENERAL_CIPHERING:
             total += 60 + 4 * COORDINATE_OCTETS.get(self.keys.suite, 0)
         if protection & _SIGNED:
@@ -459,6 +488,8 @@ class SecurityContext:
     ) -> bytes:  # fmt: skip
         """The ciphered (and, if asked for, signed) form of a plain APDU."""
         protection = int(protection)
+        if protection & _INSIDE and protection & _SIGNED and protection & _AE:
+            return self._cipher(self._signed(apdu), protection & _AE, envelope, key_choice)
         if protection & _AE:
             apdu = self._cipher(apdu, protection & _AE, envelope, key_choice)
         if protection & _SIGNED:
@@ -491,7 +522,11 @@ class SecurityContext:
 
     def new_transaction(self) -> bytes:
         """A transaction-id that rises with every exchange with this partner."""
-        number = self.counters.next(self.title, f"transaction:{self.peer_title.hex()}")
+        name = f"transaction:{self.peer_title.hex()}"
+        if self.transactions_from:
+            self.counters.follow_report(self.title, name, self.transactions_from, COUNTER_LAST)
+            self.transactions_from = 0
+        number = self.counters.next(self.title, name)
         return number.to_bytes(8, "big")
 
     def _general_header(self) -> GeneralHeader:
@@ -515,7 +550,7 @@ class SecurityContext:
         if self._derived_out is not None and self._derived_out[0] is choice is not KeyChoice.STATIC:
             return self._derived_out[1], None
         key, info = self.named_key(choice, header)
-        if choice not in (KeyChoice.IDENTIFIED, KeyChoice.BROADCAST):
+        if choice not in _LASTING:
             self._derived_out = (choice, key)
             self._derived_counters = DedicatedCounters()
         return key, info
@@ -548,7 +583,7 @@ class SecurityContext:
 
     def _next_number(self, choice: KeyChoice, key: GcmKey) -> int:
         """A key that was made for this association starts a sequence that ends with it."""
-        if choice in (KeyChoice.IDENTIFIED, KeyChoice.BROADCAST):
+        if choice in _LASTING:
             return self.counters.next(self.title, key.key_id)
         return self._derived_counters.take()
 
@@ -577,7 +612,8 @@ class SecurityContext:
             return self._open_signed(apdu)
         return self._open(apdu)
 
-    def _open(self, apdu: bytes) -> Opened:
+    def _open(self, apdu: bytes, *, signed: bool = False) -> Opened:
+        """`signed`: it came inside a signature, so that none may be in it."""
         tag = apdu[0] if apdu else 0
         plain_tag = PLAIN_OF_GLO.get(tag)
         if plain_tag is not None:
@@ -589,10 +625,10 @@ class SecurityContext:
             reader = Reader(apdu, 1)
             title = self._originator(reader.octets())
             if tag == Tag.GENERAL_GLO:
-                return self._open_global(reader, title, Envelope.GENERAL_GLO, None)
-            return self._open_dedicated(reader, Envelope.GENERAL_DED, None)
+                return self._open_global(reader, title, Envelope.GENERAL_GLO, None, signed=signed)
+            return self._open_dedicated(reader, Envelope.GENERAL_DED, None, signed=signed)
         if tag == Tag.GENERAL_CIPHERING:
-            return self._open_general(apdu)
+            return self._open_general(apdu, signed=signed)
         raise RemoteProtocolError(f"{tag:02X} is not the tag of a ciphered APDU")
 
     def _originator(self, title: bytes) -> bytes:
@@ -622,8 +658,9 @@ class SecurityContext:
         return content, control
 
     def _open_global(
-        self, reader: Reader, title: bytes, envelope: Envelope, plain_tag: int | None
-    ) -> Opened:
+        self, reader: Reader, title: bytes, envelope: Envelope, plain_tag: int | None, *,
+        signed: bool = False,
+    ) -> Opened:  # fmt: skip
         content, control = self._content(reader)
         broadcast = control & _BROADCAST != 0
         key = self._broadcast if broadcast else self._unicast
@@ -634,21 +671,28 @@ class SecurityContext:
         lowest = self.counters.lowest(title, key.key_id)
         try:
             plain, counter, proved = self._verified(key, content, title, lowest, plain_tag)
+            inside = self._inside(plain, title, signed=signed) if plain[0] == 0xDF else None
         except SecurityError as error:
             error.broadcast = broadcast
             raise
         self.counters.accept(title, key.key_id, counter)
-        return Opened(plain, proved, envelope, counter, lowest, broadcast, title)
+        opened = Opened(plain, proved, envelope, counter, lowest, broadcast, title)
+        return opened if inside is None else self._spend(inside, opened)
 
-    def _open_dedicated(self, reader: Reader, envelope: Envelope, plain_tag: int | None) -> Opened:
+    def _open_dedicated(
+        self, reader: Reader, envelope: Envelope, plain_tag: int | None, *, signed: bool = False
+    ) -> Opened:
         content, control = self._content(reader)
         key = self._dedicated
         if key is None or control & _BROADCAST:
             raise _refused("this association has no dedicated key")
         lowest = self._dedicated_counters.lowest
         plain, counter, proved = self._verified(key, content, self.peer_title, lowest, plain_tag)
+        title = self.peer_title
+        inside = self._inside(plain, title, signed=signed) if plain[0] == 0xDF else None
         self._dedicated_counters.lowest = counter + 1
-        return Opened(plain, proved, envelope, counter, lowest, False, self.peer_title)
+        opened = Opened(plain, proved, envelope, counter, lowest, False, title)
+        return opened if inside is None else self._spend(inside, opened)
 
     def _verified(
         self, key: GcmKey, content: bytes, title: bytes, lowest: int, plain_tag: int | None,
@@ -692,26 +736,72 @@ class SecurityContext:
                 "the invocation counter of an unauthenticated APDU jumps too far",
             )
 
-    def _open_general(self, apdu: bytes) -> Opened:
+    def _open_general(self, apdu: bytes, *, signed: bool = False) -> Opened:
         envelope = decode(apdu)
         assert isinstance(envelope, GeneralCiphering)
         header = envelope.header
-        title = self._originator(header.originator)
-        if header.recipient and header.recipient != self.title:
-            raise _refused("the APDU is meant for another system title")
+        title = self._addressed(header)
         content, control = self._content(Reader(octet_string(envelope.content)))
         key, choice = self.incoming_key(envelope.key_info, header)
         if (choice is KeyChoice.BROADCAST) != (control & _BROADCAST != 0):
             raise _refused("security control and key-info name different keys")
-        lowest = self.counters.lowest(title, key.key_id)
+        lasting = choice in _LASTING
+        lowest = self.counters.lowest(title, key.key_id) if lasting else self._lowest_derived(key)
         plain, counter, proved = self._verified(key, content, title, lowest, None, header.encode())
-        self.counters.accept(title, key.key_id, counter)
-        if choice not in (KeyChoice.IDENTIFIED, KeyChoice.BROADCAST):
-            self._derived_in = (choice, key)
+        inside = self._inside(plain, title, signed=signed) if plain[0] == 0xDF else None
+        if lasting:
+            self.counters.accept(title, key.key_id, counter)
+        else:
+            if self.verify_tags:
+                brought = envelope.key_info is not None
+                self._accept_one_time(title, header, proved, brought=brought)
+            self._derived_in, self._derived_lowest = (choice, key), counter + 1
         broadcast = choice is KeyChoice.BROADCAST
-        return Opened(
+        opened = Opened(
             plain, proved, Envelope.GENERAL_CIPHERING, counter, lowest, broadcast, title, choice
         )
+        return opened if inside is None else self._spend(inside, opened)
+
+    def _addressed(self, header: GeneralHeader) -> bytes:
+        """The originator of an APDU that is meant for us."""
+        title = self._originator(header.originator)
+        if header.recipient and header.recipient != self.title:
+            raise _refused("the APDU is meant for another system title")
+        return title
+
+    def _lowest_derived(self, key: GcmKey) -> int:
+        known = self._derived_in
+        return self._derived_lowest if known is not None and known[1].key_id == key.key_id else 0
+
+    def _accept_one_time(
+        self, title: bytes, header: GeneralHeader, proved: int, *, brought: bool
+    ) -> None:
+        """Take an APDU under a key that came along, once: by its transaction-id.
+
+        The key-info is not covered by the tag, so that also what names no key must move the floor:
+        it could be sent again with the key-info of another APDU.
+        """
+        if not proved & 0x10:
+            if brought:
+                raise _refused("an APDU that brings its own key must be authenticated")
+            return  # the sequence of the key, which ends with the association, is its floor
+        transaction = self._rising(title, ONE_TIME, header.transaction_id)
+        self.counters.accept(title, ONE_TIME, transaction)
+
+    def _rising(self, title: bytes, name: str, transaction_id: bytes) -> int:
+        """The number of a transaction-id; refuse one that is not above all before.
+
+        Tag or signature are verified by now: the sender is told the lowest, as of a counter.
+        """
+        transaction = transaction_number(transaction_id)
+        lowest = self.counters.lowest(title, name)
+        if transaction < lowest:
+            raise SecurityError(
+                ServiceError.INVOCATION_COUNTER_ERROR,
+                f"transaction-id {transaction} was used before; the lowest acceptable is {lowest}",
+                lowest if lowest <= COUNTER_LAST else None,
+            )
+        return transaction
 
     def incoming_key(self, info: KeyInfo | None, header: GeneralHeader) -> tuple[GcmKey, KeyChoice]:
         """The key that was named or came along; SecurityError where there is none."""
@@ -756,28 +846,55 @@ class SecurityContext:
         return raw, KeyChoice.ONE_PASS
 
     def _open_signed(self, apdu: bytes) -> Opened:
+        envelope, title = self._verified_signature(apdu)
+        inner = envelope.content[:1]
+        if inner and inner[0] in _CIPHERED_INSIDE:
+            opened = self._open(envelope.content, signed=True)
+            return opened._replace(protection=opened.protection | Protection.SIGNED)
+        transaction = self._signed_plain(envelope, title)
+        if self.needs:
+            raise SecurityError(
+                ServiceError.OPERATION_NOT_POSSIBLE, "a signed APDU that is not ciphered"
+            )
+        self.counters.accept(title, TRANSACTION, transaction)
+        return Opened(envelope.content, Protection.SIGNED, Envelope.PLAIN, originator=title)
+
+    def _verified_signature(self, apdu: bytes) -> tuple[GeneralSigning, bytes]:
+        """A signed APDU for us and its originator, whose signature it bears."""
         envelope = decode(apdu)
         assert isinstance(envelope, GeneralSigning)
         header, keys = envelope.header, self.keys
-        title = self._originator(header.originator)
-        if header.recipient and header.recipient != self.title:
-            raise _refused("the APDU is meant for another system title")
+        title = self._addressed(header)
         signed = header.encode() + envelope.content
         if not verify(signed, envelope.signature, keys.peer_signing, keys.suite):
             raise _refused("the signature does not verify")
+        return envelope, title
+
+    def _signed_plain(self, envelope: GeneralSigning, title: bytes) -> int:
+        """The number of the transaction that a signed plain APDU is.
+
+        It has no invocation counter: the transaction-id takes its place. And without a recipient it
+        could be played to every other meter that knows the signer.
+        """
         inner = envelope.content[:1]
-        if inner and inner[0] in _CIPHERED_INSIDE:
-            opened = self._open(envelope.content)
-            return opened._replace(protection=opened.protection | Protection.SIGNED)
-        # Plain content has no invocation counter: the transaction-id takes its place. And without a
-        # recipient it could be played to every other meter that knows the signer.
-        if not inner or inner[0] == Tag.GENERAL_SIGNING or not header.recipient:
-            raise _refused("a signed APDU without content or recipient")
-        transaction = transaction_number(header.transaction_id)
-        if transaction < self.counters.lowest(title, "transaction"):
-            raise _refused("the transaction-id of a signed APDU was used before")
-        self.counters.accept(title, "transaction", transaction)
-        return Opened(envelope.content, Protection.SIGNED, Envelope.PLAIN, originator=title)
+        nested = inner and (inner[0] == Tag.GENERAL_SIGNING or inner[0] in _CIPHERED_INSIDE)
+        if not inner or nested or not envelope.header.recipient:
+            raise _refused("a signed APDU without content or recipient, or layers beyond two")
+        return self._rising(title, TRANSACTION, envelope.header.transaction_id)
+
+    def _inside(self, plain: bytes, title: bytes, *, signed: bool) -> tuple[bytes, int]:
+        """Content and transaction of the signed APDU that a ciphered one holds."""
+        if signed:
+            raise _refused("a signature around a signature")
+        envelope, signer = self._verified_signature(plain)
+        if signer != title:
+            raise _refused("the APDU is signed by another than who ciphered it")
+        return envelope.content, self._signed_plain(envelope, signer)
+
+    def _spend(self, inside: tuple[bytes, int], opened: Opened) -> Opened:
+        content, transaction = inside
+        self.counters.accept(opened.originator, TRANSACTION, transaction)
+        return opened._replace(plain=content, protection=opened.protection | _SIGNED | _INSIDE)
 
     def __repr__(self) -> str:
         return f"SecurityContext({self.title.hex()} to {self.peer_title.hex()}, {self.keys!r})"
