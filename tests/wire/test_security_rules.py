@@ -681,7 +681,7 @@ def test_a_floor_written_ahead_past_the_end_is_told_as_the_end() -> None:
     """A meter writes floors ahead of what came; after a power cut they may pass the last number."""
     pair = secured()
     counters = pair.device.counters
-    counters._lowest[CLIENT_TITLE, key_fingerprint(GUEK)] = (1 << 32) + 50
+    counters.accept(CLIENT_TITLE, key_fingerprint(GUEK), (1 << 32) + 49)
     (answer,) = pair.server.receive_apdu(glo(sealed(GUEK, GET)), NOW)
     assert answer == bytes.fromhex("D80106FFFFFFFF")
 
@@ -979,7 +979,7 @@ def test_without_a_known_title_nothing_unauthenticated_is_taken_or_remembered() 
         octets = general_glo(sealed(GUEK, GET, control=0x20, title=title), title)
         pair.server.receive_apdu(octets, NOW)
     assert served(pair) == 0
-    assert not pair.device.counters._lowest
+    assert not pair.device.counters._floors
     store = pair.device.counters._store
     assert isinstance(store, VolatileCounterStore)
     assert not store._lowest

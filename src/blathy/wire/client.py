@@ -77,6 +77,14 @@ CURRENT_ASSOCIATION: Final = Obis(0, 0, 40, 0, 0)
 REPLY_TO_HLS: Final = MethodRef(15, CURRENT_ASSOCIATION, 1)
 EMPTY_BLOCKS_MAX: Final = 16
 PDU_SIZE_UNLIMITED: Final = 0xFFFF
+# What every APDU is compared with, read off its class once: `security` says why.
+_AUTHENTICATING: Final = State.AUTHENTICATING
+_ASSOCIATED: Final = State.ASSOCIATED
+_DED: Final = Envelope.DED
+_AE: Final = int(Protection.BOTH)
+_AARE: Final = int(Tag.AARE)
+_RLRE: Final = int(Tag.RLRE)
+_BLOCK_TRANSFER: Final = int(Tag.GENERAL_BLOCK_TRANSFER)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -147,6 +155,7 @@ class ClientAssociation:
         "_answer_needs",
         "_blocks",
         "_challenge",
+        "_ciphered",
         "_config",
         "_conformance",
         "_dedicated",
@@ -156,6 +165,7 @@ class ClientAssociation:
         "_invoke",
         "_now",
         "_pending",
+        "_proposed",
         "_protecting",
         "_room",
         "_security",
@@ -173,7 +183,9 @@ class ClientAssociation:
         self._state = State.IDLE
         self._security: SecurityContext | None = None
         needs = config.protection if config.answer_protection is None else config.answer_protection
-        self._answer_needs = int(needs) if config.ciphered else 0
+        self._ciphered = config.ciphered
+        self._answer_needs = int(needs) if self._ciphered else 0
+        self._proposed = _proposal(config)
         if config.keys is not None:
             if counters is None:
                 raise LocalProtocolError("keys need invocation counters that survive")
@@ -184,7 +196,7 @@ class ClientAssociation:
             )  # fmt: skip
         elif config.mechanism in (Mechanism.HLS_GMAC, Mechanism.HLS_ECDSA):
             raise LocalProtocolError(f"{config.mechanism.name} needs keys")
-        self._protecting = int(config.protection) if config.ciphered else 0
+        self._protecting = int(config.protection) if self._ciphered else 0
         self.server_title = config.server_title
         self._conformance = 0
         self._server_pdu_size = PDU_SIZE_UNLIMITED
@@ -198,7 +210,7 @@ class ClientAssociation:
         self._dedicated = b""
         self._now = Instant(0)
         if config.pre_established:
-            self._conformance = self._proposal()
+            self._conformance = self._proposed
             self._server_pdu_size = config.pre_established_pdu_size
             self._state = State.ASSOCIATED
             self._measure_room()
@@ -211,7 +223,7 @@ class ClientAssociation:
 
     @property
     def associated(self) -> bool:
-        return self._state is State.ASSOCIATED
+        return self._state is _ASSOCIATED
 
     @property
     def conformance(self) -> int:
@@ -286,7 +298,7 @@ class ClientAssociation:
         elif mechanism.is_hls:
             octets = max(config.challenge_octets, CHALLENGE_OCTETS[mechanism][0])
             credentials = self._challenge = self._entropy(octets)
-        titled = config.ciphered or mechanism >= Mechanism.HLS_GMAC
+        titled = self._ciphered or mechanism >= Mechanism.HLS_GMAC
         authenticates = mechanism is not Mechanism.NONE
         return acse.Aarq(
             self._context(),
@@ -302,16 +314,7 @@ class ClientAssociation:
 
     def _context(self) -> Context:
         config = self._config
-        return Context.of(logical_names=not config.short_names, ciphered=config.ciphered)
-
-    def _proposal(self) -> int:
-        config = self._config
-        allowed = int(SN_CONFORMANCE if config.short_names else LN_CONFORMANCE)
-        if config.conformance is not None:
-            return config.conformance & allowed
-        if not config.ciphered:
-            return allowed & ~int(Conformance.GENERAL_PROTECTION)
-        return allowed
+        return Context.of(logical_names=not config.short_names, ciphered=self._ciphered)
 
     def _initiate(self, *, with_key: bool) -> bytes:
         config = self._config
@@ -320,16 +323,16 @@ class ClientAssociation:
             if config.dedicated_key and config.keys is not None:
                 self._dedicated = self._entropy(len(config.keys.unicast))
         request = apdu.InitiateRequest(
-            self._proposal(), config.pdu_size, self._dedicated if with_key else b""
+            self._proposed, config.pdu_size, self._dedicated if with_key else b""
         ).encode()
-        if not config.ciphered:
+        if not self._ciphered:
             return request
         assert self._security is not None
-        protection = int(config.protection) & int(Protection.BOTH)
+        protection = self._protecting & _AE
         if self._dedicated or not with_key:
-            protection = int(Protection.BOTH)
+            protection = _AE
         envelope = config.envelope
-        if envelope in (Envelope.DED, Envelope.GENERAL_DED, Envelope.PLAIN):
+        if envelope.dedicated or envelope is Envelope.PLAIN:
             envelope = Envelope.GLO
         elif envelope is Envelope.GENERAL_CIPHERING and not self._security.peer_title:
             envelope = Envelope.GLO  # key agreement needs the title that only the AARE tells
@@ -342,7 +345,7 @@ class ClientAssociation:
         self._state = after(self._state, Step.RELEASE)
         self.cancel()
         information = b""
-        if self._config.ciphered and self._config.protected_release:
+        if self._ciphered and self._config.protected_release:
             information = self._initiate(with_key=False)
         return acse.Rlrq(0, information).encode()
 
@@ -464,7 +467,7 @@ class ClientAssociation:
             raise LocalProtocolError("a request for nothing; name at least one element")
         if count > 1:
             self._allow(Conformance.MULTIPLE_REFERENCES)
-        if self._state is not State.ASSOCIATED:
+        if self._state is not _ASSOCIATED:
             raise LocalProtocolError("there is no association; call associate() first")
         if self._pending is not None:
             raise LocalProtocolError("an answer is still outstanding; wait or cancel() first")
@@ -493,7 +496,7 @@ class ClientAssociation:
             return plain
         assert self._security is not None
         envelope = self._config.envelope
-        if envelope is Envelope.DED and not self._security.has_dedicated:
+        if envelope is _DED and not self._security.has_dedicated:
             envelope = Envelope.GLO
         return self._security.protect(plain, self._protecting, envelope, self._config.key_choice)
 
@@ -560,7 +563,7 @@ class ClientAssociation:
         self._now = now
         if not octets:
             raise RemoteProtocolError("an empty APDU")
-        if octets[0] == Tag.GENERAL_BLOCK_TRANSFER:
+        if octets[0] == _BLOCK_TRANSFER:
             return self._receive_block(octets)
         return self._receive(octets)
 
@@ -578,9 +581,9 @@ class ClientAssociation:
 
     def _receive(self, octets: bytes) -> list[ClientEvent]:
         tag = octets[0]
-        if tag == Tag.AARE:
+        if tag == _AARE:
             return self._aare(octets)
-        if tag == Tag.RLRE:
+        if tag == _RLRE:
             return self._rlre(octets)
         if tag in apdu.CIPHERED_TAGS:
             if self._security is None:
@@ -601,14 +604,14 @@ class ClientAssociation:
         tag = plain[0]
         if tag in _NOTIFICATIONS:
             return self._notification(plain, opened)
-        if tag in (Tag.EXCEPTION_RESPONSE, Tag.CONFIRMED_SERVICE_ERROR):
+        if tag in _ERRORS:
             return self._error(plain)
         pending = self._pending
         if pending is None or tag != pending.tag:
             return [Discarded(f"an APDU {tag:02X} that answers no request")]
         if self._answer_needs & ~(opened.protection if opened is not None else 0):
             raise RemoteProtocolError("an answer with less protection than it must have")
-        if self._state is State.AUTHENTICATING:
+        if self._state is _AUTHENTICATING:
             return self._fourth_pass(apdu.decode(plain), opened)
         if plain[0:2] == b"\xc4\x01" and plain[3:4] == b"\x00" and len(plain) > 4:
             # The answer that a head-end gets a million times a night.
@@ -794,7 +797,7 @@ class ClientAssociation:
             return "the server has another system title than expected"
         if title and title == self._config.title:
             return "the server answers with our own system title"
-        needed = self._config.ciphered or self._config.mechanism >= Mechanism.HLS_GMAC
+        needed = self._ciphered or self._config.mechanism >= Mechanism.HLS_GMAC
         if needed and len(title) != 8:
             return "the server does not tell its system title; configure it"
         self.server_title = title
@@ -812,7 +815,7 @@ class ClientAssociation:
             information, protection = opened.plain, opened.protection
         if not information or information[0] != Tag.INITIATE_RESPONSE:
             raise RemoteProtocolError("the server accepts without an InitiateResponse")
-        if self._answer_needs & ~protection & int(Protection.BOTH):
+        if self._answer_needs & ~protection & _AE:
             raise RemoteProtocolError("the InitiateResponse has less protection than it must have")
         return apdu.decode_initiate_response(Reader(information, 1))
 
@@ -835,7 +838,7 @@ class ClientAssociation:
         return None
 
     def _proceed(self, aare: acse.Aare, response: apdu.InitiateResponse) -> list[ClientEvent]:
-        self._conformance = response.conformance & self._proposal()
+        self._conformance = response.conformance & self._proposed
         size = response.max_pdu_size
         self._server_pdu_size = size if size >= 12 else PDU_SIZE_UNLIMITED
         self._measure_room()
@@ -860,7 +863,7 @@ class ClientAssociation:
         if not self._protecting:
             return plain
         assert self._security is not None
-        protection = self._protecting | (int(Protection.BOTH) if self._dedicated else 0)
+        protection = self._protecting | (_AE if self._dedicated else 0)
         envelope = self._config.envelope
         if envelope is Envelope.DED:
             envelope = Envelope.GLO
@@ -917,6 +920,17 @@ class ClientAssociation:
 _NOTIFICATIONS: Final = frozenset({
     Tag.DATA_NOTIFICATION, Tag.EVENT_NOTIFICATION, Tag.INFORMATION_REPORT,
 })  # fmt: skip
+_ERRORS: Final = frozenset({Tag.EXCEPTION_RESPONSE, Tag.CONFIRMED_SERVICE_ERROR})
+
+
+def _proposal(config: ClientConfig) -> int:
+    """The conformance block to ask for."""
+    allowed = int(SN_CONFORMANCE if config.short_names else LN_CONFORMANCE)
+    if config.conformance is not None:
+        return config.conformance & allowed
+    if not config.ciphered:
+        return allowed & ~int(Conformance.GENERAL_PROTECTION)
+    return allowed
 
 
 def _late() -> Discarded:

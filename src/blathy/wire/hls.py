@@ -23,6 +23,7 @@ from blathy.wire.invocation_counters import COUNTER_LAST
 from blathy.wire.security import TAG_OCTETS, Opened, Protection, SecurityContext
 from blathy.wire.suites import sign, verify
 
+_AUTHENTICATED: Final = int(Protection.AUTHENTICATED)
 CHALLENGE_OCTETS: Final = dict.fromkeys(range(2, 7), (8, 64)) | {7: (32, 64)}
 """Mechanism -> shortest and longest challenge."""
 
@@ -71,7 +72,7 @@ class HlsParty:
         key = context.unicast_key()
         counter = context.counters.next(self.title, key.key_id)
         nonce = self.title + counter.to_bytes(4, "big")
-        sealed = key.seal(Protection.AUTHENTICATED | context.keys.suite, nonce, challenge)
+        sealed = key.seal(_AUTHENTICATED | context.keys.suite, nonce, challenge)
         return sealed[:5] + sealed[-TAG_OCTETS:]
 
     def _check_gmac(self, proof: bytes, challenge: bytes, outer: Opened | None) -> bool:
@@ -79,7 +80,7 @@ class HlsParty:
         key = context.unicast_key()
         if len(proof) != 5 + TAG_OCTETS:
             return False
-        if proof[0] != Protection.AUTHENTICATED | context.keys.suite:
+        if proof[0] != _AUTHENTICATED | context.keys.suite:
             return False
         counter = int.from_bytes(proof[1:5], "big")
         nonce = self.peer_title + proof[1:5]

@@ -88,6 +88,14 @@ class DedicatedCounters:
         return number
 
 
+@dataclass(slots=True)
+class _Floor:
+    """The lowest number still acceptable from a sender, and what the store calls it."""
+
+    name: str
+    lowest: int
+
+
 class InvocationCounters:
     """The counters of one meter or one client in front of their store, reserved ahead.
 
@@ -99,8 +107,8 @@ class InvocationCounters:
         "_blocks",
         "_dedicated",
         "_ending",
+        "_floors",
         "_followed",
-        "_lowest",
         "_store",
         "warned",
     )
@@ -109,7 +117,7 @@ class InvocationCounters:
         self._store = store
         self._ahead = reserved_ahead
         self._blocks: dict[tuple[bytes, str], list[int]] = {}
-        self._lowest: dict[tuple[bytes, str], int] = {}
+        self._floors: dict[tuple[bytes, str], _Floor] = {}
         self._dedicated: dict[tuple[bytes, str], DedicatedCounters] = {}
         self._ending: set[tuple[bytes, str]] = set()
         self._followed: set[str] = set()
@@ -167,17 +175,23 @@ class InvocationCounters:
     def lowest(self, title: bytes, key_id: str) -> int:
         """The lowest number that this originator may still use under this key."""
         # Not remembered here: anybody may claim any title, and memory must not grow by claims.
-        lowest = self._lowest.get((title, key_id))
-        return (
-            self._store.lowest(counter_name("receive", title, key_id)) if lowest is None else lowest
-        )
+        floor = self._floors.get((title, key_id))
+        if floor is None:
+            return self._store.lowest(counter_name("receive", title, key_id))
+        return floor.lowest
 
     def accept(self, title: bytes, key_id: str, counter: int) -> None:
         """Call after the tag verified: this number and all below are spent."""
-        at = title, key_id
-        self._store.accept(counter_name("receive", title, key_id), counter + 1)
-        self._lowest[at] = max(counter + 1, self._lowest.get(at, 0))
-        self._followed.discard(key_id)
+        floor = self._floors.get((title, key_id))
+        if floor is None:
+            name = counter_name("receive", title, key_id)
+            self._store.accept(name, counter + 1)
+            self._floors[title, key_id] = _Floor(name, counter + 1)
+        else:
+            self._store.accept(floor.name, counter + 1)
+            floor.lowest = max(counter + 1, floor.lowest)
+        if self._followed:
+            self._followed.discard(key_id)
 
     def dedicated(self, peer_title: bytes, key_id: str) -> DedicatedCounters:
         """The sequences of a dedicated key: new for a new key, going on for one used before.

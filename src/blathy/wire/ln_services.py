@@ -33,6 +33,14 @@ PDU_TOO_LONG: Final = apdu.ExceptionResponse(
 SILENCE: Final = b""
 _BLOCK_HEAD: Final = 8  # tag, choice, invoke id, last block, block number
 NULL_DATA: Final = b"\x00"
+# Plain integers: an IntFlag costs a microsecond per operation, and every request passes here.
+_ATTRIBUTE_0_GET: Final = int(Conformance.ATTRIBUTE_0_GET)
+_ATTRIBUTE_0_SET: Final = int(Conformance.ATTRIBUTE_0_SET)
+_SELECTIVE_ACCESS: Final = int(Conformance.SELECTIVE_ACCESS)
+_GENERAL_BLOCKS: Final = int(Conformance.GENERAL_BLOCK_TRANSFER)
+_GET_IN_BLOCKS: Final = int(Conformance.BLOCK_TRANSFER_GET_OR_READ)
+_ACTION_IN_BLOCKS: Final = int(Conformance.BLOCK_TRANSFER_ACTION)
+_GET_RESPONSE: Final = int(apdu.Tag.GET_RESPONSE)
 
 
 @dataclass(slots=True)
@@ -98,7 +106,7 @@ class LogicalNameServices:
     # GET
 
     def _value(self, ref: AttributeRef, terms: Terms) -> GetResult:
-        refusal = _unnegotiated(ref, terms, Conformance.ATTRIBUTE_0_GET)
+        refusal = _unnegotiated(ref, terms, _ATTRIBUTE_0_GET)
         if refusal is not None:
             return refusal
         try:
@@ -112,19 +120,14 @@ class LogicalNameServices:
         value = self._value(request.attribute, terms)
         if isinstance(value, int):
             return bytes((0xC4, 1, request.invoke, 1, value))
-        return self._fitted(
-            bytes((0xC4, 1, request.invoke, 0)),
-            value,
-            Conformance.BLOCK_TRANSFER_GET_OR_READ,
-            terms,
-        )
+        return self._fitted(bytes((0xC4, 1, request.invoke, 0)), value, _GET_IN_BLOCKS, terms)
 
     def _get_list(self, request: apdu.GetRequestList, terms: Terms) -> bytes:
         if not request.invoke & apdu.CONFIRMED:
             return SILENCE
         results = apdu.get_result_list([self._value(ref, terms) for ref in request.attributes])
         head = bytes((0xC4, 3, request.invoke))
-        return self._fitted(head, results, Conformance.BLOCK_TRANSFER_GET_OR_READ, terms)
+        return self._fitted(head, results, _GET_IN_BLOCKS, terms)
 
     def _fitted(self, head: bytes, content: bytes, blocks: int, terms: Terms) -> bytes:
         """The answer in one APDU, or the first of its blocks, or the error that it is too long."""
@@ -133,14 +136,14 @@ class LogicalNameServices:
         if blocks & terms.conformance:
             self._answer = LongAnswer(head[0], head[2], content)
             return self._next_block(terms)
-        if terms.conformance & Conformance.GENERAL_BLOCK_TRANSFER:
+        if terms.conformance & _GENERAL_BLOCKS:
             return head + content
         return PDU_TOO_LONG
 
     def _next_block(self, terms: Terms) -> bytes:
         answer = self._answer
         assert answer is not None
-        choice = b"\x00" if answer.tag == apdu.Tag.GET_RESPONSE else b""
+        choice = b"\x00" if answer.tag == _GET_RESPONSE else b""
         room = terms.room - _BLOCK_HEAD - len(choice)
         size = _octets_that_fit(room)
         raw = answer.octets[answer.position : answer.position + size]
@@ -155,7 +158,7 @@ class LogicalNameServices:
     def _get_next(self, request: apdu.GetRequestNext, terms: Terms) -> bytes:
         answer = self._answer
         error = DataAccessResult.DATA_BLOCK_NUMBER_INVALID
-        if answer is None or answer.tag != apdu.Tag.GET_RESPONSE:
+        if answer is None or answer.tag != _GET_RESPONSE:
             error = DataAccessResult.NO_LONG_GET_IN_PROGRESS
         elif answer.block - 1 == request.block and answer.invoke == request.invoke:
             return self._next_block(terms)
@@ -166,7 +169,7 @@ class LogicalNameServices:
     # SET
 
     def _write(self, ref: AttributeRef, value: bytes, terms: Terms) -> int:
-        refusal = _unnegotiated(ref, terms, Conformance.ATTRIBUTE_0_SET)
+        refusal = _unnegotiated(ref, terms, _ATTRIBUTE_0_SET)
         if refusal is not None:
             return refusal
         try:
@@ -258,7 +261,7 @@ class LogicalNameServices:
     def _action_answer(self, invoke: int, outcome: tuple[int, ReturnValue], terms: Terms) -> bytes:
         content = apdu.action_result(*outcome)
         head = bytes((0xC7, 1, invoke))
-        return self._fitted(head, content, Conformance.BLOCK_TRANSFER_ACTION, terms)
+        return self._fitted(head, content, _ACTION_IN_BLOCKS, terms)
 
     def _action_list(self, request: apdu.ActionRequestList, terms: Terms) -> bytes:
         outcomes = [
@@ -272,7 +275,7 @@ class LogicalNameServices:
     ) -> bytes:
         content = apdu.action_result_list(outcomes)
         head = bytes((0xC7, 3, invoke))
-        return self._fitted(head, content, Conformance.BLOCK_TRANSFER_ACTION, terms)
+        return self._fitted(head, content, _ACTION_IN_BLOCKS, terms)
 
     def _action_next(self, request: apdu.ActionRequestNext, terms: Terms) -> bytes:
         answer = self._answer
@@ -356,7 +359,7 @@ class LogicalNameServices:
             tuple(data),
             tuple(results),
         ).encode()
-        blocks = terms.answers_in_blocks or terms.conformance & Conformance.GENERAL_BLOCK_TRANSFER
+        blocks = terms.answers_in_blocks or terms.conformance & _GENERAL_BLOCKS
         return answer if len(answer) <= terms.room or blocks else PDU_TOO_LONG
 
     def _access_one(
@@ -373,19 +376,23 @@ class LogicalNameServices:
 
 def _unnegotiated(ref: AttributeRef, terms: Terms, attribute_0: int) -> int | None:
     """The refusal of what the conformance block does not allow to ask for, or None."""
-    if ref.selector is not None and not terms.conformance & Conformance.SELECTIVE_ACCESS:
+    if ref.selector is not None and not terms.conformance & _SELECTIVE_ACCESS:
         return DataAccessResult.SCOPE_OF_ACCESS_VIOLATED
     if ref.attribute == 0 and not terms.conformance & attribute_0 and not terms.in_access:
         return DataAccessResult.SCOPE_OF_ACCESS_VIOLATED
     return None
 
 
+_LENGTHS: Final = ((1, 0x7F), (2, 0xFF), (3, 0xFFFF))
+"""Length octets, and the longest octet string that they can tell of."""
+
+
 def _octets_that_fit(room: int) -> int:
     """How many octets an octet string may have whose length octets also stand in `room`."""
-    for size in (room - 1, room - 2, room - 3, room - 5):
-        if size + len(length_octets(max(size, 0))) <= room:
-            return max(size, 1)
-    return 1
+    for shorter, longest in _LENGTHS:
+        if room - shorter <= longest:
+            return max(room - shorter, 1)
+    return room - 5
 
 
 def _uploaded_values(upload: Upload, count: int) -> list[bytes] | None:
@@ -443,5 +450,4 @@ _TABLE: Final[tuple[tuple[type, Conformance, bool, _Serve], ...]] = (
     (apdu.ActionRequestBlock, _ACTION_BLOCKS, True, LogicalNameServices._action_block),
     (apdu.AccessRequest, Conformance.ACCESS, False, LogicalNameServices._access),
 )
-# Plain integers: an IntFlag costs a microsecond per operation, and every request passes here.
 _SERVICES: Final = {row[0]: (int(row[1]), row[2], row[3]) for row in _TABLE}

@@ -94,6 +94,19 @@ def _exception(state: StateError, service: ServiceError) -> bytes:
     return apdu.ExceptionResponse(state, service).encode()
 
 
+# What every APDU is compared with, read off its class once: `security` says why.
+_IDLE: Final = State.IDLE
+_AUTHENTICATING: Final = State.AUTHENTICATING
+_ASSOCIATED: Final = State.ASSOCIATED
+_NOT_OPEN: Final = (State.IDLE, State.OPENING)
+_PLAIN: Final = Envelope.PLAIN
+_AE: Final = int(Protection.BOTH)
+_AARQ: Final = int(Tag.AARQ)
+_RLRQ: Final = int(Tag.RLRQ)
+_EXCEPTION: Final = int(Tag.EXCEPTION_RESPONSE)
+_ACCESS_REQUEST: Final = int(Tag.ACCESS_REQUEST)
+_GET_SET_ACTION: Final = frozenset({0xC0, 0xC1, 0xC3})
+
 NOT_ALLOWED: Final = _exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
 UNKNOWN_SERVICE: Final = _exception(StateError.SERVICE_UNKNOWN, ServiceError.SERVICE_NOT_SUPPORTED)
 MALFORMED: Final = _exception(StateError.SERVICE_UNKNOWN, ServiceError.OTHER_REASON)
@@ -222,11 +235,11 @@ class ServerAssociation:
         "_opened_with",
         "_profile",
         "_request_needs",
-        "_requesters",
         "_security",
         "_services",
         "_short",
         "_state",
+        "_terms",
         "client_sap",
     )  # fmt: skip
 
@@ -246,7 +259,7 @@ class ServerAssociation:
         self._short: ShortNameServices | None = None
         self._blocks: BlockExchange | None = None
         self._answering_in_blocks = False
-        self._requesters: dict[int, Requester] = {}
+        self._terms: dict[tuple[int, Envelope, bool], Terms] = {}
         self._one_way = False  # response-allowed was FALSE: only unconfirmed services
         self._events: list[ServerEvent] | None = None
         self._now = Instant(0)
@@ -263,7 +276,7 @@ class ServerAssociation:
 
     @property
     def associated(self) -> bool:
-        return self._state is State.ASSOCIATED
+        return self._state is _ASSOCIATED
 
     @property
     def conformance(self) -> int:
@@ -317,7 +330,7 @@ class ServerAssociation:
         self._follow_security_change()
         if self._state is not State.ASSOCIATED or self._profile is None:
             return []
-        who = self._requester(_PLAIN_REQUEST._replace(protection=self._answer_needs))
+        who = self._terms_of(_PLAIN_REQUEST._replace(protection=self._answer_needs)).who
         try:
             self._device.objects.get(attribute, who)
         except AccessError:
@@ -356,7 +369,7 @@ class ServerAssociation:
     def receive_apdu(self, octets: bytes, now: Instant) -> list[bytes]:
         """Answer one APDU; an empty list where the standard wants silence."""
         self._now = now
-        if len(octets) > self._device.pdu_size and self._state is State.ASSOCIATED:
+        if len(octets) > self._device.pdu_size and self._state is _ASSOCIATED:
             return [PDU_TOO_LONG]
         if octets[:1] == b"\xe0":
             return self._receive_block(octets)
@@ -416,9 +429,9 @@ class ServerAssociation:
         tag = octets[0] if octets else -1
         self._follow_security_change()
         try:
-            if tag == Tag.AARQ:
+            if tag == _AARQ:
                 return self._aarq(octets)
-            if tag == Tag.RLRQ:
+            if tag == _RLRQ:
                 return self._rlrq(octets)
             if tag in apdu.CIPHERED_TAGS:
                 return self._ciphered(octets)
@@ -434,14 +447,14 @@ class ServerAssociation:
             return NOT_ALLOWED
 
     def _ciphered(self, octets: bytes) -> bytes:
-        if self._state in (State.IDLE, State.OPENING):
+        if self._state in _NOT_OPEN:
             return NOT_ALLOWED
         security = self._security
         if security is None or not self._context.ciphered:
             return DECIPHERING
         if (
-            self._state is State.ASSOCIATED
-            and octets[0] in _GENERAL_PROTECTION
+            octets[0] in _GENERAL_PROTECTION
+            and self._state is _ASSOCIATED
             and not self._conformance & int(Conformance.GENERAL_PROTECTION)
         ):
             return SERVICE_NOT_SUPPORTED
@@ -465,7 +478,7 @@ class ServerAssociation:
 
     def _confirmed_request(self, plain: bytes, opened: Opened) -> bytes:
         profile, state = self._profile, self._state
-        if state is State.IDLE or profile is None:
+        if state is _IDLE or profile is None:
             return self._without_association(plain)
         if self._request_needs & ~opened.protection:
             self._violation(Violation.POLICY, "an APDU with less protection than asked for")
@@ -476,7 +489,7 @@ class ServerAssociation:
             request = apdu.decode(plain)
         except RemoteProtocolError:
             return self._protect(self._malformed(plain), opened)
-        if state is State.AUTHENTICATING:
+        if state is _AUTHENTICATING:
             answer = self._third_pass(request, opened)
         else:
             answer = self._serve(request, opened)
@@ -508,10 +521,7 @@ class ServerAssociation:
     def _serve(self, request: apdu.Apdu, opened: Opened) -> bytes:
         if self._blocks is not None and not self._answering_in_blocks:
             self._blocks.reset()  # a request outside of blocks ends the transfer that was running
-        terms = Terms(
-            self._requester(opened), self._conformance, self._room(opened),
-            self._answering_in_blocks,
-        )  # fmt: skip
+        terms = self._terms_of(opened)
         if self._services is not None:
             answer = self._services.serve(request, terms)
         elif self._short is not None:
@@ -527,25 +537,27 @@ class ServerAssociation:
             return SILENCE
         return UNKNOWN_SERVICE if tag not in _REQUESTS else SERVICE_NOT_SUPPORTED
 
-    def _requester(self, opened: Opened) -> Requester:
-        protection = opened.protection
-        who = self._requesters.get(protection)
-        if who is None:
+    def _terms_of(self, opened: Opened) -> Terms:
+        """What holds for a request that came like this: the same for one after the other."""
+        key = (opened.protection, opened.envelope, self._answering_in_blocks)
+        terms = self._terms.get(key)
+        if terms is None:
             profile = self._profile
             assert profile is not None
             who = Requester(
                 self.client_sap, self._device.server_sap, profile.association,
-                protection_names(protection), self._client_pdu_size, self._client_title,
+                protection_names(opened.protection), self._client_pdu_size, self._client_title,
             )  # fmt: skip
-            self._requesters[protection] = who
-        return who
+            terms = Terms(who, self._conformance, self._room(opened), self._answering_in_blocks)
+            self._terms[key] = terms
+        return terms
 
     # Protection of answers
 
     def _answer_protection(self, opened: Opened) -> tuple[int, Envelope]:
         protection = opened.protection | self._answer_needs
         envelope = opened.envelope
-        if envelope is Envelope.PLAIN and protection & Protection.BOTH:
+        if envelope is _PLAIN and protection & _AE:
             envelope = Envelope.GLO
         return protection, envelope
 
@@ -560,7 +572,7 @@ class ServerAssociation:
 
     def _protect(self, answer: bytes, opened: Opened) -> bytes:
         security = self._security
-        if security is None or answer[0] == Tag.EXCEPTION_RESPONSE:
+        if security is None or answer[0] == _EXCEPTION:
             return answer
         protection, envelope = self._answer_protection(opened)
         if not protection:
@@ -585,7 +597,7 @@ class ServerAssociation:
         self._use(profile)
         security = self._security
         if security is not None and profile.keys is not None:
-            security.needs = self._request_needs & Protection.BOTH
+            security.needs = self._request_needs & _AE
             if profile.keys is not security.keys:
                 security.rekey(profile.keys)
 
@@ -595,6 +607,7 @@ class ServerAssociation:
         self._profile = profile
         self._request_needs = int(profile.policy.request)
         self._answer_needs = int(profile.policy.response)
+        self._terms = {}
 
     def _establish_beforehand(self, profile: AssociationProfile) -> None:
         self._use(profile)
@@ -629,7 +642,7 @@ class ServerAssociation:
         self._conformance = 0
         self._client_pdu_size = PDU_SIZE_UNLIMITED
         self._challenges = _NO_CHALLENGES
-        self._requesters = {}
+        self._terms = {}
         self._one_way = False
 
     def _aarq(self, octets: bytes) -> bytes:
@@ -717,7 +730,7 @@ class ServerAssociation:
         initiate = apdu.decode_initiate_request(Reader(information, 1))
         protection = opened.protection if opened is not None else 0
         # Signatures are for services; an Initiate is authenticated and encrypted at most.
-        if profile.policy.request & Protection.BOTH & ~protection:
+        if profile.policy.request & _AE & ~protection:
             self._violation(Violation.POLICY, "an InitiateRequest below the security policy")
             raise _Refusal(UserDiagnostic.AUTHENTICATION_FAILURE, "protection below the policy")
         conformance = _negotiated(profile, context, initiate, protection)
@@ -815,8 +828,7 @@ class ServerAssociation:
         profile = self._profile
         assert profile is not None
         if self._context.ciphered and (
-            opened.envelope in (Envelope.DED, Envelope.GENERAL_DED)
-            or self._opened_with & ~opened.protection
+            opened.envelope.dedicated or self._opened_with & ~opened.protection
         ):
             return NOT_ALLOWED  # not the global unicast key, or less than the Initiate had
         if isinstance(request, apdu.ActionRequestNormal) and self._logical_names:
@@ -895,9 +907,9 @@ class ServerAssociation:
         if security is None or not information or information[0] not in apdu.CIPHERED_TAGS:
             return None
         opened = security.unprotect(information)
-        if opened.broadcast or opened.envelope in (Envelope.DED, Envelope.GENERAL_DED):
+        if opened.broadcast or opened.envelope.dedicated:
             return None
-        if opened.plain[:1] != b"\x01" or ~opened.protection & Protection.BOTH:
+        if opened.plain[:1] != b"\x01" or ~opened.protection & _AE:
             return None
         return opened
 
@@ -957,13 +969,7 @@ _REQUESTS: Final = frozenset({
 
 def _is_unconfirmed(plain: bytes) -> bool:
     """Whether a request wants no answer."""
-    tag = plain[0]
-    if tag == Tag.UNCONFIRMED_WRITE:
-        return True
-    if tag == Tag.ACCESS_REQUEST:
-        return len(plain) > 1 and not plain[1] & apdu.CONFIRMED
-    services = (Tag.GET_REQUEST, Tag.SET_REQUEST, Tag.ACTION_REQUEST)
-    return tag in services and len(plain) > 2 and not plain[2] & apdu.CONFIRMED
+    return plain[0] == Tag.UNCONFIRMED_WRITE or _unconfirmed(plain)
 
 
 _SHORT_NAME_SERVICES: Final[dict[int, apdu.ConfirmedService]] = {
@@ -980,9 +986,9 @@ _OWN_TERMS_TOLD: Final = frozenset({
 def _unconfirmed(plain: bytes) -> bool:
     """A request by logical name whose service class says that nobody waits for an answer."""
     tag = plain[0] if plain else -1
-    if tag in (Tag.GET_REQUEST, Tag.SET_REQUEST, Tag.ACTION_REQUEST):
+    if tag in _GET_SET_ACTION:
         return len(plain) > 2 and not plain[2] & apdu.CONFIRMED
-    return tag == Tag.ACCESS_REQUEST and len(plain) > 1 and not plain[1] & apdu.CONFIRMED
+    return tag == _ACCESS_REQUEST and len(plain) > 1 and not plain[1] & apdu.CONFIRMED
 
 
 def _one_way(user_information: bytes) -> bool:
@@ -1051,7 +1057,7 @@ def _negotiated(
         raise _initiate_refusal(InitiateError.PDU_SIZE_TOO_SHORT)
     key = initiate.dedicated_key
     if key:
-        protected = protection & Protection.BOTH == Protection.BOTH
+        protected = protection & _AE == _AE
         length = len(profile.keys.unicast) if profile.keys is not None else 0
         if not protected or len(key) != length:
             raise _initiate_refusal(InitiateError.REFUSED_BY_VDE_HANDLER)
