@@ -92,6 +92,31 @@ def test_read_json_and_raw_are_clean(run: Run, port: int) -> None:
     assert out == "1-0:32.7.0\t12 08 fd\n"
 
 
+def test_read_again_and_again_is_a_line_of_json_each_time(run: Run, port: int) -> None:
+    again = ["--every", "0.01", "--count", "3"]
+    wanted = ["read", *secure(port), "1-0:32.7.0", "1-0:32.7.0/3", *again]
+    status, out, _ = run(*wanted, "--json")
+    assert status == 0
+    rounds = [json.loads(line) for line in out.splitlines()]
+    assert len(rounds) == 3
+    assert rounds[0]["time"].endswith("Z")
+    for each in rounds:
+        assert each["readings"]["1-0:32.7.0"]["value"] > 200
+        assert each["readings"]["1-0:32.7.0"]["unit"] == "V"
+        assert each["readings"]["1-0:32.7.0/3"]["attribute_name"] == "scaler_unit"
+    _, out, _ = run(*wanted)
+    assert out.count("voltage L1, scaler_unit") == 3
+
+
+def test_a_long_value_stands_below_its_name_an_element_a_line(run: Run, port: int) -> None:
+    status, out, _ = run("read", *secure(port), "1-0:1.8.0", "0-0:40.0.0")
+    assert status == 0
+    head, *elements = out.splitlines()[1:]
+    assert head == "0-0:40.0.0  current association"
+    assert len(elements) == 8
+    assert all(line.startswith('  {"class_id"') for line in elements)
+
+
 def test_hdlc_reads_the_same(run: Run, port: int) -> None:
     status, out, _ = run("read", f"dlms+hdlc://127.0.0.1:{port}?client=16", "1-0:1.8.0")
     assert status == 0

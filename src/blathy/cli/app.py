@@ -81,7 +81,11 @@ def _run(arguments: list[str]) -> int:
     words = [word for word in arguments if not word.startswith("-")]
     if words == arguments and len(words) < 2 and (not words or words[0] in ("meter", "model")):
         arguments = [*arguments, "--help"]
-    ended = command.main(arguments, prog_name="blathy", standalone_mode=False)
+    try:  # not command.main, which ends with status 1 when who reads has seen enough
+        with command.make_context("blathy", arguments) as context:
+            ended = command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
     return ended if isinstance(ended, int) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from blathy.client.values import Reading, Value
 from blathy.clock import Zone, iso_utc
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data
+from blathy.cosem.classes import interface_class
 from blathy.cosem.cosem_time import CosemDateTime
 from blathy.cosem.names import obis_name
 from blathy.quantity import SYMBOL, Quantity
@@ -171,6 +173,20 @@ def shown(value: Value) -> str:
     return str(value)
 
 
+def subject(reading: Reading) -> str:
+    """What was read: `clock`, or `clock, time_zone` where it is not the value itself."""
+    ref, name = reading.ref, obis_name(reading.obis)
+    return name if ref.attribute == 2 else f"{name}, {_attribute_name(reading)}"
+
+
+def _attribute_name(reading: Reading) -> str:
+    try:
+        kind = interface_class(reading.ref.class_id, reading.version)
+        return kind.attribute(reading.ref.attribute).name
+    except KeyError:
+        return f"attribute {reading.ref.attribute}"
+
+
 def told(reading: Reading) -> str:
     """The value of a reading for people, with the names that the standard gives its parts."""
     if reading.error is not None:
@@ -190,6 +206,7 @@ def plain_reading(reading: Reading) -> dict[str, Any]:
         "name": obis_name(reading.obis),
         "class": reading.ref.class_id,
         "attribute": reading.ref.attribute,
+        "attribute_name": _attribute_name(reading),
     }
     if reading.error is not None:
         return found | {"error": str(reading.error)}
@@ -252,9 +269,15 @@ def _number(value: Quantity) -> int | float:
     return value.mantissa * 10**value.scaler if value.scaler >= 0 else float(value.decimal_text())
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """The same end as for every other output that nobody reads on."""
+        raise BrokenPipeError(errno.EPIPE, "nobody reads on")
+
+
 def console() -> Console:
     """For tables: as wide as the terminal, or wide enough where there is none."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def utc_text(utc_s: int, zone: Zone | None) -> str:

@@ -62,7 +62,9 @@ def objects(
             " ".join(str(row.index) for row in entry.methods if row.right),
         )
     console().print(table)
-    console().print(f"{len(chosen)} objects")
+    plural = "" if len(chosen) == 1 else "s"
+    legend = "; attributes: r to read, w to write, * part of it by range or entry"
+    console().print(f"{len(chosen)} object{plural}{legend if chosen else ''}", markup=False)
 
 
 def _attributes(entry: ObjectEntry) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
+import time
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.meters import (
@@ -20,15 +22,16 @@ from blathy.cli.meters import (
     console,
     parse_item,
     plain_reading,
+    subject,
     told,
     with_meter,
 )
 from blathy.client.items import Item
 from blathy.client.meter import Meter
 from blathy.client.protected import COMPACT_DATA, ProtectedAccess, read_compact
-from blathy.client.values import Reading
+from blathy.client.values import ObjectRefused, Reading
+from blathy.clock import iso_utc
 from blathy.cosem import axdr
-from blathy.cosem.names import obis_name
 from blathy.cosem.service import AttributeRef
 
 
@@ -47,6 +50,17 @@ def read(
         str,
         typer.Option(help="Sealed by this data protection object (class 30), e.g. 0-0:43.2.0."),
     ] = "",
+    every: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="Stay connected and read so often, until Ctrl-C; with --json a line each time.",
+        ),
+    ] = 0.0,
+    count: Annotated[
+        int, typer.Option(min=0, help="With --every: end after so many times; 0: never.")
+    ] = 0,
     password: PasswordOption = "",
     ek: EkOption = "",
     ak: AkOption = "",
@@ -56,28 +70,65 @@ def read(
 ) -> None:
     """Read values of a meter."""
     items = [parse_item(code) for code in codes]
+    rounds, done = (count or sys.maxsize) if every else 1, 0
+    failed: list[ObjectRefused] = []
 
-    async def work(meter: Meter) -> list[Reading]:
-        if protected:
-            return await _unsealed(meter, protected, items)
-        found: list[Reading] = []
-        for reading in await meter.read_many(items):
-            found += await _unfolded(meter, reading)
-        return found
+    async def work(meter: Meter) -> None:
+        nonlocal done
+        while True:
+            due = time.monotonic() + every
+            readings = await _read(meter, items, protected)
+            _show(readings, raw=raw, as_json=as_json, each_round=bool(every))
+            failed[:] = [reading.error for reading in readings if reading.error is not None]
+            done += 1
+            if done >= rounds:
+                return
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
-    readings = with_meter(url, work, password=password, ek=ek, ak=ak, keys=keys, counters=counters)
-    if as_json:
-        print(json.dumps([_plain(r, raw=raw) for r in readings], indent=1, ensure_ascii=False))
-    elif raw:
-        for reading in readings:
-            if reading.error is None:
-                print(f"{reading.obis}\t{reading.raw.hex(' ')}")
-    else:
-        _print_table(readings)
-    failed = [reading.error for reading in readings if reading.error is not None]
+    secrets = {"password": password, "ek": ek, "ak": ak, "keys": keys, "counters": counters}
+    try:
+        while done < rounds:
+            try:
+                with_meter(url, work, **secrets)
+            except CommandError as error:
+                if not done:
+                    raise
+                typer.echo(f"blathy: {error}; trying again in {every:g} s", err=True)
+                time.sleep(every)
+    except KeyboardInterrupt:  # as `listen` ends
+        if not every:
+            raise
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise CommandError(f"{failed[0]}{more}")
+
+
+async def _read(meter: Meter, items: list[Item], protected: str) -> list[Reading]:
+    if protected:
+        return await _unsealed(meter, protected, items)
+    found: list[Reading] = []
+    for reading in await meter.read_many(items):
+        found += await _unfolded(meter, reading)
+    return found
+
+
+def _show(readings: list[Reading], *, raw: bool, as_json: bool, each_round: bool) -> None:
+    now = iso_utc(int(time.time()))
+    if as_json and each_round:
+        found = {_key(r): _plain(r, raw=raw) for r in readings}
+        print(json.dumps({"time": now, "readings": found}, ensure_ascii=False), flush=True)
+    elif as_json:
+        print(json.dumps([_plain(r, raw=raw) for r in readings], indent=1, ensure_ascii=False))
+    else:
+        if each_round:
+            print(now)
+        if raw:
+            for reading in readings:
+                if reading.error is None:
+                    print(f"{reading.obis}\t{reading.raw.hex(' ')}")
+        else:
+            _print_table(readings)
+        sys.stdout.flush()
 
 
 async def _unsealed(meter: Meter, seal: str, items: list[Item]) -> list[Reading]:
@@ -104,20 +155,35 @@ async def _unfolded(meter: Meter, reading: Reading) -> list[Reading]:
 
 
 def _print_table(readings: list[Reading]) -> None:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    table.add_column(justify="right")
-    for reading in readings:
-        if reading.error is None:
-            table.add_row(str(reading.obis), _name(reading), told(reading))
-    if table.row_count:
-        console().print(table)
+    """A line each; a value that is too long for its line stands below it, a line an element."""
+    rows = [(str(r.obis), subject(r), told(r)) for r in readings if r.error is None]
+    if not rows:
+        return
+    code_width, name_width = (max(len(row[place]) for row in rows) for place in (0, 1))
+    room = max(20, console().width - code_width - name_width - 4)
+    value_width = max((len(value) for *_, value in rows if len(value) <= room), default=0)
+    for code, name, value in rows:
+        head = f"{code:<{code_width}}  {name:<{name_width}}"
+        print(f"{head}  {value:>{value_width}}" if len(value) <= room else head.rstrip())
+        if len(value) > room:
+            print("\n".join(f"  {line}" for line in _lines(value)))
 
 
-def _name(reading: Reading) -> str:
-    attribute = reading.ref.attribute
-    return obis_name(reading.obis) + (f", attribute {attribute}" if attribute != 2 else "")
+def _lines(value: str) -> list[str]:
+    """The elements of a long array or structure one below the other."""
+    try:
+        parts = json.loads(value)
+    except ValueError:
+        return [value]
+    if isinstance(parts, dict):
+        return [f"{name}: {json.dumps(part, ensure_ascii=False)}" for name, part in parts.items()]
+    return [json.dumps(part, ensure_ascii=False) for part in parts]
+
+
+def _key(reading: Reading) -> str:
+    """As it can be asked for: `1-0:1.8.0`, or `1-0:1.8.0/3` where it is not the value."""
+    ref = reading.ref
+    return f"{ref.obis}" + (f"/{ref.attribute}" if ref.attribute != 2 else "")
 
 
 def _plain(reading: Reading, *, raw: bool) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from blathy.cli.meters import (
     console,
     parse_item,
     plain_reading,
+    subject,
     told,
     with_meter,
 )
@@ -103,9 +104,8 @@ async def _change(meter: Meter, item: Item, given: Any) -> Change:
 
 
 def _line(change: Change) -> str:
-    ref = change.new.ref
-    name = obis_name(ref.obis) + (f", attribute {ref.attribute}" if ref.attribute != 2 else "")
-    return f"{ref.obis} {name}: {told(change.old)} → {told(change.new)}"
+    new = change.new
+    return f"{new.obis} {subject(new)}: {told(change.old)} → {told(new)}"
 
 
 @app.command(context_settings=_NEGATIVE)
