@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from blathy.client import counters
 from blathy.client.counters import FileCounterStore, FileKeyStore, StoreError
+from blathy.client.range_locks import RangeLocks
 
 
 def test_numbers_survive_and_never_come_twice(tmp_path: Path) -> None:
@@ -45,7 +47,7 @@ def test_every_cut_and_every_flipped_octet_gives_no_number_twice(tmp_path: Path)
     given = [store.reserve("send:x", 64) for _ in range(4)]
     store.close()
     whole = file.read_bytes()
-    ends = [index + 1 for index, octet in enumerate(whole) if octet == 10]
+    ends = [index for index, octet in enumerate(whole) if octet == 10 and index] + [len(whole)]
     for cut in range(len(whole)):
         # What stands after a crash: every line synced before it, and a part of the next.
         file.write_bytes(whole[:cut])
@@ -89,10 +91,18 @@ def test_a_long_journal_is_written_anew_without_losing_anything(tmp_path: Path) 
     store.close()
 
 
-def test_two_writers_are_refused(tmp_path: Path) -> None:
-    one = FileCounterStore(tmp_path / "c")
-    with pytest.raises(StoreError, match="another process"):
-        FileCounterStore(tmp_path / "c")
+@pytest.mark.parametrize("places", [True, False])
+def test_whoever_wants_the_file_alone_gets_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: bool
+) -> None:
+    """Also where a system has locks of whole files only."""
+    monkeypatch.setattr(RangeLocks, "available", RangeLocks.available and places)
+    monkeypatch.setattr(counters, "_REWRITING_S", 0.01)
+    one = FileCounterStore(tmp_path / "c", alone=True)
+    for alone in (True, False):
+        with pytest.raises(StoreError, match="another process"):
+            FileCounterStore(tmp_path / "c", alone=alone)
+    assert one.lease("x") is not None
     one.close()
     with pytest.raises(StoreError, match="closed"):
         one.reserve("send:x", 1)
@@ -108,14 +118,16 @@ def test_what_another_process_wrote_until_the_lock_is_known(
     locked = FileCounterStore._lock
     rounds = iter((True, False))
 
-    def slow(store: FileCounterStore, handle: int) -> None:
-        if store is not other and next(rounds, False):
-            given.append(other.reserve("send:x", 10))
-            other._compact()
+    def slow(store: FileCounterStore, handle: int) -> bool:
+        if next(rounds, False):
             given.append(other.reserve("send:x", 10))
             other.close()
-        locked(store, handle)
+            third = FileCounterStore(file)  # finds it long and writes it anew
+            given.append(third.reserve("send:x", 10))
+            third.close()
+        return locked(store, handle)
 
+    monkeypatch.setattr(counters, "_COMPACT_LINES", 1)
     monkeypatch.setattr(FileCounterStore, "_lock", slow)
     ours = FileCounterStore(file)
     assert ours.reserve("send:x", 10) == given[-1] + 10
@@ -131,23 +143,26 @@ def test_half_a_journal_written_anew_does_not_take_the_place_of_the_whole(
 ) -> None:
     file = tmp_path / "c"
     store = FileCounterStore(file)
-    store.reserve("send:x", 10)
+    store.reserve("send:x", 5)
+    store.reserve("send:x", 5)
+    store.close()
+    monkeypatch.setattr(counters, "_COMPACT_LINES", 1)
     write = os.write
     monkeypatch.setattr(os, "write", lambda handle, octets: write(handle, octets[:5]))
-    with pytest.raises(OSError, match="no space"):
-        store._compact()
+    with pytest.raises(StoreError, match="no space"):
+        FileCounterStore(file)
     monkeypatch.undo()
-    store.close()
     again = FileCounterStore(file)
     assert again.reserve("send:x", 1) == 11
     again.close()
 
 
-def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
-    store = FileCounterStore(tmp_path / "c")
-    store.reserve("send:x", 10)
-    store._compact()
-    store.close()
+def test_only_the_owner_may_read_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "_COMPACT_LINES", 1)
+    for _ in range(3):
+        store = FileCounterStore(tmp_path / "c")
+        store.reserve("send:x", 10)
+        store.close()
     assert (tmp_path / "c").stat().st_mode & 0o777 == 0o600
 
 

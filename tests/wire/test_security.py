@@ -278,14 +278,15 @@ def test_a_reported_counter_raises_ours_but_never_lowers_it_and_never_jumps_far(
 
 
 def test_a_liar_on_the_line_cannot_use_our_key_up() -> None:
-    """Far reports are followed one at a time, each only after the meter proved itself."""
+    """Far reports are followed one at a time, each only after the meter proved itself; one that is
+    not costs no more than a number."""
     counters = InvocationCounters(VolatileCounterStore())
     counters.follow_report(CLIENT_TITLE, "key", 10_000_000)
     for _ in range(1000):
         wanted = counters.next(CLIENT_TITLE, "key") + 100_000
         with pytest.raises(LocalProtocolError, match="far above"):
             counters.follow_report(CLIENT_TITLE, "key", wanted)
-    assert counters.next(CLIENT_TITLE, "key") == 10_001_000
+    assert counters.next(CLIENT_TITLE, "key") == 10_002_000
     counters.follow_report(CLIENT_TITLE, "key", 10_060_000)  # a near one is followed
     counters.accept(SERVER_TITLE, "key", 7)
     counters.follow_report(CLIENT_TITLE, "key", 20_000_000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -690,7 +691,9 @@ def test_a_server_whose_numbers_are_used_up_says_so_and_does_not_wrap() -> None:
     pair = secured()
     server = pair.server._security
     assert server is not None
-    server.counters._blocks[SERVER_TITLE, server.unicast_key_id] = [COUNTER_LAST, COUNTER_LAST + 9]
+    server.counters._blocks[SERVER_TITLE, server.unicast_key_id] = (
+        count(COUNTER_LAST), COUNTER_LAST + 9,
+    )  # fmt: skip
     (last,) = pair.exchange(pair.client.get(ENERGY))
     assert isinstance(last, GetAnswer)
     for _ in range(3):
@@ -704,7 +707,7 @@ def test_a_key_that_nears_its_end_is_told_of_once_and_long_before() -> None:
     server = pair.server._security
     assert server is not None
     blocks = server.counters._blocks
-    blocks[SERVER_TITLE, server.unicast_key_id] = [COUNTER_WARNING - 2, COUNTER_WARNING + 50]
+    blocks[SERVER_TITLE, server.unicast_key_id] = (count(COUNTER_WARNING - 2), COUNTER_WARNING + 50)
     told = []
     for _ in range(6):
         pair.exchange(pair.client.get(ENERGY))

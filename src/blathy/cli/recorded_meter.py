@@ -114,7 +114,7 @@ class RecordedDevice:
         if data is None:
             store = _FreshCounters(int(time.time()) - YEAR_2020_S)
         else:
-            store = FileCounterStore(data / "counters")
+            store = FileCounterStore(data / "counters", alone=True)
         return store
 
     def _profiles(self) -> dict[int, AssociationProfile]:

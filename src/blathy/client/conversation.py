@@ -7,9 +7,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from blathy.client.address import MeterAddress
+from blathy.client.lease import Lease, Turn, counters_of
 from blathy.client.link import Link, WrapperLink
 from blathy.clock import NANOSECONDS_PER_S
 from blathy.cosem.service import AttributeRef, MethodRef
@@ -40,7 +40,6 @@ from blathy.wire.security import (
     COUNTER_LAST,
     CounterStore,
     Envelope,
-    InvocationCounters,
     KeyChoice,
     Protection,
     SecurityError,
@@ -52,22 +51,17 @@ RELEASE_TIMEOUT_S: Final = 2.0
 _COUNTER_ERROR: Final = apdu.ServiceError.INVOCATION_COUNTER_ERROR
 _DECIPHERING_ERROR: Final = apdu.ServiceError.DECIPHERING_ERROR
 
-_SHARED: WeakKeyDictionary[object, InvocationCounters] = WeakKeyDictionary()
 
-
-def counters_of(store: CounterStore) -> InvocationCounters:
-    """The one counter object of a store: two of them would hand numbers out of order."""
-    found = _SHARED.get(store)
-    if found is None:
-        found = _SHARED[store] = InvocationCounters(store)
-    return found
+def is_ciphered(address: MeterAddress) -> bool:
+    """Whether the association that an address asks for takes invocation counters."""
+    return bool(address.keys.unicast) and (
+        address.protection != Protection.NONE or address.mechanism is Mechanism.HLS_GMAC
+    )
 
 
 def config_of(address: MeterAddress) -> ClientConfig:
     """The association that an address asks for."""
-    ciphered = bool(address.keys.unicast) and (
-        address.protection != Protection.NONE or address.mechanism is Mechanism.HLS_GMAC
-    )
+    ciphered = is_ciphered(address)
     envelope = Envelope.GENERAL_GLO if address.general else Envelope.GLO
     if address.dedicated:
         envelope = Envelope.GENERAL_DED if address.general else Envelope.DED
@@ -164,7 +158,10 @@ _SERVICE_REMEDIES: Final[dict[int, str]] = {
 
 
 class Conversation:
-    """Requests and answers, one at a time, in order."""
+    """Requests and answers, one at a time, in order.
+
+    With a `lease` also one at a time among all conversations that use the same counters.
+    """
 
     def __init__(
         self,
@@ -172,10 +169,13 @@ class Conversation:
         address: MeterAddress,
         counters: CounterStore | None,
         entropy: Callable[[int], bytes] = os.urandom,
+        lease: Lease | None = None,
     ) -> None:
         self._link = link
         self._address = address
+        self._lease = lease
         self._turn = asyncio.Lock()
+        self._meter_turn = Turn() if lease is None else lease.turn
         self.pushes: deque[Notification | EventReport] = deque(maxlen=PUSHES_MAX)
         self.on_push: Callable[[Notification | EventReport], None] | None = None
         """Is given what the meter tells unasked, at once; without it `pushes` keeps it."""
@@ -210,15 +210,16 @@ class Conversation:
     async def open(self) -> Associated:
         """Associate; what the meter reports as too low is followed upwards: the invocation counter,
         and then the transaction-id where the request has one."""
-        event = await self._associate()
-        for _ in range(2):
-            if not isinstance(event, AssociationRefused) or event.lowest_counter is None:
-                break
-            try:
-                self.association.follow_counter(event.lowest_counter)
-            except LocalProtocolError as error:
-                raise Untrusted(f"{self.place}: {error}", "check the meter") from error
+        async with self._meter_turn:
             event = await self._associate()
+            for _ in range(2):
+                if not isinstance(event, AssociationRefused) or event.lowest_counter is None:
+                    break
+                try:
+                    self.association.follow_counter(event.lowest_counter)
+                except LocalProtocolError as error:
+                    raise Untrusted(f"{self.place}: {error}", "check the meter") from error
+                event = await self._associate()
         if isinstance(event, AssociationRefused):
             raise explain_refusal(event, self._address)
         if not isinstance(event, Associated):
@@ -291,7 +292,7 @@ class Conversation:
         return Garbled(f"{self.place} gives an answer that does not fit the request")
 
     async def _request(self, build: Callable[[], bytes]) -> ClientEvent:
-        async with self._turn:
+        async with self._turn, self._meter_turn:
             if self._lost:
                 raise Refused(
                     f"{self.place} still owes the answer to a request that was given up",
@@ -312,7 +313,13 @@ class Conversation:
             link.send(octets)
             while True:
                 data = await self._next_apdu(timeout_s)
-                for event in association.receive_apdu(data, monotonic_now()):
+                try:
+                    events = association.receive_apdu(data, monotonic_now())
+                except SecurityError as error:
+                    if not self._was_overtaken(error):
+                        raise
+                    continue
+                for event in events:
                     if isinstance(event, Send):
                         link.send(event.apdu)
                     elif isinstance(event, Notification | EventReport):
@@ -335,6 +342,12 @@ class Conversation:
         finally:
             # Answers by short name carry no number: a late one would pass for the next one's.
             self._lost = self._lost or (not answered and self._address.short_names)
+
+    def _was_overtaken(self, error: SecurityError) -> bool:
+        """Whether the meter itself has sent this, and another conversation has had something
+        newer since: an answer that was given up, or a push."""
+        spent = error.kind == _COUNTER_ERROR and error.lowest is not None
+        return spent and self._lease is not None and self._lease.was_shared
 
     def _keep(self, event: Notification | EventReport) -> None:
         if self.on_push is not None:
@@ -366,6 +379,8 @@ class Conversation:
                 try:
                     events = self.association.receive_apdu(data, monotonic_now())
                 except RemoteProtocolError as error:
+                    if isinstance(error, SecurityError) and self._was_overtaken(error):
+                        continue
                     raise Garbled(f"{self.place}: {error}") from error
                 for event in events:
                     if isinstance(event, Notification | EventReport):
@@ -379,9 +394,10 @@ class Conversation:
         try:
             if self.association.associated and isinstance(self._link, WrapperLink):
                 wait_s = min(RELEASE_TIMEOUT_S, self._link.timeout_s)
-                event = await self._exchange(self.association.release(), wait_s)
+                async with asyncio.timeout(2 * wait_s), self._meter_turn:
+                    event = await self._exchange(self.association.release(), wait_s)
                 assert isinstance(event, Released | ReleaseRefused | ServiceRefused)
-        except (MeterError, LocalProtocolError, AssertionError):
+        except (MeterError, LocalProtocolError, AssertionError, TimeoutError):
             pass  # closing the connection releases it as well
         finally:
             await self._link.close()

@@ -7,12 +7,18 @@ asks: not by a meter's report, not by an older copy of a line, not by a half-wri
 
 from __future__ import annotations
 
+import hashlib
 import os
+import threading
+import time
 import tomllib
 import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
+from blathy.client.range_locks import RangeLocks
 from blathy.transport.errors import MeterError
 from blathy.wire.security import CounterStore, KeySet, VolatileCounterStore
 
@@ -21,15 +27,34 @@ __all__ = [
     "FileCounterStore",
     "FileKeyStore",
     "KeyStore",
+    "LeasingStore",
     "StoreError",
     "VolatileCounterStore",
 ]
 
 _COMPACT_LINES: Final = 4096
+_PRESENT: Final = 0  # locked, beside each other, by all who use the file
+_WRITING: Final = 1  # locked while numbers are set aside
+_LEASES: Final = 2
+_REWRITING_S: Final = 1.0  # a file is written anew in less
+_LOOK_AGAIN_S: Final = 0.005
 
 
 class StoreError(MeterError):
     """A counter or key file can't be used."""
+
+
+@runtime_checkable
+class LeasingStore(Protocol):
+    """A counter store that several processes share: one at a time speaks with a meter, since the
+    meter takes counters in rising order only."""
+
+    def lease(self, name: str) -> Collection[str] | None:
+        """The names whose numbers others have raised since they were last looked at; None while
+        another process has the lease. It ends with `end_lease` or with the process."""
+
+    def end_lease(self, name: str) -> None:
+        """Let another process have it."""
 
 
 class FileCounterStore:
@@ -38,20 +63,27 @@ class FileCounterStore:
     Every line is `direction name number crc32`. Reserved numbers are synced to the disk before
     they are given out, and receive floors before what came is handed on: neither a crash nor a
     power cut lets a message be taken twice.
+
+    Any number of processes may use one file, each of them a store that it opened itself; with
+    `alone` (and always where the system is not Linux) only one. Locks end with their process.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, alone: bool = False) -> None:
         self._path = Path(path)
         self._next: dict[str, int] = {}
         self._lowest: dict[str, int] = {}
         self._file = -1
+        self._read_to = 0
+        self._raised: set[str] = set()
+        self._process = os.getpid()
+        self._reserving = threading.Lock()
+        self._shared = not alone and RangeLocks.available
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._opened()
             if not os.fstat(self._file).st_size:
                 _sync_folder(self._path)  # a new file is there after a power cut, too
-            if self._load() > _COMPACT_LINES:
-                self._compact()
+            self._catch_up()
         except OSError as error:
             self.close()
             raise StoreError(
@@ -60,37 +92,60 @@ class FileCounterStore:
             ) from error
 
     def _opened(self) -> int:
-        """The file, locked. What it holds is read only then: another process may have written to
-        it, or put a new one in its place, until the very moment of the lock."""
+        """The file, with our mark that it is in use. A long one is written anew by whoever is
+        alone with it; another process may have done so until the very moment of the lock."""
         while True:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                self._lock(handle)
+                alone = self._lock(handle)
                 if _is_at(handle, self._path):
+                    if alone and self._is_long(handle):
+                        handle = self._written_anew(handle)
+                    if alone and self._shared:
+                        RangeLocks(handle).share(_PRESENT)
                     return handle
             except BaseException:
                 os.close(handle)
                 raise
             os.close(handle)
 
+    def _lock(self, handle: int) -> bool:
+        """Mark the file as used; whether nobody else does."""
+        locks = RangeLocks(handle)
+        if locks.take(_PRESENT):
+            return True
+        until_s = time.monotonic() + _REWRITING_S
+        while self._shared:
+            if locks.share(_PRESENT):
+                return False
+            if time.monotonic() > until_s:
+                break
+            time.sleep(_LOOK_AGAIN_S)
+        raise StoreError(
+            f"the counter file {self._path} is used by another process",
+            "two writers would use numbers twice; stop the other one",
+        )
+
     def close(self) -> None:
-        """Release the file for another process."""
+        """Release the file, and every lease with it."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
     def reserve(self, name: str, count: int) -> int:
         """Set numbers aside for ever; durable before it returns."""
-        first = self._next.get(name, 1)
-        self._write("s", name, first + count)
-        self._next[name] = first + count
+        with self._reserving, self._writing():
+            first = self._next.get(name, 1)
+            self._write("s", name, first + count)
+            self._next[name] = first + count
         return first
 
     def advance(self, name: str, at_least: int) -> None:
         """Continue at `at_least` or above."""
-        if at_least > self._next.get(name, 1):
-            self._write("s", name, at_least)
-            self._next[name] = at_least
+        with self._reserving, self._writing():
+            if at_least > self._next.get(name, 1):
+                self._write("s", name, at_least)
+                self._next[name] = at_least
 
     def lowest(self, name: str) -> int:
         return self._lowest.get(name, 0)
@@ -109,10 +164,50 @@ class FileCounterStore:
         """Whether a number was ever reserved under this name."""
         return name in self._next
 
-    def _write(self, direction: str, name: str, number: int) -> None:
-        """Append a line; it is on the disk when this returns."""
+    def lease(self, name: str) -> Collection[str] | None:
+        """See `LeasingStore`: the numbers of others are known before the lease is given."""
+        self._check_open()
+        if not self._shared:
+            return ()
+        if not RangeLocks(self._file).take(_place_of(name)):
+            return None
+        with self._reserving:
+            self._catch_up()
+            raised, self._raised = self._raised, set()
+        return raised
+
+    def end_lease(self, name: str) -> None:
+        if self._shared and self._file >= 0:
+            RangeLocks(self._file).free(_place_of(name))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Nobody else sets numbers aside, and all that were are known."""
+        self._check_open()
+        if not self._shared:
+            yield
+            return
+        locks = RangeLocks(self._file)
+        locks.wait(_WRITING)
+        try:
+            self._catch_up()
+            yield
+        finally:
+            if self._file >= 0:
+                locks.free(_WRITING)
+
+    def _check_open(self) -> None:
         if self._file < 0:
             raise StoreError(f"the counter file {self._path} is closed", "open it again")
+        if os.getpid() != self._process:
+            raise StoreError(
+                f"the counter file {self._path} was opened by the process that this one came from",
+                "open it in every process: both would use the same numbers",
+            )
+
+    def _write(self, direction: str, name: str, number: int) -> None:
+        """Append a line; it is on the disk when this returns."""
+        self._check_open()
         try:
             line = _line(direction, name, number)
             if os.write(self._file, line) != len(line):
@@ -126,38 +221,29 @@ class FileCounterStore:
                 "make room; nothing is sent without a counter that is safe",
             ) from error
 
-    def _load(self) -> int:
-        if not self._path.exists():
-            return 0
-        lines = self._path.read_bytes().split(b"\n")
-        for line in lines:
-            fields = line.decode("utf-8", "replace").split(" ")
-            if len(fields) != 4 or _line(fields[0], fields[1], fields[2])[:-1] != line:
-                continue  # a line that a crash cut: its number was never given out
-            table = self._next if fields[0] == "s" else self._lowest
-            table[fields[1]] = max(table.get(fields[1], 0), int(fields[2]))
-        if lines and lines[-1]:
-            with self._path.open("ab") as file:
-                file.write(b"\n")
-        return len(lines)
+    def _catch_up(self) -> None:
+        """Read what was written since the last time."""
+        unread = os.fstat(self._file).st_size - self._read_to
+        content = os.pread(self._file, unread, self._read_to) if unread > 0 else b""
+        for direction, name, number in _entries(content):
+            table = self._next if direction == "s" else self._lowest
+            if number > table.get(name, 0):
+                table[name] = number
+                self._raised.add(name)
+        # The last line is read again: another process may have been writing it.
+        self._read_to += max(0, content.rfind(b"\n"))
 
-    def _lock(self, handle: int) -> None:
-        try:
-            import fcntl
-        except ImportError:
-            return
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StoreError(
-                f"the counter file {self._path} is used by another process",
-                "two writers would use numbers twice; stop the other one",
-            ) from error
+    @staticmethod
+    def _is_long(handle: int) -> bool:
+        return os.pread(handle, os.fstat(handle).st_size, 0).count(b"\n") > _COMPACT_LINES
 
-    def _compact(self) -> None:
+    def _written_anew(self, old: int) -> int:
+        """One line for each name, in a file that takes the place of the old one: its handle."""
+        highest: dict[tuple[str, str], int] = {}
+        for direction, name, number in _entries(os.pread(old, os.fstat(old).st_size, 0)):
+            highest[direction, name] = max(number, highest.get((direction, name), 0))
+        content = b"".join(_line(*key, number) for key, number in highest.items())
         fresh = self._path.with_suffix(self._path.suffix + ".new")
-        content = b"".join(_line("s", name, number) for name, number in self._next.items())
-        content += b"".join(_line("r", name, number) for name, number in self._lowest.items())
         handle = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
             # Half a file must not take the place of a whole one.
@@ -170,8 +256,8 @@ class FileCounterStore:
             os.close(handle)
             raise
         _sync_folder(self._path)
-        os.close(self._file)
-        self._file = handle
+        os.close(old)
+        return handle
 
 
 def _suite_of(written: object) -> int:
@@ -197,8 +283,22 @@ def _sync_folder(path: Path) -> None:
 
 
 def _line(direction: str, name: str, number: int | str) -> bytes:
+    """Begins with the line end, so that half a line of another process spoils no other."""
     body = f"{direction} {name} {number}"
-    return f"{body} {zlib.crc32(body.encode()):08x}\n".encode()
+    return f"\n{body} {zlib.crc32(body.encode()):08x}".encode()
+
+
+def _entries(content: bytes) -> Iterator[tuple[str, str, int]]:
+    for line in content.split(b"\n"):
+        fields = line.decode("utf-8", "replace").split(" ")
+        if len(fields) == 4 and _line(fields[0], fields[1], fields[2])[1:] == line:
+            yield fields[0], fields[1], int(fields[2])
+        # any other is one that a crash cut: its number was never given out
+
+
+def _place_of(name: str) -> int:
+    """Where in the file, far beyond its end, the lock of a lease is."""
+    return _LEASES + int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
 
 
 class KeyStore(Protocol):

@@ -8,12 +8,13 @@ energy, = await sealed.get("1-0:1.8.0")
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from blathy.client.conversation import counters_of
 from blathy.client.items import Item, parse_obis
+from blathy.client.lease import Lease, counters_of
 from blathy.client.meter import Meter
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data
@@ -115,14 +116,16 @@ class ProtectedAccess:
             for kind in self._layers
         ]
         request = axdr.structure(_object_list(listed), elements_data(wanted))
-        return self._values(await self._call(1, request), context, len(items))
+        async with self._turn():
+            return self._values(await self._call(1, request), context, len(items))
 
     async def set(self, *writes: tuple[Item, Data]) -> None:
         """Write attributes; the values are protected for the meter itself."""
         listed = [await self._meter.reference(item) for item, _ in writes]
         plain = axdr.encode(axdr.structure(*(value for _, value in writes)))
-        used, octets = self._protected(plain, self._context())
-        await self._call(2, axdr.structure(_object_list(listed), used, octets))
+        async with self._turn():
+            used, octets = self._protected(plain, self._context())
+            await self._call(2, axdr.structure(_object_list(listed), used, octets))
 
     async def get_buffer(self, *items: Item) -> tuple[Data, ...]:
         """Attributes through protection_buffer, for clients of it that can only GET and SET: sets
@@ -134,20 +137,23 @@ class ProtectedAccess:
             for kind in self._layers
         ]
         code = str(self._obis)
-        await self._meter.set((code, 3), _object_list(listed))
-        await self._meter.set((code, 4), elements_data(wanted))
-        octets = await self._attribute(2)
-        return self._values(axdr.structure(await self._attribute(4), octets), context, len(items))
+        async with self._turn():
+            await self._meter.set((code, 3), _object_list(listed))
+            await self._meter.set((code, 4), elements_data(wanted))
+            octets = await self._attribute(2)
+            answer = axdr.structure(await self._attribute(4), octets)
+            return self._values(answer, context, len(items))
 
     async def set_buffer(self, *writes: tuple[Item, Data]) -> None:
         """Write attributes by writing protection_buffer."""
         listed = [await self._meter.reference(item) for item, _ in writes]
         plain = axdr.encode(axdr.structure(*(value for _, value in writes)))
-        used, octets = self._protected(plain, self._context())
         code = str(self._obis)
-        await self._meter.set((code, 3), _object_list(listed))
-        await self._meter.set((code, 5), used)
-        await self._meter.set((code, 2), octets)
+        async with self._turn():
+            used, octets = self._protected(plain, self._context())
+            await self._meter.set((code, 3), _object_list(listed))
+            await self._meter.set((code, 5), used)
+            await self._meter.set((code, 2), octets)
 
     async def _attribute(self, number: int) -> Data:
         return await self._meter.get_data(AttributeRef(DATA_PROTECTION, self._obis, number))
@@ -161,9 +167,24 @@ class ProtectedAccess:
     async def action(self, ref: MethodRef, parameters: Data) -> Data:
         """Call a method; parameters and what it returns are protected."""
         context = self._context()
-        used, octets = self._protected(axdr.encode(parameters), context)
         method = axdr.structure(axdr.u16(ref.class_id), axdr.octets(ref.obis), axdr.i8(ref.method))
-        return self._opened(await self._call(3, axdr.structure(method, used, octets)), context)
+        async with self._turn():
+            used, octets = self._protected(axdr.encode(parameters), context)
+            return self._opened(await self._call(3, axdr.structure(method, used, octets)), context)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """The meter takes the counters of protected data in rising order, as we do its own."""
+        store = self._counters or self._meter.counter_store
+        if store is None:
+            yield  # `_context` refuses it
+            return
+        lease = await Lease.take(store, self._meter.address)
+        try:
+            async with lease.protecting:
+                yield
+        finally:
+            lease.give_back()
 
     def _key_of(self, kind: int) -> KeyInfo:
         return IdentifiedKey(0) if kind == SIGNATURE else empty_key(self._key)

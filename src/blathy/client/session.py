@@ -16,9 +16,10 @@ from typing import Final, Self
 
 from blathy.client.address import MeterAddress, parse_address
 from blathy.client.cache import PROCESS_CACHE, ObjectCache, TypeKey, TypeKnowledge
-from blathy.client.conversation import Conversation, counters_of
+from blathy.client.conversation import Conversation, is_ciphered
 from blathy.client.counters import KeyStore
 from blathy.client.items import Item, attribute_number, described, parts_of
+from blathy.client.lease import Lease, counters_of
 from blathy.client.link import link_over, open_line
 from blathy.client.rights import nearest
 from blathy.client.values import ObjectRefused
@@ -38,7 +39,6 @@ from blathy.obis import Obis
 from blathy.transport.errors import Garbled, MeterError, Refused, TimedOut, Untrusted
 from blathy.transport.line import Line
 from blathy.wire import apdu
-from blathy.wire.acse import Mechanism
 from blathy.wire.apdu import Conformance
 from blathy.wire.association_events import EventReport, Notification
 from blathy.wire.errors import LocalProtocolError
@@ -46,7 +46,6 @@ from blathy.wire.security import (
     COUNTER_LAST,
     CounterStore,
     KeySet,
-    Protection,
     key_fingerprint,
 )
 from blathy.wire.short_names import ASSOCIATION_SN_BASE, attribute_name
@@ -95,6 +94,7 @@ class Session:
         self._entropy = entropy
         self._on_push = on_push
         self._talk: Conversation | None = None
+        self._lease: Lease | None = None
         self._checked: set[Obis] = set()  # profiles whose columns this connection has asked for
         self._firmware_known = False  # whether this connection has asked which firmware it is
 
@@ -138,6 +138,11 @@ class Session:
             entropy=entropy, on_push=on_push,
         )  # fmt: skip
 
+    @property
+    def counter_store(self) -> CounterStore | None:
+        """Where the invocation counters come from."""
+        return self._counters
+
     def use_counters(self, counters: CounterStore) -> None:
         """Take the invocation counters from this store; before the meter is opened."""
         self._counters = counters
@@ -146,13 +151,25 @@ class Session:
 
     async def open(self) -> None:
         """Connect and associate; every failure is one of the five outcomes."""
-        if self._line is None:
-            await self._follow_public_counter()
+        address = self.address
+        if self._counters is not None and (is_ciphered(address) or address.keys.signing):
+            self._lease = await Lease.take(self._counters, address)
+        try:
+            await self._open()
+        except BaseException:
+            self._give_lease_back()
+            raise
+
+    async def _open(self) -> None:
+        lease = self._lease
+        if self._line is None and lease is not None:
+            async with lease.turn:
+                await self._follow_public_counter()
         line = self._line or await open_line(self.address)
         try:
             link = link_over(line, self.address)
             await link.open()
-            talk = Conversation(link, self.address, self._counters, self._entropy)
+            talk = Conversation(link, self.address, self._counters, self._entropy, lease)
             talk.on_push = self._on_push
             if not talk.association.associated:
                 await talk.open()
@@ -168,12 +185,15 @@ class Session:
         self._checked.clear()
         self._firmware_known = False
 
+    def _give_lease_back(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.give_back()
+
     @property
     def _counted(self) -> bool:
         """Whether the association takes invocation counters that the meter may be asked for."""
-        address = self.address
-        ciphered = address.protection != Protection.NONE or address.mechanism is Mechanism.HLS_GMAC
-        return ciphered and bool(address.keys.unicast) and address.ask_counter
+        return is_ciphered(self.address) and self.address.ask_counter
 
     async def _shown_counter(self) -> int:
         """The highest invocation counter that the meter shows its public client; 0: none."""
@@ -229,7 +249,10 @@ class Session:
         if self._talk is not None:
             talk, self._talk = self._talk, None
             self._cache.keep(self._knowledge_key)
-            await talk.close()
+            try:
+                await talk.close()
+            finally:
+                self._give_lease_back()
 
     async def __aenter__(self) -> Self:
         await self.open()

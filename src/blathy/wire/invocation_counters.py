@@ -8,7 +8,9 @@ used; a receiver takes a number once and only upwards, per originator and key.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from typing import Final, Protocol
 
 from blathy.wire.errors import LocalProtocolError
@@ -116,7 +118,7 @@ class InvocationCounters:
     def __init__(self, store: CounterStore, reserved_ahead: int = RESERVED_AHEAD) -> None:
         self._store = store
         self._ahead = reserved_ahead
-        self._blocks: dict[tuple[bytes, str], list[int]] = {}
+        self._blocks: dict[tuple[bytes, str], tuple[count[int], int]] = {}
         self._floors: dict[tuple[bytes, str], _Floor] = {}
         self._dedicated: dict[tuple[bytes, str], DedicatedCounters] = {}
         self._ending: set[tuple[bytes, str]] = set()
@@ -127,15 +129,13 @@ class InvocationCounters:
     def next(self, title: bytes, key_id: str) -> int:
         """A number never given before for this title and key; raise when the key is exhausted."""
         block = self._blocks.get((title, key_id))
-        if block is None or block[0] >= block[1]:
-            first = self._store.reserve(counter_name("send", title, key_id), self._ahead)
-            block = self._blocks[title, key_id] = [first, first + self._ahead]
-        number = block[0]
+        # One step of a `count` is one step for threads, too: none is given the number of another.
+        if block is None or (number := next(block[0])) >= block[1]:
+            number = next(self._reserved(title, key_id)[0])
         if number > COUNTER_LAST:
             raise LocalProtocolError(
                 "the invocation counter of this key is used up; transfer a new key"
             )
-        block[0] = number + 1
         if number >= COUNTER_WARNING and (title, key_id) not in self._ending:
             self._ending.add((title, key_id))
             self.warned = True
@@ -145,9 +145,20 @@ class InvocationCounters:
         """Whether no number was ever taken for this title and key, also not in an earlier run."""
         if (title, key_id) in self._blocks:
             return False
+        return self._reserved(title, key_id)[1] == 1 + self._ahead
+
+    def _reserved(self, title: bytes, key_id: str) -> tuple[count[int], int]:
+        """A new block: the numbers from its first on, and where they end."""
         first = self._store.reserve(counter_name("send", title, key_id), self._ahead)
-        self._blocks[title, key_id] = [first, first + self._ahead]
-        return first == 1
+        block = self._blocks[title, key_id] = (count(first), first + self._ahead)
+        return block
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Ask the store anew for these: another process has used the key in between."""
+        for name in names:
+            _, title, key_id = name.split(":", 2)
+            self._blocks.pop((bytes.fromhex(title), key_id), None)
+            self._floors.pop((bytes.fromhex(title), key_id), None)
 
     def follow_report(
         self, title: bytes, key_id: str, at_least: int, jump_max: int = REPORTED_JUMP_MAX
@@ -160,7 +171,7 @@ class InvocationCounters:
         """
         block = self._blocks.get((title, key_id))
         name = counter_name("send", title, key_id)
-        current = block[0] if block is not None else self._store.reserve(name, 1)
+        current = next(block[0]) if block is not None else self._store.reserve(name, 1)
         far = at_least - current > FAR_JUMP and jump_max < COUNTER_LAST
         if at_least - current > jump_max or (far and key_id in self._followed):
             raise LocalProtocolError(

@@ -22,7 +22,7 @@ import structlog
 from sqlalchemy import Connection
 
 from blathy.client.address import DEFAULT_CLIENT_TITLE
-from blathy.client.conversation import counters_of
+from blathy.client.lease import counters_of
 from blathy.client.push import (
     Push,
     PushReceiver,
