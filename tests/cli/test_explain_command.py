@@ -11,12 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from blathy.client.chunk import Chunk
 from blathy.client.explain import KeyRing, explain_all
+from blathy.meter.certificates import SIGNATURE, issue
 from blathy.models.model import Level
+from blathy.wire.apdu import AgreedKey, GeneralCiphering, GeneralHeader, GeneralSigning
 from blathy.wire.hdlc import Frame
-from blathy.wire.security import KeySet
+from blathy.wire.security import GcmKey, KeySet, derive_key, public_key_of, sign
 from blathy.wire.wrapper import encode
 from tests.cli.in_process import blathy
 from tests.cli.test_clone_command import url_of
@@ -81,6 +91,15 @@ def test_without_the_authentication_key_it_is_flagged_and_a_wrong_one_is_told() 
         ([GET, "--key", f"{TITLE}=env:NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE"),
         ([GET, "--keys", "/no/such/file"], "key file"),
         ([GET, "--ek", "00"], "16"),
+        ([GET, "--public-key", "x"], "TITLE=KEY"),
+        ([GET, "--public-key", "00=11"], "system title"),
+        ([GET, "--public-key", f"{TITLE}=11"], "P-256"),
+        ([GET, "--public-key", f"{TITLE}={'11' * 64}"], "P-256"),
+        ([GET, "--public-key", f"{TITLE}=hello"], "neither hex nor PEM"),
+        ([GET, "--public-key", "@/no/such/file"], "can't be read"),
+        ([GET, "--private-key", f"{TITLE}=env:NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE"),
+        ([GET, "--private-key", f"{TITLE}={'00' * 32}"], "P-256"),
+        ([GET, "--private-key", f"{TITLE}=11"], "P-256"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(options: list[str], says: str) -> None:
@@ -88,6 +107,51 @@ def test_what_is_wrong_is_one_sentence(options: list[str], says: str) -> None:
     assert done.status == 2
     assert says in done.err
     assert done.err.count("\n") == 1
+
+
+SIGNER = "4d4d4d0000000001"
+
+
+def test_public_keys_come_in_hex_as_pem_and_in_certificates(tmp_path: Path) -> None:
+    """And of a private key in PEM, one-pass agreement opens."""
+    private, authority = (7).to_bytes(32, "big"), (8).to_bytes(32, "big")
+    public = public_key_of(private, 1)
+    title = bytes.fromhex(SIGNER)
+    der = issue(title, SIGNATURE, public, authority, 1)
+    pem = x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+    holder = ec.derive_private_key(7, ec.SECP256R1())
+    for name, octets in {
+        "der": der, "pem": pem, "hex": public.hex().encode(),
+        "key": holder.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(octets)
+    (tmp_path / "private").write_bytes(
+        holder.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    header = GeneralHeader(b"\1", title, bytes.fromhex(TITLE))
+    content = bytes.fromhex(GET)
+    signed = GeneralSigning(header, content, sign(header.encode() + content, private, 1)).encode()
+    for given in (
+        f"{SIGNER}={public.hex()}", f"{SIGNER}=04{public.hex()}", f"@{tmp_path}/der",
+        f"@{tmp_path}/pem", *(f"{SIGNER}=@{tmp_path}/{name}" for name in ("hex", "key", "pem")),
+    ):  # fmt: skip
+        done = blathy("explain", signed.hex(), "--public-key", given)
+        assert f"signature holds: signed by {SIGNER}" in done.out, (given, done.err)
+    assert f"give --public-key {SIGNER}=" in blathy("explain", signed.hex()).out
+    other = f"{SIGNER}={public_key_of(authority, 1).hex()}"
+    assert "WRONG" in blathy("explain", signed.hex(), "--public-key", other).out
+    ephemeral = public_key_of(authority, 1)
+    key = derive_key(1, authority, public, bytes.fromhex(TITLE), title)
+    header = GeneralHeader(b"\1", bytes.fromhex(TITLE), title)
+    sealed = GcmKey(key, bytes.fromhex(AK)).seal(
+        0x31, bytes.fromhex(TITLE) + bytes(4), content, header.encode()
+    )
+    info = AgreedKey(b"\1", ephemeral + bytes(64))
+    brought = GeneralCiphering(header, info, sealed).encode().hex()
+    done = blathy("explain", brought, "--ak", AK, "--private-key", f"{SIGNER}=@{tmp_path}/private")
+    assert "0-0:1.0.0 time" in done.out
+    assert "NOT AUTHENTICATED" not in done.out
+    assert "give --ak and the --private-key" in blathy("explain", brought).out
 
 
 def test_json_has_the_same_tree_with_octets() -> None:

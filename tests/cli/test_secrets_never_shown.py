@@ -42,6 +42,10 @@ def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("explain", PUSH, "--ek", "{}", "--ak", "{}"),
         ("explain", PUSH, "--key", "{}:{}"),
         ("explain", PUSH, "--key", TITLE + "={}:{}"),
+        ("explain", PUSH, "--private-key", "{}"),
+        ("explain", PUSH, "--private-key", TITLE + "={}"),
+        ("explain", PUSH, "--private-key", TITLE + "={}{}"),
+        ("explain", PUSH, "--public-key", TITLE + "={}"),
     ],
     ids=lambda words: " ".join(words)[:40],
 )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from blathy.client.capture import Chunk, from_record, load, to_record
+from blathy.client.curve_keys import CurveKeys
 from blathy.client.explain import KeyRing, explain_all
 from blathy.cosem import axdr
 from blathy.cosem.objectlist import ShortName, build_short_names
@@ -18,17 +19,20 @@ from blathy.cosem.selective import CaptureObject
 from blathy.obis import Obis
 from blathy.wire import apdu
 from blathy.wire.acse import Mechanism
-from blathy.wire.security import Envelope, KeySet, Protection
+from blathy.wire.security import Envelope, KeyChoice, KeySet, Protection, public_key_of
 from tests.wire.association_pair import (
     ABSENT,
+    CLIENT_TITLE,
     CLOCK,
     DISCONNECT,
     ECHO,
     ENERGY,
     ENERGY_VALUE,
     LONG,
+    SERVER_TITLE,
     WRITABLE,
     Pair,
+    key_pair,
     keys,
     plain_pair,
     secured_pair,
@@ -273,14 +277,111 @@ def test_general_protection_opens_in_every_suite(suite: int, envelope: Envelope)
     assert "can't be opened" not in text
 
 
-def test_signed_apdus_show_what_they_hold() -> None:
-    pair = secured_pair(Mechanism.HLS_ECDSA, 1, protection=Protection.BOTH | Protection.SIGNED)
+def curves_of(suite: int, *private: str, of: str = "client server") -> CurveKeys:
+    """Both sides' public keys, or those named; the private keys named."""
+    found = CurveKeys()
+    for name, title, own in zip(
+        ("client", "server"), (CLIENT_TITLE, SERVER_TITLE), key_pair(suite), strict=True
+    ):
+        for scalar in (own.signing, own.agreement) if name in of else ():
+            assert found.add_public(title, public_key_of(scalar, suite))
+        for scalar in (own.signing, own.agreement) if name in private else ():
+            assert found.add_private(title, scalar)
+    return found
+
+
+def signed_conversation(suite: int, inside: Protection = Protection.NONE) -> list[Chunk]:
+    signed = Protection.BOTH | Protection.SIGNED | inside
+    pair = secured_pair(Mechanism.HLS_ECDSA, suite, protection=signed)
     pair.associate()
     pair.exchange(pair.client.get(ENERGY))
-    text = text_of(_conversation(pair), keys=keys(1))
-    assert "General signing" in text
-    assert "signature, not checked" in text
+    return _conversation(pair)
+
+
+@pytest.mark.parametrize("inside", [Protection.NONE, Protection.SIGNED_INSIDE])
+@pytest.mark.parametrize("suite", [1, 2])
+def test_of_every_signature_it_is_said_whether_it_holds(suite: int, inside: Protection) -> None:
+    """Of general-signing in either order and of the proofs of HLS 7, two of each."""
+    chunks = signed_conversation(suite, inside)
+    ring = KeyRing(keys(suite), curves=curves_of(suite))
+    text = text_of(chunks, ring=ring)
     assert "Get request normal" in text
+    assert text.count("signature holds: signed by 4d4d4d0000000001") == 2
+    assert text.count("signature holds: signed by 4d4d4d0000bc614e") == 2
+    assert text.count("(right)") == 2
+    text = text_of(chunks, ring=KeyRing(keys(suite), curves=curves_of(suite, of="server")))
+    assert text.count("not checked; give --public-key 4d4d4d0000000001=") == 2
+    assert text.count("signature holds") == 2
+    assert text.count("(not checked)") == text.count("(right)") == 1
+    swapped = CurveKeys({
+        CLIENT_TITLE: ring.curves.public[SERVER_TITLE],
+        SERVER_TITLE: ring.curves.public[CLIENT_TITLE],
+    })  # fmt: skip
+    text = text_of(chunks, ring=KeyRing(keys(suite), curves=swapped))
+    assert text.count("WRONG: not signed by") == 4
+    assert text.count("(WRONG)") == 2
+    assert "signature holds" not in text
+
+
+def test_one_changed_bit_makes_a_signature_wrong() -> None:
+    chunks = signed_conversation(1)
+    ring = KeyRing(keys(1), curves=curves_of(1))
+    at = max(n for n, chunk in enumerate(chunks) if chunk.data[:1] == b"\xdf")
+    octets = bytearray(chunks[at].data)
+    octets[-1] ^= 1
+    chunks[at] = replace(chunks[at], data=bytes(octets))
+    assert text_of(chunks, ring=ring).count("WRONG: not signed by") == 1
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+@pytest.mark.parametrize("choice", [KeyChoice.ONE_PASS, KeyChoice.STATIC, KeyChoice.WRAPPED])
+def test_keys_that_came_along_are_found_again(suite: int, choice: KeyChoice) -> None:
+    """With the private key of either side for static agreement, of both for one-pass, the master
+    key for wrapped ones; also in the APDUs that no longer name it."""
+    pair = secured_pair(
+        Mechanism.HLS_ECDSA, suite, envelope=Envelope.GENERAL_CIPHERING, key_choice=choice
+    )
+    pair.associate()
+    for _ in range(2):
+        pair.exchange(pair.client.get(ENERGY))
+    chunks = _conversation(pair)
+    known = keys(suite)
+    bare = replace(known, unicast=b"", master=b"", broadcast=b"")
+    opened = {"neither": 0, "client": 2, "server": 2, "client server": 4}
+    for sides in opened:
+        curves = curves_of(suite, *sides.split())
+        text = text_of(chunks, ring=KeyRing(known, curves=curves))
+        count = text.count("Get request normal") + text.count("Get response normal")
+        if choice is KeyChoice.STATIC:
+            assert count == (0 if sides == "neither" else 4), sides
+        elif choice is KeyChoice.ONE_PASS:
+            assert count == opened[sides], sides
+            assert text.count("ephemeral key: its signature holds") == 2
+        else:
+            assert count == 4
+        assert "NOT AUTHENTICATED" not in text
+    text = text_of(chunks, ring=KeyRing(bare, curves=curves_of(suite)))
+    assert "Get request normal" not in text
+
+
+def test_the_worked_octets_of_static_agreement_open_with_either_private_key() -> None:
+    """P-256 with the private keys 1 and 2; `cryptography` alone gives the same key."""
+    octets = bytes.fromhex(
+        "DD 08 0000000000000001 08 4D4D4D0000000001 08 4D4D4D0000BC614E 00 00 01 02 01 02 00"
+        "1E 31 00000001 D6466C1F32E676C0791AF8B05D2FA339BD7F36F421430D5C88"
+    )
+    ones = {CLIENT_TITLE: (1).to_bytes(32, "big"), SERVER_TITLE: (2).to_bytes(32, "big")}
+    for own, peer in ((CLIENT_TITLE, SERVER_TITLE), (SERVER_TITLE, CLIENT_TITLE)):
+        curves = CurveKeys()
+        assert curves.add_private(own, ones[own])
+        assert curves.add_public(peer, public_key_of(ones[peer], 1))
+        ring = KeyRing(KeySet(0, authentication=KEYS.authentication), curves=curves)
+        text = text_of([Chunk("", octets)], ring=ring)
+        assert "0-0:1.0.0 time (clock; Clock 8.2)" in text
+        assert "NOT AUTHENTICATED" not in text
+        text = text_of([Chunk("", octets)], ring=KeyRing(curves=curves))
+        assert "NOT AUTHENTICATED" in text
+    assert "give --ak and the --private-key" in text_of([Chunk("", octets)])
 
 
 @pytest.mark.parametrize(

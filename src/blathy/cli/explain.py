@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.curve_options import PrivateKeyOption, PublicKeyOption, curve_keys
 from blathy.cli.title_keys import KeyOption, TitleKeysOption, title_keys
 from blathy.client.address import parse_address
 from blathy.client.capture import from_octets, load
@@ -31,6 +32,8 @@ def explain(
     kek: Annotated[str, typer.Option(help="Master key: hex, @FILE or env:NAME.")] = "",
     key: KeyOption = [],  # noqa: B006 - typer copies it
     keys: TitleKeysOption = "",
+    public_key: PublicKeyOption = [],  # noqa: B006
+    private_key: PrivateKeyOption = [],  # noqa: B006
     suite: Annotated[int, typer.Option(min=0, max=2, help="Security suite of the keys.")] = 0,
     password: Annotated[
         str, typer.Option(help="HLS secret, to check the proofs: text, 0x hex, @FILE or env:NAME.")
@@ -42,7 +45,7 @@ def explain(
     """Show HDLC, wrapper, M-Bus and xDLMS octets as a tree with names and units.
 
     Ciphered APDUs are opened with the keys given and with dedicated keys that the conversation
-    itself shows.
+    itself shows; of signatures it is said whether they hold.
     """
     secrets = {"ek": ek, "ak": ak, "bk": bk, "kek": kek, "suite": str(suite)}
     secrets |= {"title": client_title, "meter_title": meter_title, "password": password}
@@ -52,9 +55,13 @@ def explain(
         chunks = from_octets(sys.stdin.buffer.read()) if text == "-" else load(text)
     except MeterError as error:
         raise CommandError(str(error)) from error
-    has_keys = bool(address.keys.unicast or address.keys.broadcast)
+    given = address.keys
+    has_keys = any((given.unicast, given.broadcast, given.authentication, given.master))
     ring = KeyRing(
-        address.keys if has_keys else None, title_keys(key, suite, keys), address.password
+        given if has_keys else None,
+        title_keys(key, suite, keys),
+        address.password,
+        curve_keys(public_key, private_key),
     )
     nodes = explain_all(
         chunks,

@@ -37,7 +37,7 @@ def title_keys(texts: list[str], suite: int, file: str = "") -> dict[bytes, KeyS
         if not equals:
             raise CommandError("a --key names no meter; write TITLE=EK:AK in hex digits")
         unicast, _, authentication = _cut(keys)
-        known = _title(title)
+        known = system_title(title)
         try:
             found[known] = KeySet(
                 suite, secret_octets("--key", unicast), secret_octets("--key", authentication)
@@ -55,7 +55,8 @@ def _cut(keys: str) -> tuple[str, str, str]:
     return keys.partition(":")
 
 
-def _title(text: str) -> bytes:
+def system_title(text: str) -> bytes:
+    """Eight octets from their hex digits."""
     try:
         title = bytes.fromhex(text.replace(":", ""))
     except ValueError:
@@ -83,7 +84,7 @@ def _from_file(file: str, suite: int) -> dict[bytes, KeySet]:
             named = entry.get("suite", suite)
             if named not in (0, 1, 2):
                 raise ValueError("there are security suites 0, 1 and 2")
-            found[_title(title)] = KeySet(named, **keys)
+            found[system_title(title)] = KeySet(named, **keys)
         except (MeterError, ValueError, TypeError, AttributeError) as error:
             raise CommandError(f"the keys of {title} in {file} are wrong: {error}") from error
     return found

@@ -7,10 +7,12 @@ has shown; the proofs of HLS are checked where keys or the secret are known.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from blathy.client.curve_keys import CurveKeys
 from blathy.client.explain_values import (
     Node,
     enum_text,
@@ -32,7 +34,14 @@ from blathy.wire.invocation_counters import (
     key_fingerprint,
 )
 from blathy.wire.octets import Reader
-from blathy.wire.security import TITLE_OCTETS, KeySet, Opened, SecurityContext
+from blathy.wire.security import (
+    KEY_OCTETS,
+    TITLE_OCTETS,
+    KeySet,
+    Opened,
+    SecurityContext,
+    unwrap_key,
+)
 
 _FROM_METER: Final = frozenset({
     0x08, 0x0C, 0x0D, 0x0E, 0x0F, 0x18, 0x28, 0x2C, 0x2D, 0x2E, 0x38, 0x48, 0x4C, 0x4D, 0x4E, 0x58,
@@ -41,6 +50,12 @@ _FROM_METER: Final = frozenset({
 _GENERAL: Final = frozenset({0xDB, 0xDC, 0xDD})
 _NOBODY: Final = b"explain!"
 _NO_KEY: Final = "encrypted; give --ek (and --ak) to open it"
+_NO_AGREED_KEY: Final = (
+    "encrypted under an agreed key; give --ak and the --private-key of one side (of one-pass: of"
+    " the recipient), of static agreement also the --public-key of the other"
+)
+_KEYS_MAX: Final = 64  # that are remembered of originators
+_NO_KEYS: Final = KeySet()
 
 
 @dataclass(slots=True)
@@ -50,6 +65,7 @@ class KeyRing:
     any: KeySet | None = None
     by_title: dict[bytes, KeySet] = field(default_factory=dict)
     password: bytes = b""
+    curves: CurveKeys = field(default_factory=CurveKeys)
 
     def __bool__(self) -> bool:
         return self.any is not None or bool(self.by_title)
@@ -59,6 +75,12 @@ class KeyRing:
         known = [self.by_title[title] for title in titles if title in self.by_title]
         rest = [] if any(titles) and known else list(self.by_title.values())
         return known + ([self.any] if self.any is not None else []) + rest
+
+
+def _ciphering(octets: bytes) -> apdu.GeneralCiphering:
+    message = apdu.decode(octets)
+    assert isinstance(message, apdu.GeneralCiphering)
+    return message
 
 
 def _no_entropy(_count: int) -> bytes:
@@ -75,6 +97,7 @@ class Partners:
         self._challenges = {False: b"", True: b""}
         self._mechanism: int | None = None
         self._counters: dict[tuple[bytes, str], int] = {}
+        self._came_along: dict[bytes, tuple[int, bytes]] = {}
 
     def aarq(self, here: Node, message: acse.Aarq) -> None:
         """The client introduces itself; what was known of an association before is over."""
@@ -141,8 +164,10 @@ class Partners:
             mechanism = Mechanism(self._mechanism or 0)
         except ValueError:
             return None
-        if not sent or mechanism in {Mechanism.NONE, Mechanism.LLS, Mechanism.HLS_ECDSA}:
+        if not sent or mechanism in {Mechanism.NONE, Mechanism.LLS}:
             return None
+        if mechanism is Mechanism.HLS_ECDSA:
+            return self._ring.curves.holds(peer, peer + own + sent + received, proof)
         if mechanism is not Mechanism.HLS_GMAC:
             if not self._ring.password:
                 return None
@@ -174,10 +199,12 @@ class Partners:
         if dedicated and not self.dedicated:
             here.add("under a dedicated key that this conversation has not shown")
             return None
-        if not self._ring:
-            here.add(_NO_KEY)
+        found = self._open_brought(octets) if octets[0] == 0xDD else None
+        if found is None and not self._ring:
+            agreed = octets[0] == 0xDD and isinstance(_ciphering(octets).key_info, apdu.AgreedKey)
+            here.add(_NO_AGREED_KEY if agreed else _NO_KEY)
             return None
-        found = self._open(octets, titles)
+        found = self._open(octets, titles) if found is None else found
         if found is None:
             here.add(self._why_closed(titles))
             return None
@@ -186,6 +213,50 @@ class Partners:
             here.add("NOT AUTHENTICATED: the tag was not or could not be checked")
         self._counter(here, opened, keys, title, dedicated)
         return opened.plain
+
+    def signed(self, here: Node, message: apdu.GeneralSigning, sender: str) -> None:
+        """Say whether a signature holds."""
+        from_meter = _from_meter(message.content[0] if message.content else 0, sender)
+        title = message.header.originator or self._titles.get(bool(from_meter), b"")
+        signed = message.header.encode() + message.content
+        holds = self._ring.curves.holds(title, signed, message.signature)
+        who = title_text(title) if title else "TITLE"
+        texts = {
+            None: f"not checked; give --public-key {title.hex() or 'TITLE'}=…",
+            True: f"holds: signed by {who}",
+            False: f"WRONG: not signed by {who}, or altered",
+        }
+        here.add(f"signature {texts[holds]}: {octets_text(message.signature)}")
+
+    def _open_brought(self, octets: bytes) -> tuple[Opened, KeySet, bool, bytes] | None:
+        """Open with the key that came along, or with the one that came along before."""
+        message = _ciphering(octets)
+        info, title = message.key_info, message.header.originator
+        named = dataclasses.replace(message, key_info=apdu.IdentifiedKey(0)).encode()
+        for suite, key in self._brought(message.header, info):
+            for keys in (*self._ring.of((title, self._titles[True])), _NO_KEYS):
+                right = len(keys.authentication) == len(key) == KEY_OCTETS[suite]
+                given = KeySet(suite, key, keys.authentication if right else b"")
+                for verify in (True, False) if right else (False,):
+                    opened = self._open_with(named, title, given, verify=verify)
+                    if opened is not None and (verify or _plausible(opened.plain)):
+                        if len(self._came_along) >= _KEYS_MAX:
+                            self._came_along.clear()
+                        self._came_along[title] = suite, key
+                        return opened, given, verify, title
+        return None
+
+    def _brought(
+        self, header: apdu.GeneralHeader, info: apdu.KeyInfo | None
+    ) -> Iterator[tuple[int, bytes]]:
+        if info is None and header.originator in self._came_along:
+            yield self._came_along[header.originator]
+        elif isinstance(info, apdu.AgreedKey):
+            yield from self._ring.curves.agreed(header, info)
+        elif isinstance(info, apdu.WrappedKey):
+            for keys in self._ring.of((header.originator, self._titles[True])):
+                with suppress(RemoteProtocolError):
+                    yield keys.suite, unwrap_key(keys.master, info.wrapped)
 
     def _why_closed(self, titles: Sequence[bytes]) -> str:
         if not any(titles):
@@ -197,10 +268,12 @@ class Partners:
         tag = octets[0]
         reader = Reader(octets, 1)
         if tag == apdu.Tag.GENERAL_CIPHERING:
-            message = apdu.decode(octets)
-            assert isinstance(message, apdu.GeneralCiphering)
+            message = _ciphering(octets)
             general_header(here, message.header)
             here.add(f"key: {_key_text(message.key_info)}")
+            holds = self._ring.curves.ephemeral_holds(message.header, message.key_info)
+            if holds is not None:
+                here.add(f"ephemeral key: its signature {'holds' if holds else 'is WRONG'}")
             reader = Reader(message.content)
             titles = [message.header.originator]
         else:
@@ -245,9 +318,7 @@ class Partners:
         own = _NOBODY
         try:
             if octets[0] == apdu.Tag.GENERAL_CIPHERING:
-                message = apdu.decode(octets)
-                assert isinstance(message, apdu.GeneralCiphering)
-                own = message.header.recipient or _NOBODY
+                own = _ciphering(octets).header.recipient or _NOBODY
             context = _context(own, keys, title, verify=verify)
             if self.dedicated:
                 context.use_dedicated(self.dedicated)
@@ -313,7 +384,9 @@ def ciphered_name(tag: int) -> str:
 
 def _context(own: bytes, keys: KeySet, peer: bytes, *, verify: bool = True) -> SecurityContext:
     counters = InvocationCounters(VolatileCounterStore())
-    return SecurityContext(own, keys, counters, _no_entropy, peer_title=peer, verify_tags=verify)
+    context = SecurityContext(own, keys, counters, _no_entropy, peer_title=peer, verify_tags=verify)
+    context.outer_only = True
+    return context
 
 
 def is_text(plain: bytes) -> bool:

@@ -107,7 +107,7 @@ class Association:
         assert isinstance(message, apdu.GeneralSigning)
         here = node.add(f"General signing, {len(octets)} octets", octets)
         general_header(here, message.header)
-        here.add(f"signature, not checked: {octets_text(message.signature)}")
+        self._partners.signed(here, message, sender)
         self.explain(here, message.content, sender, depth + 1)
 
     def _ciphered(self, node: Node, octets: bytes, sender: str, depth: int) -> None:

@@ -406,13 +406,14 @@ class SecurityContext:
     `peer_title` empty: not known yet; then general ciphering tells it. `needs`: the Protection (A,
     E) that a received APDU must prove; one with less is refused before it can move a counter.
     `verify_tags=False` lets a listener without the authentication key read what it can; nothing
-    then counts as authenticated.
+    then counts as authenticated. `outer_only`: a signed APDU inside a ciphered one is given as it
+    is, for whoever looks on.
     """
 
     __slots__ = (
         "_broadcast_made", "_dedicated", "_dedicated_counters", "_derived_counters", "_derived_in",
         "_derived_lowest", "_derived_out", "_entropy", "_own_dedicated", "_unicast", "counters",
-        "keys", "needs", "peer_title", "title", "transactions_from", "verify_tags",
+        "keys", "needs", "outer_only", "peer_title", "title", "transactions_from", "verify_tags",
     )  # fmt: skip
 
     def __init__(
@@ -426,6 +427,7 @@ class SecurityContext:
         self.peer_title = peer_title
         self.needs = needs & _AE if verify_tags else 0
         self.verify_tags = verify_tags
+        self.outer_only = False
         self.transactions_from = 0  # where somebody set by hand which number is the next
         self._entropy = entropy
         self._dedicated: GcmKey | None = None
@@ -905,8 +907,10 @@ class SecurityContext:
             raise _refused("a signed APDU without content or recipient, or layers beyond two")
         return self._rising(title, TRANSACTION, envelope.header.transaction_id)
 
-    def _inside(self, plain: bytes, title: bytes, *, signed: bool) -> tuple[bytes, int]:
+    def _inside(self, plain: bytes, title: bytes, *, signed: bool) -> tuple[bytes, int] | None:
         """Content and transaction of the signed APDU that a ciphered one holds."""
+        if self.outer_only:
+            return None
         if signed:
             raise _refused("a signature around a signature")
         envelope, signer = self._verified_signature(plain)
