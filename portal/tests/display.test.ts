@@ -99,9 +99,13 @@ describe('what a chart draws', () => {
 
 describe('an OBIS code', () => {
   it('tells quantity, phase, kind and tariff', () => {
-    expect(parseObis('1-0:1.8.2')).toEqual({ quantity: 1, phase: null, kind: 'energy', tariff: 2 });
-    expect(parseObis('1-0:52.7.0')).toEqual({ quantity: 12, phase: 2, kind: 'value', tariff: 0 });
-    expect(parseObis('1-0:61.8.0')).toEqual({ quantity: 1, phase: 3, kind: 'energy', tariff: 0 });
+    expect(parseObis('1-0:1.8.2')).toEqual({ quantity: 1, phase: null, kind: 'energy', tariff: 2, extreme: null });
+    expect(parseObis('1-0:52.7.0')).toEqual({ quantity: 12, phase: 2, kind: 'value', tariff: 0, extreme: null });
+    expect(parseObis('1-0:61.8.0')).toEqual({ quantity: 1, phase: 3, kind: 'energy', tariff: 0, extreme: null });
+    expect(parseObis('1-0:32.25.124')).toMatchObject({ quantity: 112, phase: 1, tariff: 0 });
+    expect(parseObis('1-0:51.26.0')).toMatchObject({ quantity: 11, phase: 2, extreme: 'maximum' });
+    expect(parseObis('1-0:16.3.0')).toMatchObject({ quantity: 16, kind: 'power', extreme: 'minimum' });
+    expect(parseObis('1-0:83.8.3')).toMatchObject({ quantity: 83, kind: 'value', tariff: 0 });
     expect(parseObis('1-0:1.6.0')?.kind).toBe('demand');
     expect(parseObis('8-1:1.0.0')).toBeNull();
   });

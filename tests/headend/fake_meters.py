@@ -124,6 +124,14 @@ class FakeMeter:
         return 1_000_000 * self.seed + total[(ends - EPOCH) // 900]
 
 
+def failure(outcome: Outcome, fault: str) -> ConversationError:
+    """As the driver makes one of what the client says."""
+    return ConversationError(
+        outcome, "conversation-failed", "{fault}", "{advice}",
+        outcome=outcome.value, fault=fault, advice="Wait.",
+    )  # fmt: skip
+
+
 class FakeConversation:
     """Implements `Conversation` on a FakeMeter."""
 
@@ -136,7 +144,7 @@ class FakeConversation:
         if self.meter.hangs:
             await asyncio.sleep(3600)
         if self.meter.fails_with is not None:
-            raise ConversationError(self.meter.fails_with, "The meter misbehaves.", "Wait.")
+            raise failure(self.meter.fails_with, "The meter misbehaves.")
         await asyncio.sleep(0)
 
     async def live(self, *, brief: bool = False) -> list[LiveValue]:
@@ -257,7 +265,11 @@ class FakeConversation:
     async def press(self, button: str, hold_ms: int) -> None:
         await self._answer()
         if button not in {"scroll", "reset"}:
-            raise ConversationError(Outcome.REFUSED, "There is no such button.", "Use scroll.")
+            raise ConversationError(
+                Outcome.REFUSED, "no-button",
+                "There is no button '{button}'.", "There is: {buttons}.",
+                button=button, buttons="scroll",
+            )  # fmt: skip
         self.meter.index += 1
 
     async def clock(self) -> int:
@@ -293,7 +305,7 @@ class FakeConversation:
         await self._answer()
         self.meter.balance_wh = (self.meter.balance_wh or 0) + energy_wh
         if self.meter.loses_answers:
-            raise ConversationError(Outcome.TIMED_OUT, "No answer.", "Wait.")
+            raise failure(Outcome.TIMED_OUT, "No answer.")
 
     async def alarms(self) -> dict[str, int]:
         return {}
@@ -354,7 +366,7 @@ class FakeDriver:
         fake.opened += 1
         self.secrets_seen.append(secrets)
         if fake.fails_with is Outcome.UNREACHABLE:
-            raise ConversationError(Outcome.UNREACHABLE, "Nobody is there.", "Check the address.")
+            raise failure(Outcome.UNREACHABLE, "Nobody is there.")
         await asyncio.sleep(0)
         return FakeConversation(fake, self.now)
 
@@ -367,7 +379,7 @@ PLACES = (
     ("p-005", "Dairy farm", "farm", "mpta-3", 3, FakeMeter(6500, seed=5)),
     ("p-006", "Joinery workshop", "workshop", "esox", 3, FakeMeter(18_000, seed=6)),
     ("p-007", "Pump works", "industry", "esox", 4, FakeMeter(140_000, seed=7)),
-    ("p-008", "Kovács water", "water", "mt372", 1, FakeMeter(300, seed=8)),
+    ("p-008", "Kovács water", "water", "mbus-water", 1, FakeMeter(300, seed=8)),
 )
 
 

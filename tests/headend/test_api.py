@@ -15,6 +15,7 @@ from blathy.headend.access.roles import RULES
 from blathy.headend.api import create_app
 from blathy.headend.api.guard import PREFIX
 from blathy.headend.collection.conversation import LoggedEvent, Outcome
+from blathy.headend.sentence import Sentence
 from blathy.headend.stream import BACKLOG_MAX, Listener, frame
 from tests.headend.conftest import NOON, Centre, Clock, browser
 
@@ -312,7 +313,7 @@ def test_stream_carries_what_happens(centre: Callable[..., Centre], clock: Clock
         point = head.inventory.point("p-001")
         assert point is not None
         await head.events.raise_own(point, "clock_off", int(clock.now))
-        await head.jobs.start("read", "t", lambda job: head.collector.read_now(
+        await head.jobs.start("read", Sentence("", "t"), lambda job: head.collector.read_now(
             point, "clock", job.progress))  # fmt: skip
         kinds: set[bytes] = set()
         stream = listener.frames()

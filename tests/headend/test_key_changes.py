@@ -20,6 +20,7 @@ from blathy.headend.inventory.description import SiteDescription
 from blathy.headend.operations import audit
 from blathy.headend.operations.jobs import Job
 from blathy.headend.schema import audit_entry, invocation_counter
+from blathy.headend.sentence import EMPTY
 from blathy.meter.meter import Meter
 from blathy.models.model import Mechanism
 from tests.headend.small_fleet import SmallFleet, password_way_in, small_fleet, until
@@ -35,6 +36,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from blathy.headend import HeadEnd
 from blathy.headend.operations.jobs import Job
+from blathy.headend.sentence import EMPTY
 
 folder, point, die_at, purposes = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 
@@ -46,7 +48,7 @@ async def work():
             os.kill(os.getpid(), signal.SIGKILL)
     head.keys.step = step
     place = head.inventory.points[point]
-    job = Job("1", "keys", "test", "demo", point, 0)
+    job = Job("1", "keys", EMPTY, "demo", point, 0)
     await head.keys._change(job, place, tuple(purposes.split(",")), "demo")
     await head.stop()
 
@@ -245,7 +247,7 @@ async def ended_at(folder: Path, small: SmallFleet, step: str, purposes: tuple[s
             raise KilledError
 
     head.keys.step = die
-    job = Job("1", "keys", "test", "demo", point.id, 0)
+    job = Job("1", "keys", EMPTY, "demo", point.id, 0)
     with pytest.raises(KilledError):
         await head.keys._change(job, point, purposes, "demo")
     await head.collector.lines.close()

@@ -322,7 +322,8 @@ def test_a_flood_of_strangers_is_bounded_and_does_not_keep_a_meter_out(tmp_path:
             small.happens("mt372", COVER)
             await until(lambda: count["accepted"] == 1)
             listed = (await head.pushes.as_json())["unknown"]
-            assert "no meter of the inventory" in listed[0]["reason"]
+            assert "No meter of the inventory" in listed[0]["reason"]
+            assert listed[0]["reason_code"].startswith("push-unknown-")
 
     asyncio.run(work())
 

@@ -117,7 +117,12 @@ def open_portal(browser: Browser, portal_url: str, session_state: StorageState) 
             strangers.append(request.url)
 
     def opener(
-        path: str = "/", *, phone: bool = False, dark: bool = False, log_in: bool = True
+        path: str = "/",
+        *,
+        phone: bool = False,
+        dark: bool = False,
+        log_in: bool = True,
+        language: str = "en",
     ) -> Page:
         context = browser.new_context(
             viewport=PHONE if phone else DESK,
@@ -130,11 +135,13 @@ def open_portal(browser: Browser, portal_url: str, session_state: StorageState) 
         )
         contexts.append(context)
         page = context.new_page()
+        if language != "en":
+            page.add_init_script(f"localStorage.setItem('blathy.language', '{language}')")
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", look_where)
         page.goto(path)
         if log_in:
-            expect(page.get_by_role("navigation", name="Places")).to_be_visible()
+            expect(page.get_by_role("navigation").first).to_be_visible()
         return page
 
     yield opener

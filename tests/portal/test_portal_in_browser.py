@@ -6,9 +6,11 @@ import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
+from tests.headend.test_sentences import entries
 from tests.portal.conftest import Opener
+from tests.portal.english_left import english_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 POINT = "/points/p-001"
@@ -435,3 +437,48 @@ def test_a_phone_never_scrolls_sideways(open_portal: Opener, dark: bool) -> None
         rail = page.get_by_role("navigation", name="Places").bounding_box()
         assert rail
         assert rail["y"] > 700, "the places are a bar at the bottom"
+
+
+def settled(page: Page) -> None:
+    page.locator("main section, main p").first.wait_for()
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+
+
+def close(page: Page, dialog: Locator) -> None:
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+@pytest.mark.parametrize("language", ["hu", pytest.param("de", marks=pytest.mark.thorough)])
+def test_no_english_is_left_on_any_page_or_dialogue(open_portal: Opener, language: str) -> None:
+    page = open_portal("/none", language=language)
+    for path in ("/", "/points", "/points/p-008", "/events", "/operations", "/settings", "/none"):
+        page.goto(path)
+        settled(page)
+        assert english_of(page, language) == set(), path
+    page.goto(POINT)
+    settled(page)
+    assert english_of(page, language) == set()
+    dialog = page.get_by_role("dialog")
+    openers = page.locator("#commands button, #supply button, #keys button, #clock button")
+    for opener in openers.filter(has_text="…").all():
+        opener.click()
+        dialog.locator("dt, label").first.wait_for()
+        assert english_of(page, language) == set(), opener.inner_text()
+        close(page, dialog)
+    page.get_by_role("button", name=entries(f"{language}.ts")["point.read"]).click()
+    page.goto("/operations")
+    page.locator(".job").first.wait_for()
+    assert english_of(page, language) == set()
+
+
+def test_a_refusal_is_told_in_the_readers_language(open_portal: Opener) -> None:
+    page = open_portal("/points/p-005", language="de")
+    page.locator("#supply").get_by_role("button", name="Leistungsgrenze").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("spinbutton").fill("12.5")
+    dialog.get_by_role("button", name="Erst prüfen").click()
+    expect(dialog.get_by_role("alert")).to_have_text(
+        "Dairy farm ist geschützt: eine Grenze könnte den Ort abschalten. "
+        "Vereinbaren Sie die Grenze mit den Leuten dort."
+    )

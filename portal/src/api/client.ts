@@ -3,14 +3,13 @@ import type { Problem, Session } from './types';
 
 const ROOT = '/api/v1';
 
-/** What went wrong, in one sentence, and what to try; `status` 0 means no answer at all. */
+/** What went wrong and what to try; `status` 0 means no answer at all. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
-    detail: string,
-    readonly remedy: string | null,
+    readonly problem: Partial<Problem>,
   ) {
-    super(detail);
+    super(problem.detail);
   }
 }
 
@@ -34,13 +33,8 @@ export function address(path: string, query: Query = {}): string {
 }
 
 async function problemOf(response: Response): Promise<ApiError> {
-  try {
-    const problem = (await response.json()) as Partial<Problem>;
-    const detail = typeof problem.detail === 'string' ? problem.detail : problem.title;
-    return new ApiError(response.status, detail ?? response.statusText, problem.remedy ?? null);
-  } catch {
-    return new ApiError(response.status, `${response.status} ${response.statusText}`, null);
-  }
+  const problem: unknown = await response.json().catch(() => null);
+  return new ApiError(response.status, typeof problem === 'object' && problem ? problem : {});
 }
 
 async function ask<T>(method: string, url: string, body: unknown, signal?: AbortSignal): Promise<T> {
@@ -58,7 +52,7 @@ async function ask<T>(method: string, url: string, body: unknown, signal?: Abort
     });
   } catch (cause) {
     if (cause instanceof DOMException && cause.name === 'AbortError') throw cause;
-    throw new ApiError(0, 'error.unreachable', 'error.unreachable.remedy');
+    throw new ApiError(0, {});
   }
   if (!response.ok) {
     const problem = await problemOf(response);

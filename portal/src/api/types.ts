@@ -1,5 +1,12 @@
 /** The control centre's answers, as docs/api.md promises them. Missing is null, never 0. */
 
+/** What fills the holes of a sentence. */
+export type Values = Record<string, string | number>;
+/** Beside an English sentence `x` stand its code and values, to say it in another language. */
+export type Told<F extends string, T = string> = { [K in F]: T } & {
+  [K in `${F}_code`]?: string | null;
+} & { [K in `${F}_values`]?: Values };
+
 export type Role = 'viewer' | 'manager' | 'installer' | 'admin' | 'consumer';
 export interface Session {
   user: string;
@@ -67,7 +74,7 @@ export interface MeterEvent {
   code: number | string | null;
   phase: number | null;
   value?: number | string | null;
-  location?: { station?: Named | null; feeder?: Named | null; text: string } | null;
+  location?: ({ station?: Named | null; feeder?: Named | null } & Told<'text'>) | null;
   acknowledged?: { by: string; at: string } | null;
 }
 export interface Page<T> {
@@ -99,9 +106,8 @@ export interface PointRow extends Named {
   last_error: LastError | null;
   register?: RegisterValue | null;
 }
-export interface LastError {
+export interface LastError extends Told<'text'> {
   kind: string;
-  text: string;
   at: string;
 }
 export interface Channel {
@@ -162,7 +168,7 @@ export interface Live {
 export interface LiveFailure {
   point?: string;
   at: null;
-  error: { kind: string; detail: string; remedy: string | null };
+  error: { kind: string } & Partial<Problem>;
 }
 export interface RegisterRow {
   obis: string;
@@ -206,14 +212,13 @@ export interface Slot {
   received?: number;
   expected?: number;
 }
-export interface Finding {
+export interface Finding extends Told<'text'> {
   rule: string;
   severity: string;
   channel: string;
   start: string;
   end: string;
   slots: number;
-  text: string;
 }
 export interface Token {
   id: string;
@@ -235,22 +240,18 @@ export interface Profile {
   sum: number | null;
 }
 export type JobState = 'queued' | 'running' | 'done' | 'failed' | 'cancelled';
-export interface Job {
+export interface Job extends Told<'title'>, Told<'message', string | null> {
   id: string | number;
   kind: string;
-  title: string;
   state: JobState;
   progress: { done: number; total: number } | null;
   started_at: string | null;
   ended_at: string | null;
-  message: string | null;
   result: unknown;
 }
 export type Command = 'disconnect' | 'release' | 'connect' | 'set-clock' | 'relay' | 'limit' | 'credit';
-export interface Confirmation {
+export interface Confirmation extends Told<'place'>, Told<'consequence'> {
   confirm: string;
-  place: string;
-  consequence: string;
   expires_at: string;
   /** How many points a group's action reaches. */
   points?: number;
@@ -286,14 +287,13 @@ export interface Clocks {
   rule: ClockRule;
 }
 export interface MeterKeys {
-  items: {
+  items: ({
     purpose: string;
     held: boolean;
     changed_at: string | null;
     fingerprint: string | null;
     can_change: boolean;
-    why_not: string;
-  }[];
+  } & Told<'why_not'>)[];
   pending: { id: string | number; purposes: string[]; state: string; started_at: string; user: string | null } | null;
   history: { at: string; user: string | null; purposes: string[]; outcome: string; detail: string }[];
 }
@@ -335,7 +335,7 @@ export interface CurrentInputs {
   items: { channel: number; transformer: CurrentTransformer | null }[];
   history: { at: string; user: string; serial: string; channel: number }[];
 }
-export interface Push {
+export interface Push extends Told<'detail'> {
   id: string | number;
   at: string;
   point: Named | null;
@@ -343,14 +343,13 @@ export interface Push {
   transport: string;
   counter: number | null;
   outcome: string;
-  detail: string;
   events: number;
   values: number;
 }
 export interface PushPort {
   listening: { host: string; port: number; tcp: boolean; udp: boolean } | null;
   counters: Record<string, number>;
-  unknown: { at: string; from: string; meter: string | null; reason: string; count: number }[];
+  unknown: ({ at: string; from: string; meter: string | null; count: number } & Told<'reason'>)[];
   items: Push[];
 }
 export interface BalanceSlot {
@@ -405,4 +404,7 @@ export interface Problem {
   status: number;
   detail: string;
   remedy?: string | null;
+  /** Of the detail; the remedy's code has `.remedy` behind it. */
+  code?: string | null;
+  values?: Values;
 }

@@ -5,10 +5,16 @@ export const LANGUAGES = { en: 'English', de: 'Deutsch', hu: 'Magyar' } as const
 export type Language = keyof typeof LANGUAGES;
 export type Theme = 'auto' | 'light' | 'dark';
 
-const LOADERS: Record<Language, () => Promise<Messages>> = {
-  en: () => Promise.resolve(en),
-  de: () => import('../messages/de').then((module) => module.de),
-  hu: () => import('../messages/hu').then((module) => module.hu),
+/** The portal's own texts, and those of the control centre by their codes. */
+interface Texts {
+  messages: Messages;
+  sentences: Readonly<Record<string, string>>;
+}
+const ENGLISH: Texts = { messages: en, sentences: {} };
+const LOADERS: Record<Language, () => Promise<Texts>> = {
+  en: () => Promise.resolve(ENGLISH),
+  de: () => import('../messages/de').then(({ de, sentences }) => ({ messages: de, sentences })),
+  hu: () => import('../messages/hu').then(({ hu, sentences }) => ({ messages: hu, sentences })),
 };
 const LOCALES: Record<Language, string> = { en: 'en-GB', de: 'de-DE', hu: 'hu-HU' };
 
@@ -43,12 +49,19 @@ function firstTheme(): Theme {
 class Settings {
   language = $state<Language>('en');
   theme = $state<Theme>('auto');
-  messages = $state.raw<Messages>(en);
+  #texts = $state.raw<Texts>(ENGLISH);
   /** Counts theme changes, for what draws on a canvas and must be told. */
   painted = $state(0);
   /** Settled when the messages of the chosen language are there. */
   ready: Promise<void> = Promise.resolve();
 
+  get messages(): Messages {
+    return this.#texts.messages;
+  }
+  /** What the control centre says in this language; English it speaks itself. */
+  get sentences(): Readonly<Record<string, string>> {
+    return this.#texts.sentences;
+  }
   get locale(): string {
     return LOCALES[this.language];
   }
@@ -61,7 +74,7 @@ class Settings {
 
   async setLanguage(language: Language): Promise<void> {
     try {
-      this.messages = await LOADERS[language]();
+      this.#texts = await LOADERS[language]();
       this.language = language;
     } catch {
       // Without its file the language stays as it was.

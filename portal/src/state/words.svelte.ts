@@ -1,13 +1,12 @@
 /** Text, numbers and times in the chosen language. Reading them in markup follows the language. */
 import { ApiError } from '../api/client';
+import type { Problem, Told, Values } from '../api/types';
 import { DASH, count, decimal, percent, quantity, type Quantity } from '../format/number';
 import * as time from '../format/time';
-import { parseObis } from '../format/obis';
+import { LOSSES, parseObis } from '../format/obis';
 import type { MessageKey } from '../messages/en';
 import { now } from './now.svelte';
 import { settings } from './settings.svelte';
-
-type Values = Record<string, string | number>;
 
 function isKey(key: string): key is MessageKey {
   return key in settings.messages;
@@ -26,10 +25,50 @@ export function word(prefix: string, value: string | null | undefined): string {
   return isKey(key) ? t(key) : value.replace(/[_-]/g, ' ');
 }
 
+/** A value in a sentence: a number as people write it, or with a prefix the word for it. */
+function filled(value: string | number, prefix: string | undefined): string {
+  if (typeof value === 'number') return decimal(value, Number.isInteger(value) ? 0 : 2, settings.locale);
+  if (!prefix) return value;
+  const one = (part: string): string => settings.sentences[`${prefix}.${part}`] ?? word(prefix, part);
+  return value.split(', ').map(one).join(', ');
+}
+
+/** A sentence of the control centre by its code, or as it came where this language has none. */
+function sentence(text: string, code: string | null | undefined, values: Values = {}): string {
+  const template = settings.sentences[code ?? ''];
+  if (!template) return text;
+  return template.replace(/\{(\w+)(?::([\w.-]+))?\}/g, (whole, name: string, prefix?: string) => {
+    const value = values[name];
+    return value === undefined ? whole : filled(value, prefix);
+  });
+}
+
+/** A field of an answer that is a sentence, in the reader's language. */
+export function told<F extends string>(answer: Told<F, string | null>, field: F): string {
+  const fields = answer as Record<string, unknown>;
+  const code = fields[`${field}_code`] as string | null | undefined;
+  return sentence(answer[field] ?? '', code, fields[`${field}_values`] as Values | undefined);
+}
+
+/** The same with what to try, where the field is the sentence of an error. */
+export function toldWhole<F extends string>(answer: Told<F, string | null>, field: F): string {
+  const fields = answer as Record<string, unknown>;
+  const remedy = `${String(fields[`${field}_code`])}.remedy`;
+  const values = fields[`${field}_values`] as Values | undefined;
+  return `${told(answer, field)} ${sentence('', remedy, values)}`.trim();
+}
+
+/** The message for a name that a site's description usually has, or the name itself. */
+function known(prefix: string, name: string): string {
+  const key = `${prefix}.${name.toLowerCase()}`;
+  return isKey(key) ? t(key) : name;
+}
+
 /** An event in the reader's language; what no message knows is shown as the meter's log says it. */
 export function eventText(event: { name: string; text: string }): string {
   const key = `event.${event.name}`;
-  return isKey(key) ? t(key) : event.text;
+  const code = /^code_(\d+)$/.exec(event.name)?.[1];
+  return isKey(key) ? t(key) : code ? t('events.unknown', { n: code }) : event.text;
 }
 
 const capital = (text: string): string => text.charAt(0).toLocaleUpperCase(settings.locale) + text.slice(1);
@@ -44,20 +83,24 @@ export function eventGroups(): [id: string, text: string][] {
  * centre's own name is the better one.
  */
 export function obisName(obis: string | null | undefined, name: string): string {
-  const code = settings.language === 'en' ? null : parseObis(obis);
-  if (!code) return name;
-  const key = `obis.c.${code.quantity}`;
-  if (!isKey(key)) return name;
+  if (settings.language === 'en') return name;
+  const code = parseObis(obis);
+  const key = `obis.c.${code?.quantity ?? ''}`;
+  if (!code || !isKey(key)) return known('channel', name);
   const base = t(key);
   const phased = code.phase ? t('obis.phase', { name: base, n: code.phase }) : base;
-  const whole = t(`obis.d.${code.kind}`, { name: phased });
+  const plain = t(`obis.d.${code.kind}`, { name: phased });
+  const whole = code.extreme ? t(`obis.${code.extreme}`, { name: plain }) : plain;
+  const loss = code.quantity === LOSSES ? /\b[A-Z][A-Z0-9]{2}\b/.exec(name)?.[0] : null;
+  if (loss) return `${whole} ${loss}`;
   return code.tariff ? t('obis.tariff', { name: whole, n: code.tariff }) : whole;
 }
 
-/** A finding in the reader's language; in English the control centre's own sentence says more. */
-export function findingText(finding: { rule: string; text: string }): string {
-  const key = `rule.${finding.rule}`;
-  return settings.language !== 'en' && isKey(key) ? t(key) : finding.text;
+/** What is printed beside a lamp or on a button, where it is a word. */
+export function frontText(label: string): string {
+  const [, name = label, number = ''] = /^(\w+?) ?(\d*)$/.exec(label) ?? [];
+  const key = `front.${name.toLowerCase()}`;
+  return isKey(key) ? `${t(key)} ${number}`.trim() : label;
 }
 
 /** A model by its name; meters behind another one are called by what they count. */
@@ -122,12 +165,17 @@ export interface Fault {
   status: number;
 }
 
+/** A problem of the control centre in the reader's language; without a sentence, its number. */
+export function problemOf(problem: Partial<Problem>, status: number): Fault {
+  const { detail, remedy, code, values } = problem;
+  if (!status) return { detail: t('error.unreachable'), remedy: t('error.unreachable.remedy'), status };
+  if (!detail) return { detail: t('error.status', { n: status }), remedy: t('error.unexpected.remedy'), status };
+  const advice = sentence(remedy ?? '', `${code ?? ''}.remedy`, values);
+  return { detail: sentence(detail, code, values), remedy: advice || null, status };
+}
+
 /** What to show for anything that was thrown while asking the control centre. */
 export function faultOf(cause: unknown): Fault {
-  if (cause instanceof ApiError) {
-    const detail = isKey(cause.message) ? t(cause.message) : cause.message;
-    const remedy = cause.remedy && isKey(cause.remedy) ? t(cause.remedy) : cause.remedy;
-    return { detail, remedy, status: cause.status };
-  }
+  if (cause instanceof ApiError) return problemOf(cause.problem, cause.status);
   return { detail: t('error.unexpected'), remedy: t('error.unexpected.remedy'), status: -1 };
 }

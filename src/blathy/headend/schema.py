@@ -106,6 +106,7 @@ meter = Table(
     Column("last_answer_at", BigInteger),
     Column("last_error_kind", String(16)),
     Column("last_error_text", Text),
+    Column("last_error_words", Text),  # code and values of the sentence (sentence.py), as JSON
     Column("last_error_at", BigInteger),
     Column("clock_offset_s", Integer),
 )
@@ -281,6 +282,7 @@ push_message = Table(
     Column("counter", BigInteger, nullable=False),
     Column("outcome", String(16), nullable=False),
     Column("detail", Text, nullable=False),
+    Column("detail_words", Text),  # code and values of the sentence (sentence.py), as JSON
     Column("events", Integer, nullable=False),
     Column("readings", Integer, nullable=False),
     Index("ix_push_message_meter_id_id", "meter_id", "id"),
@@ -332,12 +334,14 @@ job = Table(
     Column("id", String(32), primary_key=True),
     Column("kind", String(32), nullable=False),
     Column("title", Text, nullable=False),
+    Column("title_words", Text),  # code and values of the sentence (sentence.py), as JSON
     Column("state", String(16), nullable=False),
     Column("done", Integer, nullable=False),
     Column("total", Integer, nullable=False),
     Column("started_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Column("message", Text, nullable=False),
+    Column("message_words", Text),
     Column("result", Text),
     Column("user_name", String(64), nullable=False),
     Column("point_id", String(64)),

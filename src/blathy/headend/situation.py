@@ -22,6 +22,7 @@ from blathy.headend.readings.calendar import DAY_S, slot_floor, slots_in_day
 from blathy.headend.readings.series import ProfileAnswer, read_profile, received_by_day
 from blathy.headend.schema import channel as channel_table
 from blathy.headend.schema import reading_slot, register_snapshot
+from blathy.headend.sentence import EMPTY, with_code
 from blathy.models import MODELS
 from blathy.quantity import SYMBOL
 
@@ -234,7 +235,7 @@ class Situation:
             return None
         return {
             "kind": state.last_error_kind,
-            "text": state.last_error_text,
+            **with_code("text", state.last_error or EMPTY),
             "at": _iso(state.last_error_at),
         }
 

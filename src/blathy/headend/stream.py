@@ -200,9 +200,14 @@ class Hub:
                         "point": point.id,
                         "at": None,
                         "values": [],
-                        "error": {"kind": error.outcome.value, "detail": error.detail,
-                                  "remedy": error.remedy},
-                    }  # fmt: skip
+                        "error": {
+                            "kind": error.outcome.value,
+                            "detail": error.detail,
+                            "remedy": error.remedy,
+                            "code": error.code,
+                            "values": dict(error.values),
+                        },
+                    }
                 self._send(topic, "live", document, point_id=point.id, state=True)
                 await asyncio.sleep(pause)
         except Exception:

@@ -23,6 +23,7 @@ from blathy.headend.database import Database
 from blathy.headend.inventory.description import UserDescription
 from blathy.headend.operations import audit
 from blathy.headend.schema import api_token, audit_entry, login_session, user_account
+from blathy.headend.sentence import ExplainedError, Value
 
 SESSION_S: Final = 12 * 3600
 SESSIONS_PER_USER: Final = 20
@@ -37,15 +38,15 @@ HASHES_AT_ONCE: Final = 2
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}", re.ASCII)
 
 
-class AccessError(Exception):
+class AccessError(ExplainedError):
     """Refused. `status` is the HTTP status that says why."""
 
-    def __init__(self, status: int, title: str, detail: str, remedy: str) -> None:
-        super().__init__(detail)
+    def __init__(
+        self, status: int, title: str, code: str, detail: str, remedy: str, /, **values: Value
+    ) -> None:
+        super().__init__(code, detail, remedy, **values)
         self.status = status
         self.title = title
-        self.detail = detail
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,10 @@ class Accounts:
     ) -> dict[str, Any]:
         """A new user; raise AccessError 409 where the name is taken, 422 for bad fields."""
         if name in self._users:
-            raise AccessError(409, "Exists", f"There is a user {name} already.", "Take another.")
+            raise AccessError(
+                409, "Exists", "user-exists", "There is a user {user} already.", "Take another.",
+                user=name,
+            )  # fmt: skip
         check_password(password)
         async with self._hashing:
             row = await asyncio.to_thread(self._row, name, password, role, point_id)
@@ -153,7 +157,9 @@ class Accounts:
         """Change role, point, enabled or password. Ends the user's sessions."""
         user = self._users.get(name)
         if user is None:
-            raise AccessError(404, "Not found", f"There is no user {name}.", "See the list.")
+            raise AccessError(
+                404, "Not found", "no-user", "There is no user {user}.", "See the list.", user=name
+            )
         values: dict[str, Any] = {}
         if changes.get("role") is not None:
             values["role"] = _role(changes["role"]).value
@@ -163,7 +169,7 @@ class Accounts:
             values["enabled"] = bool(changes["enabled"])
         role = values.get("role", user.role)
         if role == Role.CONSUMER.value and not values.get("point_id", user.point_id):
-            raise AccessError(422, "Incomplete", "A consumer needs a point.", "Give `point`.")
+            raise _needs_point()
         self._keep_an_admin(name, role, enabled=values.get("enabled", user.enabled))
         if changes.get("password") is not None:
             check_password(changes["password"])
@@ -195,7 +201,11 @@ class Accounts:
         )
         if not others and not (role == Role.ADMIN.value and enabled):
             raise AccessError(
-                409, "Refused", "This is the last administrator.", "Make another one first."
+                409,
+                "Refused",
+                "last-administrator",
+                "This is the last administrator.",
+                "Make another one first.",
             )
 
     def describe(self, name: str) -> dict[str, Any]:
@@ -218,11 +228,13 @@ class Accounts:
             raise AccessError(
                 422,
                 "Wrong name",
-                f"{name!r} is no user name.",
+                "not-a-user-name",
+                "'{user}' is no user name.",
                 "Use 1 to 32 small letters, digits, dots or dashes.",
+                user=name,
             )
         if _role(role) is Role.CONSUMER and not point_id:
-            raise AccessError(422, "Incomplete", "A consumer needs a point.", "Give `point`.")
+            raise _needs_point()
         return {
             "name": name,
             "password_hash": self._hasher.hash(password),
@@ -257,7 +269,11 @@ class Accounts:
                 )
             )
             raise AccessError(
-                401, "Not logged in", "The user name or the password is wrong.", "Try again."
+                401,
+                "Not logged in",
+                "wrong-login",
+                "The user name or the password is wrong.",
+                "Try again.",
             )
         secret, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
         session = _Session(name, csrf, now + SESSION_S)
@@ -344,6 +360,7 @@ class Accounts:
                 raise AccessError(
                     429,
                     "Too many attempts",
+                    "too-many-logins",
                     "Too many wrong passwords in the last hour.",
                     "Wait, or ask an administrator.",
                 )
@@ -355,7 +372,12 @@ class Accounts:
         own = [t for t in self._tokens.values() if t[1] == caller.user]
         if len(own) >= TOKENS_PER_USER:
             raise AccessError(
-                409, "Too many tokens", f"You have {len(own)} tokens.", "Delete one first."
+                409,
+                "Too many tokens",
+                "too-many-tokens",
+                "You have {count} tokens.",
+                "Delete one first.",
+                count=len(own),
             )
         now = int(self._now())
         secret, token_id = secrets.token_urlsafe(32), secrets.token_hex(8)
@@ -403,7 +425,9 @@ class Accounts:
             (m for m, t in self._tokens.items() if t[0] == token_id and t[1] == caller.user), None
         )
         if mark is None:
-            raise AccessError(404, "Not found", "You have no such token.", "See the list.")
+            raise AccessError(
+                404, "Not found", "no-token", "You have no such token.", "See the list."
+            )
         now = int(self._now())
 
         def change(connection: Connection) -> None:
@@ -418,7 +442,9 @@ class Accounts:
         async with self._hashing:
             right = await asyncio.to_thread(self._verify, user.password_hash, old)
         if not right:
-            raise AccessError(403, "Refused", "The old password is wrong.", "Try again.")
+            raise AccessError(
+                403, "Refused", "wrong-old-password", "The old password is wrong.", "Try again."
+            )
         await self.edit(caller.user, caller.user, {"password": new})
 
 
@@ -428,9 +454,18 @@ def check_password(password: str) -> None:
         raise AccessError(
             422,
             "Weak password",
-            f"A password has {PASSWORD_MIN} to {PASSWORD_MAX} characters.",
+            "password-length",
+            "A password has {least} to {most} characters.",
             "Take a longer one.",
+            least=PASSWORD_MIN,
+            most=PASSWORD_MAX,
         )
+
+
+def _needs_point() -> AccessError:
+    return AccessError(
+        422, "Incomplete", "consumer-needs-point", "A consumer needs a point.", "Give `point`."
+    )
 
 
 def _role(text: str) -> Role:
@@ -440,8 +475,11 @@ def _role(text: str) -> Role:
         raise AccessError(
             422,
             "Wrong role",
-            f"There is no role {text!r}.",
-            f"Use one of {', '.join(r.value for r in Role)}.",
+            "no-role",
+            "There is no role '{role}'.",
+            "Use one of {roles}.",
+            role=text,
+            roles=", ".join(r.value for r in Role),
         ) from None
 
 

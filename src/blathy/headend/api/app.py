@@ -14,7 +14,7 @@ from blathy import __version__
 from blathy.headend.api import point_routes, site_routes, transformer_routes
 from blathy.headend.api.guard import PREFIX, Shell, check_table
 from blathy.headend.api.metrics import HeadEndMetrics
-from blathy.headend.api.problems import install, problem
+from blathy.headend.api.problems import ApiProblem, install
 from blathy.headend.head_end import HeadEnd
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -73,7 +73,10 @@ def _add_pages(app: FastAPI, static: Path) -> None:
         include_in_schema=False,
     )
     async def nothing(rest: str) -> Response:
-        return problem(404, "Not found", f"There is no /api/{rest[:80]}.", "See /api/openapi.json.")
+        raise ApiProblem(
+            404, "Not found", "no-route", "There is no /api/{path}.", "See /api/openapi.json.",
+            path=rest[:80],
+        )  # fmt: skip
 
     @app.get("/{path:path}", include_in_schema=False)
     async def page(path: str) -> Response:
@@ -84,7 +87,9 @@ def _add_pages(app: FastAPI, static: Path) -> None:
             age = "public, max-age=31536000, immutable" if hashed else "no-cache"
             return FileResponse(wanted, headers={"Cache-Control": age})
         if path.startswith("assets/") or "." in path.rsplit("/", 1)[-1]:
-            return problem(404, "Not found", "There is no such file.", "Load the page again.")
+            raise ApiProblem(
+                404, "Not found", "no-file", "There is no such file.", "Load the page again."
+            )
         index = root / "index.html"
         if not index.is_file():
             return HTMLResponse(NOT_BUILT, 503)

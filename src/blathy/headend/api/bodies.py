@@ -101,8 +101,9 @@ def moment(name: str, text: str | None, default: int) -> int:
         return int(utc_of(read))
     except ValueError as error:
         raise ApiProblem(
-            422, "Not valid", f"{name}: {error}", "Write it like 2026-03-29T01:00:00Z."
-        ) from error
+            422, "Not valid", "not-a-time", "{field}: {fault}",
+            "Write it like 2026-03-29T01:00:00Z.", field=name, fault=str(error),
+        ) from error  # fmt: skip
 
 
 def json(document: Any, status: int = 200) -> Response:

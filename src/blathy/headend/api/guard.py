@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from blathy.headend.access.accounts import Accounts, Caller
 from blathy.headend.access.roles import RULES, Rule
 from blathy.headend.api.problems import ApiProblem, problem
+from blathy.headend.sentence import ExplainedError
 
 COOKIE: Final = "blathy_session"
 CSRF_HEADER: Final = "X-CSRF-Token"
@@ -29,6 +30,9 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+_TOO_LARGE: Final = ExplainedError(
+    "too-large", "A request has at most {octets} octets.", "Send less.", octets=BODY_MAX
+)
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
@@ -56,14 +60,16 @@ async def authorise(request: Request) -> None:
     route = request.scope["route"]
     rule = rule_of(request.method, route.path)
     if rule is None:
-        raise ApiProblem(403, "Refused", "Nobody may call this.", "See /api/docs.")
+        raise ApiProblem(403, "Refused", "nobody-may", "Nobody may call this.", "See /api/docs.")
     accounts: Accounts = request.app.state.headend.accounts
     caller = _caller(request, accounts)
     request.state.caller = caller
     if rule.public:
         return
     if caller is None:
-        raise ApiProblem(401, "Not logged in", "Nobody is logged in.", "Log in and try again.")
+        raise ApiProblem(
+            401, "Not logged in", "not-logged-in", "Nobody is logged in.", "Log in and try again."
+        )
     if request.method not in _SAFE and caller.csrf is not None:
         _check_csrf(request, caller)
     point_id = request.path_params.get("point_id")
@@ -71,8 +77,10 @@ async def authorise(request: Request) -> None:
         raise ApiProblem(
             403,
             "Refused",
-            f"The role {caller.role.value} may not do this.",
+            "role-may-not",
+            "The role {role} may not do this.",
             "Ask an administrator.",
+            role=caller.role.value,
         )
 
 
@@ -90,8 +98,10 @@ def _check_csrf(request: Request, caller: Caller) -> None:
         raise ApiProblem(
             403,
             "Refused",
-            f"The header {CSRF_HEADER} is missing or wrong.",
+            "wrong-csrf",
+            "The header {header} is missing or wrong.",
             "Load the page again.",
+            header=CSRF_HEADER,
         )
 
 
@@ -107,10 +117,7 @@ class Shell:
             return
         length = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
         if not length.isdigit() or int(length) > BODY_MAX:
-            answer = problem(
-                413, "Too large", f"A request has at most {BODY_MAX} octets.", "Send less."
-            )
-            await answer(scope, receive, send)
+            await problem(413, "Too large", _TOO_LARGE)(scope, receive, send)
             return
         taken = 0
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from blathy.clock import iso_utc
 from blathy.headend.api.bodies import Button, Clock, Command, Keys, Page, ReadNow, Size, Text, json
 from blathy.headend.api.guard import authorise
-from blathy.headend.api.problems import ApiProblem, not_found
+from blathy.headend.api.problems import ApiProblem, no_point
 from blathy.headend.api.site_routes import DAY_S, Head, Who, between, listed
 from blathy.headend.collection.conversation import DisplayState
 from blathy.headend.head_end import HeadEnd
@@ -20,6 +20,7 @@ from blathy.headend.operations.events import EventFilter
 from blathy.headend.readings.export import to_csv, to_parquet
 from blathy.headend.readings.rules import judge_point
 from blathy.headend.readings.series import ProfileAnswer, read_profile
+from blathy.headend.sentence import Sentence
 from blathy.headend.situation import profile_json
 from blathy.headend.stream import live_json
 
@@ -31,11 +32,13 @@ SORTABLE: Final = frozenset(
     )
 )  # fmt: skip
 
+QUALITY_DAYS_MAX: Final = 400
+
 
 def _point(head: HeadEnd, point_id: str) -> Point:
     point = head.inventory.point(point_id)
     if point is None:
-        raise not_found(f"point {point_id[:64]}")
+        raise no_point(point_id)
     return point
 
 
@@ -58,8 +61,11 @@ async def points(
         raise ApiProblem(
             422,
             "Not valid",
-            f"sort: {column!r} is no column.",
-            f"Use {', '.join(sorted(SORTABLE))}.",
+            "not-sortable",
+            "sort: '{column}' is no column.",
+            "Use {columns}.",
+            column=column,
+            columns=", ".join(sorted(SORTABLE)),
         )
     found = [p for p in head.inventory.points.values() if who.may_see(p.id)]
     wanted = {"feeder_id": feeder, "medium": medium, "kind": kind}
@@ -205,8 +211,9 @@ async def _profile(
     if wanted is None:
         able = ", ".join(c.slug for c in found.meter.channels) or "none"
         raise ApiProblem(
-            422, "Not valid", f"channel: {slug!r} is not collected here.", f"There is: {able}."
-        )
+            422, "Not valid", "no-channel", "channel: '{channel}' is not collected here.",
+            "There is: {channels}.", channel=slug, channels=able,
+        )  # fmt: skip
     start, end = between(request)
     end = int(head.now()) if end is None else end
     start = end - DAY_S if start is None else start
@@ -251,8 +258,11 @@ async def quality(request: Request, point_id: str, head: Head) -> Response:
     start, end = between(request)
     end = int(head.now()) if end is None else end
     start = end - 7 * DAY_S if start is None else start
-    if end - start > 400 * DAY_S:
-        raise ApiProblem(422, "Not valid", "This is more than 400 days.", "Ask for less.")
+    if end - start > QUALITY_DAYS_MAX * DAY_S:
+        raise ApiProblem(
+            422, "Not valid", "too-long", "This is more than {days} days.", "Ask for less.",
+            days=QUALITY_DAYS_MAX,
+        )  # fmt: skip
     facts = head.driver.facts(found.meter)
     now = int(head.now())
     findings = await head.database.read(
@@ -302,7 +312,7 @@ async def read(point_id: str, body: ReadNow, head: Head, who: Who) -> Response:
     found = _point(head, point_id)
     job = await head.jobs.start(
         "read",
-        f"Read {body.what} of {found.name}",
+        Sentence("job-read", "Read {what} of {point}", what=body.what, point=found.name),
         lambda job: head.collector.read_now(found, body.what, job.progress),
         user=who.user,
         point_id=found.id,
@@ -349,7 +359,7 @@ async def settle_keys(point_id: str, head: Head, who: Who) -> Response:
     found = _point(head, point_id)
     job = await head.jobs.start(
         "keys",
-        f"Settle the keys of {found.name}",
+        Sentence("job-settle-keys", "Settle the keys of {point}", point=found.name),
         lambda _job: head.keys.settle(found),
         user=who.user,
         point_id=found.id,

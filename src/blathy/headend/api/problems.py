@@ -13,10 +13,12 @@ from starlette.responses import Response
 from blathy.headend.access.accounts import AccessError
 from blathy.headend.collection.conversation import ConversationError, Outcome
 from blathy.headend.database import StoreError
+from blathy.headend.inventory.current_transformers import TransformerRefused
 from blathy.headend.operations.confirmations import CommandRefused
 from blathy.headend.operations.jobs import JobsFull
 from blathy.headend.readings.export import ExportUnavailable
 from blathy.headend.readings.series import QueryError
+from blathy.headend.sentence import ExplainedError, Value
 from blathy.headend.stream import StreamFull
 
 STATUS_OF_OUTCOME: Final = {
@@ -30,34 +32,43 @@ _TITLES: Final = {
     401: "Not logged in", 403: "Refused", 404: "Not found", 405: "Method not allowed",
     413: "Too large", 415: "Wrong media type",
 }  # fmt: skip
+_BUSY: Final = ExplainedError("busy", "Too much is going on at once.", "Try again in a minute.")
+_BROKEN: Final = ExplainedError(
+    "broken", "The control centre made a mistake.", "See its log, or try again."
+)
 
 
-class ApiProblem(Exception):  # noqa: N818 - named after the document it becomes
+class ApiProblem(ExplainedError):  # noqa: N818 - named after the document it becomes
     """An error of the API with its status."""
 
-    def __init__(self, status: int, title: str, detail: str, remedy: str, **more: Any) -> None:
-        super().__init__(detail)
+    def __init__(
+        self, status: int, title: str, code: str, detail: str, remedy: str, /, **values: Value
+    ) -> None:
+        super().__init__(code, detail, remedy, **values)
         self.status = status
         self.title = title
-        self.detail = detail
-        self.remedy = remedy
-        self.more = more
 
 
-def problem(status: int, title: str, detail: str, remedy: str, **more: Any) -> Response:
+def problem(status: int, title: str, error: ExplainedError, **more: Any) -> Response:
+    """The document of an error; `code` and `values` are those of its detail."""
     body = {
         "type": "about:blank",
         "title": title,
         "status": status,
-        "detail": detail,
-        "remedy": remedy,
+        "detail": error.detail,
+        "remedy": error.remedy,
+        "code": error.code,
+        "values": dict(error.values),
         **more,
     }
     return Response(orjson.dumps(body), status, media_type="application/problem+json")
 
 
-def not_found(what: str) -> ApiProblem:
-    return ApiProblem(404, "Not found", f"There is no {what}.", "See the list.")
+def no_point(point_id: str) -> ApiProblem:
+    return ApiProblem(
+        404, "Not found", "no-point", "There is no point {point}.", "See the list.",
+        point=point_id[:64],
+    )  # fmt: skip
 
 
 def install(app: FastAPI) -> None:
@@ -67,45 +78,44 @@ def install(app: FastAPI) -> None:
         return _of(error)
 
     for kind in (
-        ApiProblem, AccessError, ConversationError, CommandRefused, QueryError, StoreError,
-        JobsFull, StreamFull, ExportUnavailable, RequestValidationError, HTTPException, Exception,
+        ApiProblem, AccessError, ConversationError, CommandRefused, TransformerRefused,
+        QueryError, StoreError, JobsFull, StreamFull, ExportUnavailable, RequestValidationError,
+        HTTPException, Exception,
     ):  # fmt: skip
         app.add_exception_handler(kind, known)
 
 
 def _of(error: Exception) -> Response:
-    if isinstance(error, ApiProblem):
-        return problem(error.status, error.title, error.detail, error.remedy, **error.more)
-    if isinstance(error, AccessError):
-        return problem(error.status, error.title, error.detail, error.remedy)
+    if isinstance(error, ApiProblem | AccessError):
+        return problem(error.status, error.title, error)
     if isinstance(error, ConversationError):
         status, title = STATUS_OF_OUTCOME[error.outcome]
-        return problem(
-            status, title, error.detail, error.remedy or "Try again later.",
-            outcome=error.outcome.value,
-        )  # fmt: skip
+        return problem(status, title, error, outcome=error.outcome.value)
+    if isinstance(error, TransformerRefused):
+        return problem(*((404, "Not found") if error.unknown else (422, "Not valid")), error)
     if isinstance(error, CommandRefused):
-        return problem(429 if error.too_many else 409, "Refused", error.detail, error.remedy)
+        return problem(429 if error.too_many else 409, "Refused", error)
     if isinstance(error, QueryError):
-        return problem(422, "Question not possible", str(error), "Change the question.")
+        return problem(422, "Question not possible", error)
     if isinstance(error, RequestValidationError):
-        return _invalid(error)
+        return problem(422, "Not valid", _invalid(error))
     if isinstance(error, HTTPException):
-        title = _TITLES.get(error.status_code, "Refused")
-        return problem(error.status_code, title, str(error.detail), "See /api/docs.")
+        told = ExplainedError("no-such-call", "{fault}.", "See /api/docs.", fault=error.detail)
+        return problem(error.status_code, _TITLES.get(error.status_code, "Refused"), told)
     if isinstance(error, JobsFull | StreamFull):
-        return problem(503, "Busy", "Too much is going on at once.", "Try again in a minute.")
+        return problem(503, "Busy", _BUSY)
     if isinstance(error, ExportUnavailable):
-        return problem(501, "Not installed", str(error), "Ask for CSV instead.")
+        return problem(501, "Not installed", error)
     if isinstance(error, StoreError):
-        return problem(503, "Store not ready", str(error), "Try again later.")
-    return problem(
-        500, "Internal error", "The control centre made a mistake.", "See its log, or try again."
-    )
+        told = ExplainedError("store-not-ready", "{fault}", "Try again later.", fault=str(error))
+        return problem(503, "Store not ready", told)
+    return problem(500, "Internal error", _BROKEN)
 
 
-def _invalid(error: RequestValidationError) -> Response:
+def _invalid(error: RequestValidationError) -> ExplainedError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in {"body", "query", "path"})
-    detail = f"{where or 'The request'}: {first['msg']}"
-    return problem(422, "Not valid", detail, "See /api/docs for what is expected.")
+    return ExplainedError(
+        "not-valid", "{field}: {fault}", "See /api/docs for what is expected.",
+        field=where or "The request", fault=first["msg"],
+    )  # fmt: skip

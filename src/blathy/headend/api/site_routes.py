@@ -29,7 +29,7 @@ from blathy.headend.api.bodies import (
     moment,
 )
 from blathy.headend.api.guard import COOKIE, authorise, caller_of
-from blathy.headend.api.problems import ApiProblem, not_found
+from blathy.headend.api.problems import ApiProblem, no_point
 from blathy.headend.head_end import HeadEnd
 from blathy.headend.inventory.registry import Point
 from blathy.headend.operations import audit
@@ -202,7 +202,7 @@ async def acknowledge(event_id: int, who: Who, head: Head) -> Response:
     if 0 <= event_id < 2**62:
         found = await head.events.acknowledge(event_id, who.user, int(head.now()))
     if found is None:
-        raise not_found("such event")
+        raise ApiProblem(404, "Not found", "no-event", "There is no such event.", "See the list.")
     return json(found)
 
 
@@ -215,11 +215,17 @@ async def jobs(head: Head, size: Size = 50) -> Response:
     return json({"items": found, "total": len(found)})
 
 
+def _no_job(job_id: str) -> ApiProblem:
+    return ApiProblem(
+        404, "Not found", "no-job", "There is no job {job}.", "See the list.", job=job_id[:64]
+    )
+
+
 @router.get("/jobs/{job_id}", summary="A job with its progress")
 async def job(job_id: str, head: Head) -> Response:
     found = head.jobs.get(job_id)
     if found is None:
-        raise not_found(f"job {job_id}")
+        raise _no_job(job_id)
     return json(found.as_json())
 
 
@@ -227,11 +233,13 @@ async def job(job_id: str, head: Head) -> Response:
 async def cancel_job(job_id: str, who: Who, head: Head) -> Response:
     found = head.jobs.get(job_id)
     if found is None:
-        raise not_found(f"job {job_id}")
+        raise _no_job(job_id)
     if found.user != who.user and who.role not in {Role.MANAGER, Role.ADMIN}:
-        raise ApiProblem(403, "Refused", "This is the job of somebody else.", "Ask a manager.")
+        raise ApiProblem(
+            403, "Refused", "not-your-job", "This is the job of somebody else.", "Ask a manager."
+        )
     if not await head.jobs.cancel(job_id):
-        raise ApiProblem(409, "Over", "This job is over already.", "See its result.")
+        raise ApiProblem(409, "Over", "job-over", "This job is over already.", "See its result.")
     return json(found.as_json())
 
 
@@ -268,26 +276,41 @@ def _chosen(head: HeadEnd, body: GroupClock) -> list[Point]:
     """The points of a group or a list that have a clock to set."""
     inventory = head.inventory
     if bool(body.group) == bool(body.points):
-        raise ApiProblem(422, "Not valid", "Name a group or points.", "See the points' groups.")
+        raise ApiProblem(
+            422,
+            "Not valid",
+            "no-clocks-named",
+            "Name a group or points.",
+            "See the points' groups.",
+        )
     named = [(name, inventory.point(name)) for name in dict.fromkeys(body.points)]
     for name, point in named:
         if point is None:
-            raise not_found(f"point {name}")
+            raise no_point(name)
     found = inventory.of_group(body.group) if body.group else [p for _, p in named if p]
     able = [p for p in found if "set-clock" in head.driver.facts(p.meter).commands]
     if not able:
-        raise ApiProblem(422, "Not valid", "No meter there has a clock to set.", "See /clocks.")
+        raise ApiProblem(
+            422, "Not valid", "no-clocks", "No meter there has a clock to set.", "See /clocks."
+        )
     return able
 
 
 # -- feeders ------------------------------------------------------------------------------------
 
 
+def _no_feeder(feeder_id: str) -> ApiProblem:
+    return ApiProblem(
+        404, "Not found", "no-feeder", "There is no feeder {feeder}.", "See the list.",
+        feeder=feeder_id[:64],
+    )  # fmt: skip
+
+
 @router.get("/feeders/{feeder_id}", summary="A feeder with its points")
 async def feeder(feeder_id: str, head: Head) -> Response:
     place = head.inventory.feeders.get(feeder_id)
     if place is None:
-        raise not_found(f"feeder {feeder_id}")
+        raise _no_feeder(feeder_id)
     points = head.inventory.of_feeder(feeder_id)
     return json(
         {
@@ -303,7 +326,7 @@ async def balance(
     request: Request, feeder_id: str, head: Head, resolution: Text = "auto"
 ) -> Response:
     if feeder_id not in head.inventory.feeders:
-        raise not_found(f"feeder {feeder_id}")
+        raise _no_feeder(feeder_id)
     now = int(head.now())
     start, end = between(request)
     points = head.inventory.of_feeder(feeder_id)
@@ -356,7 +379,14 @@ async def edit_user(name: str, body: UserChanges, who: Who, head: Head) -> Respo
 
 def _check_point(head: HeadEnd, point_id: str | None) -> None:
     if point_id is not None and head.inventory.point(point_id) is None:
-        raise ApiProblem(422, "Not valid", f"There is no point {point_id}.", "See the list.")
+        raise ApiProblem(
+            422,
+            "Not valid",
+            "no-point",
+            "There is no point {point}.",
+            "See the list.",
+            point=point_id,
+        )
 
 
 @router.get("/audit", summary="The audit chain, newest first")
@@ -407,23 +437,32 @@ async def read_audit(head: Head, page: Page = 1, size: Size = 50, user: Text = "
 async def stream(head: Head, who: Who, topics: Text = "overview") -> Response:
     wanted = frozenset(listed(topics))
     if not wanted or len(wanted) > TOPICS_MAX:
-        raise ApiProblem(422, "Not valid", f"topics: 1 to {TOPICS_MAX} names.", "See /api/docs.")
+        raise ApiProblem(
+            422, "Not valid", "topics-many", "topics: 1 to {most} names.", "See /api/docs.",
+            most=TOPICS_MAX,
+        )  # fmt: skip
     for topic in wanted:
         word, _, point_id = topic.partition(":")
         if word == "live" and point_id:
             if head.inventory.point(point_id) is None and who.role is not Role.CONSUMER:
-                raise not_found(f"point {point_id}")
+                raise no_point(point_id)
             if not who.may_see(point_id):
-                raise ApiProblem(403, "Refused", "This is not your point.", "Watch your own.")
+                raise ApiProblem(
+                    403, "Refused", "not-your-point", "This is not your point.", "Watch your own."
+                )
         elif topic not in PLAIN_TOPICS:
             raise ApiProblem(
                 422,
                 "Not valid",
-                f"topics: {topic!r} is not known.",
+                "no-topic",
+                "topics: '{topic}' is not known.",
                 "Use overview, events, alarms, jobs or live:POINT.",
+                topic=topic,
             )
         elif who.role is Role.CONSUMER and topic == "overview":
-            raise ApiProblem(403, "Refused", "The overview is for staff.", "Watch your point.")
+            raise ApiProblem(
+                403, "Refused", "staff-only", "The overview is for staff.", "Watch your point."
+            )
     listener = head.hub.join(wanted, who.may_see)
 
     async def produce() -> AsyncIterator[bytes]:

@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from blathy.headend.api.bodies import Body, json
 from blathy.headend.api.guard import authorise
-from blathy.headend.api.problems import ApiProblem, not_found
+from blathy.headend.api.problems import no_point
 from blathy.headend.api.site_routes import Head, Who
-from blathy.headend.inventory.current_transformers import CurrentTransformer, TransformerRefused
+from blathy.headend.inventory.current_transformers import CurrentTransformer
 
 router = APIRouter(dependencies=[Depends(authorise)])
 
@@ -37,11 +37,6 @@ class AttachBody(Body):
     serial: Annotated[str, Field(min_length=1, max_length=16)]
 
 
-def _problem(refused: TransformerRefused) -> ApiProblem:
-    status, title = (404, "Not found") if refused.unknown else (422, "Not valid")
-    return ApiProblem(status, title, refused.detail, refused.remedy)
-
-
 @router.get("/current-transformers", summary="Current transformers by serial number")
 async def transformers(head: Head) -> Response:
     items = []
@@ -55,17 +50,14 @@ async def transformers(head: Head) -> Response:
 async def register(serial: str, body: TransformerBody, head: Head, who: Who) -> Response:
     points = tuple((p.share, p.ratio, p.phase_min) for p in body.points)
     made = CurrentTransformer(serial, body.rated_a, points, body.measured_at, body.station)
-    try:
-        return json((await head.transformers.register(who.user, made)).as_json())
-    except TransformerRefused as refused:
-        raise _problem(refused) from refused
+    return json((await head.transformers.register(who.user, made)).as_json())
 
 
 @router.get("/points/{point_id}/current-inputs", summary="A meter's inputs and what is attached")
 async def inputs(point_id: str, head: Head) -> Response:
     point = head.inventory.point(point_id)
     if point is None:
-        raise not_found(f"point {point_id[:64]}")
+        raise no_point(point_id)
     return json(await head.transformers.of_point(point))
 
 
@@ -76,8 +68,5 @@ async def inputs(point_id: str, head: Head) -> Response:
 async def attach(point_id: str, channel: int, body: AttachBody, head: Head, who: Who) -> Response:
     point = head.inventory.point(point_id)
     if point is None:
-        raise not_found(f"point {point_id[:64]}")
-    try:
-        return json(await head.transformers.attach(who.user, point, channel, body.serial))
-    except TransformerRefused as refused:
-        raise _problem(refused) from refused
+        raise no_point(point_id)
+    return json(await head.transformers.attach(who.user, point, channel, body.serial))

@@ -49,11 +49,12 @@ from blathy.headend.readings.calendar import slot_floor, start_of_ending_slot
 from blathy.headend.readings.estimation import days_to_estimate, estimate_day
 from blathy.headend.readings.ingest import Batch, Receipt, ingest, seal
 from blathy.headend.readings.series import missing_ranges
+from blathy.headend.sentence import Sentence
 
 log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 Clock = Callable[[], float]
-Progress = Callable[[int, int, str], None]
+Progress = Callable[[int, int, Sentence], None]
 
 HISTORY_DAYS: Final = 30
 CONCURRENT_MAX: Final = 64
@@ -73,6 +74,9 @@ FOLLOW_AFTER_S: Final = 0.3
 FOLLOWED_MAX: Final = 1_000
 CONVERSATIONS_KEPT: Final = 20_000
 STATE_WRITE_S: Final = 30.0
+READING: Final = Sentence("reading", "Reading {what}")
+READINGS: Final = Sentence("new-readings", "{count} new readings")
+DONE: Final = Sentence("job-done", "Done.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,11 +392,11 @@ class Collector:
         if error.outcome is Outcome.REFUSED and meter.state.standing is MeterStanding.OK:
             # the meter answers; only this question was refused
             meter.state.last_error_kind = error.outcome.value
-            meter.state.last_error_text, meter.state.last_error_at = str(error), now
+            meter.state.last_error, meter.state.last_error_at = error.whole, now
             meter.state.changed = True
             return
         before = meter.state.standing
-        self.inventory.failed(meter, now, error.outcome.value, str(error))
+        self.inventory.failed(meter, now, error.outcome.value, error.whole)
         waiting = self._waiting.setdefault(meter.id, _Waiting())
         waiting.until = time.monotonic() + waiting.backoff.delay_s()
         quarantined = meter.state.standing is MeterStanding.QUARANTINED
@@ -609,7 +613,7 @@ class Collector:
             for number, (start, end) in enumerate(ranges):
                 total.add(await self._read_range(point, profile, channels, start, end))
                 if progress is not None:
-                    progress(number + 1, len(ranges), f"{total.new} new readings")
+                    progress(number + 1, len(ranges), READINGS.of(count=total.new))
         if total.conflicts:
             await self.events.raise_own(
                 point, "reading_contradicted", int(self.now()), len(total.conflicts)
@@ -694,7 +698,7 @@ class Collector:
                             await self.attempt(point, task)
             done += 1
             if progress is not None:
-                progress(done, len(points), f"{total.new} readings")
+                progress(done, len(points), READINGS.of(count=total.new))
 
         await asyncio.gather(*(one(point) for point in points))
         await self._write_states()
@@ -705,7 +709,7 @@ class Collector:
         tasks = ("profile", "registers", "events", "clock") if what == "all" else (what,)
         result: dict[str, Any] = {"outcome": Outcome.OK.value}
         for number, task in enumerate(tasks):
-            progress(number, len(tasks), f"Reading {task}")
+            progress(number, len(tasks), READING.of(what=task))
             if task == "profile":
                 receipt = await self.fill_gaps(point)
                 result["readings_new"] = receipt.new
@@ -716,7 +720,7 @@ class Collector:
                 result["events_new"] = await self.read_events(point)
             else:
                 result["clock_offset_s"] = await self.check_clock(point)
-        progress(len(tasks), len(tasks), "Done.")
+        progress(len(tasks), len(tasks), DONE)
         return result
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from blathy.cosem.selective import CaptureObject
 from blathy.headend.inventory.keyring import Secrets
 from blathy.headend.inventory.registry import Channel, Meter
+from blathy.headend.sentence import ExplainedError, Value
 
 
 class Outcome(Enum):
@@ -39,14 +40,14 @@ RETRIED = frozenset((Outcome.UNREACHABLE, Outcome.TIMED_OUT, Outcome.GARBLED))
 """Outcomes that the same question may overcome; the others need a person."""
 
 
-class ConversationError(Exception):
-    """A conversation failed. `detail` says what is wrong, `remedy` what to try."""
+class ConversationError(ExplainedError):
+    """A conversation failed."""
 
-    def __init__(self, outcome: Outcome, detail: str, remedy: str = "") -> None:
-        super().__init__(f"{detail} {remedy}".strip())
+    def __init__(
+        self, outcome: Outcome, code: str, detail: str, remedy: str, /, **values: Value
+    ) -> None:
+        super().__init__(code, detail, remedy, **values)
         self.outcome = outcome
-        self.detail = detail
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)

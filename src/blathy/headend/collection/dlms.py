@@ -111,10 +111,17 @@ RELEASING_MODES: Final = frozenset((2, 4, 7))
 
 def outcome_of(error: MeterError) -> ConversationError:
     """The client's error as one of the five outcomes."""
-    for kind, outcome in _OUTCOMES:
-        if isinstance(error, kind):
-            return ConversationError(outcome, _sentence(error.message), _sentence(error.remedy))
-    return ConversationError(Outcome.GARBLED, _sentence(str(error)))
+    kinds = (outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
+    outcome = next(kinds, Outcome.GARBLED)
+    return ConversationError(
+        outcome,
+        "conversation-failed",
+        "{fault}",
+        "{advice}",
+        outcome=outcome.value,
+        fault=_sentence(error.message),
+        advice=_sentence(error.remedy or "try again later"),
+    )
 
 
 def _sentence(text: str) -> str:
@@ -160,8 +167,12 @@ class DlmsDriver:
             await client.close()
             raise ConversationError(
                 Outcome.UNTRUSTED,
-                f"The meter at {meter.host} has the system title {told}, not {meter.system_title}.",
+                "other-meter",
+                "The meter at {host} has the system title {told}, not {expected}.",
                 "Check which meter is mounted there.",
+                host=meter.host,
+                told=told,
+                expected=meter.system_title,
             )
         if len(client.system_title) == TITLE_OCTETS:
             self.on_title(meter, client.system_title)
@@ -326,14 +337,17 @@ class DlmsConversation:
             # the meter sent a value of another shape than its table says
             raise ConversationError(
                 Outcome.GARBLED,
-                f"The answer has an unexpected form: {error}.",
+                "unexpected-form",
+                "The answer has an unexpected form: {fault}.",
                 "Check the model in the inventory.",
+                fault=str(error),
             ) from error
 
     def _known(self) -> Model:
         if self._model is None:
             raise ConversationError(
                 Outcome.REFUSED,
+                "model-unknown",
                 "The model of this meter is not in the tables.",
                 "Only its channels can be read.",
             )
@@ -497,8 +511,9 @@ class DlmsConversation:
             if button not in scripts:
                 able = ", ".join(scripts) or "none"
                 raise ConversationError(
-                    Outcome.REFUSED, f"There is no button {button[:32]!r}.", f"There is: {able}."
-                )
+                    Outcome.REFUSED, "no-button", "There is no button '{button}'.",
+                    "There is: {buttons}.", button=button[:32], buttons=able,
+                )  # fmt: skip
             long_ms = model.display.long_press_ms if model.display is not None else 2000
             number = scripts[button] + (1 if hold_ms >= long_ms else 0)
             await client.action(BUTTON_SCRIPTS, 1, axdr.u16(number))
@@ -586,8 +601,9 @@ class DlmsConversation:
         parameter = next((p for p in self._known().parameters if p.name == name), None)
         if parameter is None or not parameter.writable:
             raise ConversationError(
-                Outcome.REFUSED, f"The meter has no parameter {name} that can be set.",
-                "Check the model in the inventory.",
+                Outcome.REFUSED, "no-parameter",
+                "The meter has no parameter {parameter} that can be set.",
+                "Check the model in the inventory.", parameter=name,
             )  # fmt: skip
         ref = AttributeRef(parameter.class_id, parameter.obis, 2)
         data = axdr.Data(axdr.DataType(parameter.data_type), value)
@@ -597,8 +613,9 @@ class DlmsConversation:
             reading.get()  # raises where it may not be read
             if reading.raw != axdr.encode(data):
                 raise ConversationError(
-                    Outcome.GARBLED, f"The meter keeps another value of {name} than was set.",
-                    "Set it again.",
+                    Outcome.GARBLED, "parameter-not-kept",
+                    "The meter keeps another value of {parameter} than was set.",
+                    "Set it again.", parameter=name,
                 )  # fmt: skip
 
     async def add_credit(self, energy_wh: int) -> None:
@@ -768,8 +785,11 @@ def _place(captures: Sequence[CaptureObject], channel: Channel, profile: str) ->
             return n
     raise ConversationError(
         Outcome.REFUSED,
-        f"The load profile {profile} does not capture {channel.obis}.",
+        "not-captured",
+        "The load profile {profile} does not capture {obis}.",
         "Check the channels in the inventory, or what the meter is set to capture.",
+        profile=profile,
+        obis=channel.obis,
     )
 
 
@@ -789,16 +809,22 @@ def _rows_of(
         if column.values.dtype.kind not in "iu":
             raise ConversationError(
                 Outcome.GARBLED,
-                f"{channel.obis} is captured as text, not as a number.",
+                "captured-as-text",
+                "{obis} is captured as text, not as a number.",
                 "Check the channels in the inventory.",
+                obis=channel.obis,
             )
         if unit is not None and unit.unit not in {Unit.COUNT, Unit.OTHER}:
             told = SYMBOL.get(unit.unit, "")
             if told != channel.unit:
                 raise ConversationError(
                     Outcome.REFUSED,
-                    f"{channel.obis} is in {told}, the inventory says {channel.unit}.",
+                    "other-unit",
+                    "{obis} is in {told}, the inventory says {expected}.",
                     "Correct the channel's unit.",
+                    obis=channel.obis,
+                    told=told,
+                    expected=channel.unit,
                 )
         scaler = unit.scaler if unit is not None else channel.scaler
         values[channel.slug] = _rescaled(column.values[order], scaler - channel.scaler)

@@ -66,8 +66,10 @@ class Lines:
                 await self._drop(line)
                 raise ConversationError(
                     Outcome.TIMED_OUT,
-                    f"The meter did not finish within {limit_s:.0f} s.",
+                    "meter-slow",
+                    "The meter did not finish within {seconds} s.",
                     "Check the quality of its line.",
+                    seconds=round(limit_s),
                 ) from error
             except ConversationError as error:
                 if error.outcome is not Outcome.REFUSED:
@@ -104,8 +106,10 @@ class Lines:
         except TimeoutError as error:
             raise ConversationError(
                 Outcome.TIMED_OUT,
-                f"The meter did not associate within {OPEN_TIMEOUT_S:.0f} s.",
+                "meter-not-associated",
+                "The meter did not associate within {seconds} s.",
                 "Check its address and its line.",
+                seconds=round(OPEN_TIMEOUT_S),
             ) from error
 
     async def release(self, meter: Meter) -> None:

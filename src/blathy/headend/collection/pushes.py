@@ -52,6 +52,7 @@ from blathy.headend.schema import (
     push_message,
     register_snapshot,
 )
+from blathy.headend.sentence import EMPTY, Sentence, with_code
 from blathy.models import MODELS
 from blathy.transport.limits import ListenerLimits
 from blathy.transport.listener import TcpListener, UdpListener
@@ -92,6 +93,21 @@ TOLD_TWICE_S: Final = 15
 """An event code and an alarm bit this near in time are one event, told in two ways."""
 WARN_EVERY: Final = 100
 REPLAY_EVENT_S: Final = 600
+DETAIL_MAX: Final = 200
+"""Characters of a push's detail that are stored."""
+
+UNKNOWN_TITLE: Final = Sentence("push-unknown-title", "No meter of the inventory has this title.")
+UNKNOWN_NAME: Final = Sentence(
+    "push-unknown-name", "No meter of the inventory has this name or address."
+)
+NO_KEY: Final = Sentence("push-no-key", "The inventory holds no key of this meter.")
+UNREADABLE: Final = Sentence("push-unreadable", "It cannot be read: {fault}.")
+NOT_AUTHENTICATED: Final = Sentence(
+    "push-not-authenticated", "It is encrypted but not authenticated."
+)
+IN_CLEAR: Final = Sentence("push-in-clear", "It came in clear, and this meter must encrypt.")
+COUNTER_USED: Final = Sentence("push-counter-used", "Its counter was used before.")
+UNPROVED: Final = Sentence("push-unproved", "Not authenticated.")
 
 
 @dataclass(slots=True)
@@ -101,7 +117,7 @@ class _Sender:
     at: int
     source: str
     meter: str
-    reason: str
+    reason: Sentence
     count: int = 0
 
 
@@ -291,10 +307,10 @@ class PushListener:
             return
         meter = self._inventory.by_title.get(title)
         if meter is None:
-            self._stranger(arrival, title.hex().upper(), "no meter of the inventory has this title")
+            self._stranger(arrival, title.hex().upper(), UNKNOWN_TITLE)
             return
         candidates = await asyncio.to_thread(self._inventory.candidates, meter)
-        push: Push | Unreadable = Unreadable("the inventory holds no key of this meter", title)
+        push: Push | Unreadable | None = None
         keys = KeySet(meter.suite)
         for secrets in candidates:
             if not secrets.encryption_key:
@@ -303,11 +319,12 @@ class PushListener:
             push = read_push(arrival.whole, (keys,), self._objects_of)
             if isinstance(push, Push):
                 break
-        if isinstance(push, Unreadable):
-            await self._refused(arrival, meter, push.reason)
+        if not isinstance(push, Push):
+            reason = NO_KEY if push is None else UNREADABLE.of(fault=push.reason)
+            await self._refused(arrival, meter, reason)
             return
         if keys.authentication and not push.authenticated:
-            await self._refused(arrival, meter, "it is encrypted but not authenticated")
+            await self._refused(arrival, meter, NOT_AUTHENTICATED)
             return
         await self._keep(arrival, meter, push, keys)
 
@@ -321,10 +338,10 @@ class PushListener:
         meter = self._sender_of(push, arrival.endpoint)
         if meter is None:
             name = device_name_of(push).decode("ascii", "replace")
-            self._stranger(arrival, name, "no meter of the inventory has this name or address")
+            self._stranger(arrival, name, UNKNOWN_NAME)
             return
         if meter.ciphered:
-            await self._refused(arrival, meter, "it came in clear, and this meter must encrypt")
+            await self._refused(arrival, meter, IN_CLEAR)
             return
         if not device_name_of(push):
             push = read_push(arrival.whole, (), lambda _title: self._list_of(meter))
@@ -402,7 +419,7 @@ class PushListener:
         """Counter, alarms, readings and the note of the push: all of it or nothing."""
         meter, now = point.meter, row["at"]
         if floor is not None and not _is_new(connection, meter, push, floor):
-            _note(connection, row | {"outcome": "replayed", "detail": "counter used before"})
+            _note(connection, row | {"outcome": "replayed"} | _detail(COUNTER_USED))
             return _Taken("replayed")
         at = meaning.at if meaning.at is not None else now
         logged: list[LoggedEvent] = []
@@ -418,9 +435,9 @@ class PushListener:
             for r in meaning.readings
         ]  # fmt: skip
         insert_ignore(connection, register_snapshot, readings)
-        proved = "" if push.authenticated or not meter.ciphered else "not authenticated"
-        told = {"events": len(rows), "readings": len(readings), "detail": proved}
-        _note(connection, row | told)
+        unproved = meter.ciphered and not push.authenticated
+        told = {"events": len(rows), "readings": len(readings)}
+        _note(connection, row | told | (_detail(UNPROVED) if unproved else {}))
         return _Taken("accepted", rows)
 
     def _confirm(self, arrival: _Arrival, meter: Meter, push: Push, keys: KeySet | None) -> None:
@@ -457,17 +474,17 @@ class PushListener:
 
     # -- what is not taken ------------------------------------------------------------------------
 
-    async def _refused(self, arrival: _Arrival, meter: Meter, reason: str) -> None:
+    async def _refused(self, arrival: _Arrival, meter: Meter, reason: Sentence) -> None:
         self.counters["refused"] += 1
         arrival.session.refuse()
         source = f"{arrival.endpoint.peer_ip}:{arrival.endpoint.peer_port}"
         if self.counters["refused"] % WARN_EVERY == 1:
             log.warning("push.refused", meter=meter.serial, source=source, reason=reason)
         row = _message(meter, int(self._now()), source, arrival.transport, -1)
-        told = row | {"outcome": "refused", "detail": reason[:200]}
+        told = row | {"outcome": "refused"} | _detail(reason)
         await self._database.write(lambda c: _note(c, told))
 
-    def _stranger(self, arrival: _Arrival, meter: str, reason: str) -> None:
+    def _stranger(self, arrival: _Arrival, meter: str, reason: Sentence) -> None:
         """Counted and listed, not stored: anybody may claim any name."""
         self.counters["unknown"] += 1
         arrival.session.refuse()
@@ -515,8 +532,8 @@ class PushListener:
             "listening": place if self.port else None,
             "counters": {name: self.counters[name] for name in names},
             "unknown": [
-                {"at": iso_utc(s.at), "from": s.source, "meter": s.meter, "reason": s.reason,
-                 "count": s.count}
+                {"at": iso_utc(s.at), "from": s.source, "meter": s.meter, "count": s.count,
+                 **with_code("reason", s.reason)}
                 for s in reversed(self._unknown.values())
             ],
             "items": items,
@@ -533,7 +550,7 @@ class PushListener:
             "transport": row.transport,
             "counter": row.counter if row.counter >= 0 else None,
             "outcome": row.outcome,
-            "detail": row.detail,
+            **with_code("detail", Sentence.restored(row.detail, row.detail_words)),
             "events": row.events,
             "values": row.readings,
         }
@@ -548,8 +565,12 @@ def _keys_of(meter: Meter, secrets: Secrets) -> KeySet:
 def _message(meter: Meter, now: int, source: str, transport: str, counter: int) -> dict[str, Any]:
     return {
         "meter_id": meter.id, "at": now, "source": source[:64], "transport": transport,
-        "counter": counter, "outcome": "accepted", "detail": "", "events": 0, "readings": 0,
+        "counter": counter, "outcome": "accepted", "events": 0, "readings": 0, **_detail(EMPTY),
     }  # fmt: skip
+
+
+def _detail(sentence: Sentence) -> dict[str, Any]:
+    return {"detail": str(sentence)[:DETAIL_MAX], "detail_words": sentence.kept()}
 
 
 def _note(connection: Connection, row: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from blathy.headend.database import Database, upsert
 from blathy.headend.inventory.registry import Point
 from blathy.headend.operations import audit
 from blathy.headend.schema import audit_entry
+from blathy.headend.sentence import ExplainedError, Value
 from blathy.models import MODELS
 from blathy.models.current_inputs import CurvePoint, curve_fault, pack_curve
 
@@ -35,13 +36,13 @@ HISTORY_SHOWN: Final = 20
 ATTACHED: Final = "ct.attach"
 
 
-class TransformerRefused(Exception):  # noqa: N818 - an answer, not a fault
-    """The registry does not take or attach it; `remedy` says what to do."""
+class TransformerRefused(ExplainedError):  # noqa: N818 - an answer, not a fault
+    """The registry does not take or attach it."""
 
-    def __init__(self, detail: str, remedy: str, *, unknown: bool = False) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.remedy = remedy
+    def __init__(
+        self, code: str, detail: str, remedy: str, /, *, unknown: bool = False, **values: Value
+    ) -> None:
+        super().__init__(code, detail, remedy, **values)
         self.unknown = unknown
 
 
@@ -105,9 +106,11 @@ class CurrentTransformers:
         document = await self._database.read(query)
         if document is None:
             raise TransformerRefused(
-                f"There is no current transformer {serial[:32]!r}.",
+                "no-transformer",
+                "There is no current transformer '{serial}'.",
                 "Register it with what production measured.",
                 unknown=True,
+                serial=serial[:32],
             )
         return _of(document)
 
@@ -116,15 +119,21 @@ class CurrentTransformers:
         that are new are to be attached again: only then the meter gets them."""
         if not SERIAL.fullmatch(found.serial):
             raise TransformerRefused(
-                f"{found.serial[:32]!r} is no serial number.",
+                "not-a-serial",
+                "'{serial}' is no serial number.",
                 "Use up to 16 letters, digits, dots, dashes and underscores.",
+                serial=found.serial[:32],
             )
         if not 1 <= found.rated_a <= RATED_A_MAX:
             raise TransformerRefused(
-                f"A rated current of {found.rated_a} A does not fit.", f"Use 1 to {RATED_A_MAX} A."
-            )
+                "rated-current", "A rated current of {rated_a} A does not fit.",
+                "Use 1 to {most_a} A.", rated_a=found.rated_a, most_a=RATED_A_MAX,
+            )  # fmt: skip
         if fault := curve_fault(found.points):
-            raise TransformerRefused("The constants do not fit.", f"{fault.capitalize()}.")
+            raise TransformerRefused(
+                "wrong-constants", "The constants do not fit.", "{fault}.",
+                fault=fault.capitalize(),
+            )  # fmt: skip
         before = next((t for t in await self.all() if t.serial == found.serial), None)
         if before is not None:
             same = (before.rated_a, before.points) == (found.rated_a, found.points)
@@ -138,8 +147,11 @@ class CurrentTransformers:
         remember where it is."""
         if channel not in inputs_of(point):
             raise TransformerRefused(
-                f"The meter of {point.name} has no current input {channel} with constants.",
+                "no-current-input",
+                "The meter of {point} has no current input {input} with constants.",
                 "Choose a point and an input that have them, such as input 1 of an MPTA.",
+                point=point.name,
+                input=channel,
             )
         found = await self.find(serial)
         values: dict[str, int | bytes] = {

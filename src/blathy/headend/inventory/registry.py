@@ -26,6 +26,7 @@ from blathy.headend.inventory.description import (
 )
 from blathy.headend.inventory.keyring import Keyring, Secrets
 from blathy.headend.inventory.sealing import Sealer
+from blathy.headend.sentence import Sentence
 from blathy.models import MODELS
 
 QUARANTINE_AFTER: Final = 3
@@ -72,7 +73,7 @@ class MeterState:
     failures: int = 0
     last_answer_at: int | None = None
     last_error_kind: str | None = None
-    last_error_text: str | None = None
+    last_error: Sentence | None = None
     last_error_at: int | None = None
     clock_offset_s: int | None = None
     firmware: str = ""
@@ -335,11 +336,11 @@ class Inventory:
         state.failures = 0
         state.last_answer_at = now
 
-    def failed(self, meter: Meter, now: int, kind: str, text: str) -> None:
+    def failed(self, meter: Meter, now: int, kind: str, error: Sentence) -> None:
         """A conversation failed; after `QUARANTINE_AFTER` in a row the meter is set apart."""
         state = meter.state
         state.failures += 1
-        state.last_error_kind, state.last_error_text, state.last_error_at = kind, text, now
+        state.last_error_kind, state.last_error, state.last_error_at = kind, error, now
         quarantined = state.failures >= QUARANTINE_AFTER
         state.standing = MeterStanding.QUARANTINED if quarantined else MeterStanding.SILENT
         state.changed = True
@@ -359,7 +360,8 @@ class Inventory:
                     "failures": state.failures,
                     "last_answer_at": state.last_answer_at,
                     "last_error_kind": state.last_error_kind,
-                    "last_error_text": state.last_error_text,
+                    "last_error_text": state.last_error and str(state.last_error),
+                    "last_error_words": state.last_error and state.last_error.kept(),
                     "last_error_at": state.last_error_at,
                     "clock_offset_s": state.clock_offset_s,
                     "firmware": state.firmware,
@@ -517,7 +519,7 @@ def _meter_of(
             row.failures,
             row.last_answer_at,
             row.last_error_kind,
-            row.last_error_text,
+            Sentence.restored(row.last_error_text or "", row.last_error_words),
             row.last_error_at,
             row.clock_offset_s,
             row.firmware,

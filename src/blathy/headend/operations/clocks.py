@@ -21,10 +21,11 @@ from blathy.clock import iso_utc
 from blathy.headend.collection.conversation import ClockAction, ConversationError
 from blathy.headend.inventory.registry import Meter, Point
 from blathy.headend.operations import audit
-from blathy.headend.operations.confirmations import CommandRefused
+from blathy.headend.operations.confirmations import CommandRefused, place_of
 from blathy.headend.operations.desk import Desk
 from blathy.headend.operations.jobs import Job
 from blathy.headend.schema import clock_record
+from blathy.headend.sentence import Sentence, with_code
 
 LEAVE_S: Final = 2
 SHIFT_S: Final = 60
@@ -39,6 +40,17 @@ AT_ONCE: Final = 8
 GROUP_MAX: Final = 100_000
 KEEPER: Final = "head-end"
 HOWS: Final = ("auto", "shift", "set")
+CONSEQUENCES: Final = {
+    "auto": Sentence(
+        "consequence-clock-auto",
+        "The clock is corrected by the rule: a shift up to {shift_s} s, else it is set and the "
+        "slots of this time are marked.",
+    ),
+    "shift": Sentence(
+        "consequence-clock-shift", "The clock is shifted to the time of the control centre."
+    ),
+    "set": Sentence("consequence-clock-set", "The clock is set to the time of the control centre."),
+}
 RULE: Final = {"leave_s": LEAVE_S, "shift_s": SHIFT_S, "set_s": SET_S}
 
 
@@ -84,8 +96,12 @@ class Clocks:
         if action is ClockAction.REFUSED:
             await self._note(point.meter, "check", before, None, user)
             raise CommandRefused(
-                f"The clock of {point.name} is {before} s off, more than may be corrected so.",
-                f"Find out why, then ask with large; a shift is {SHIFT_MOST_S} s at most.",
+                "clock-far-off",
+                "The clock of {point} is {offset_s} s off, more than may be corrected so.",
+                "Find out why, then ask with large; a shift is {most_s} s at most.",
+                point=point.name,
+                offset_s=before,
+                most_s=SHIFT_MOST_S,
             )
         if action is ClockAction.NONE:
             await self._note(point.meter, "check", before, None, user)
@@ -126,19 +142,9 @@ class Clocks:
         self, user: str, points: Sequence[Point], request: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The first step for one point or many."""
-        one = points[0]
-        place = place_text(points)
-        answer = self._confirmations.ask(
-            user,
-            request,
-            place,
-            "The clock is corrected by the rule: a shift up to "
-            f"{SHIFT_S} s, else it is set and the slots of this time are marked."
-            if request["how"] == "auto"
-            else f"The clock is {'shifted' if request['how'] == 'shift' else 'set'} to the time of "
-            "the control centre.",
-        )
-        offset = one.meter.state.clock_offset_s if len(points) == 1 else None
+        consequence = CONSEQUENCES[request["how"]].of(shift_s=SHIFT_S)
+        answer = self._confirmations.ask(user, request, place_of(points), consequence)
+        offset = points[0].meter.state.clock_offset_s if len(points) == 1 else None
         return {**answer, "points": len(points), "offset_s": offset}
 
     async def start(
@@ -151,14 +157,14 @@ class Clocks:
             point = points[0]
             return await self._jobs.start(
                 "clock",
-                f"Clock of {point.name}",
+                Sentence("job-clock", "Clock of {point}", point=point.name),
                 lambda _job: self._one(point, how, user, large=large),
                 user=user,
                 point_id=point.id,
             )
         return await self._jobs.start(
             "clocks",
-            f"Clocks of {len(points)} meters",
+            Sentence("job-clocks", "Clocks of {count} meters", count=len(points)),
             lambda job: self._many(job, points, how, user, large=large),
             user=user,
         )
@@ -183,17 +189,18 @@ class Clocks:
                     result = await self.correct(point, how, user=user, large=large)
                 except CommandRefused as error:
                     counts["refused"] += 1
-                    row["error"] = error.detail
+                    row |= with_code("error", error.detail)
                 except ConversationError as error:
                     counts["failed"] += 1
-                    row["error"] = str(error)
+                    row |= with_code("error", error.whole)
                 else:
                     left = result["action"] == ClockAction.NONE.value
                     counts["left" if left else "done"] += 1
                     row["action"] = result["action"]
                     row["before_s"], row["after_s"] = result["offset_before_s"], result["offset_s"]
             items.append(row)
-            job.progress(len(items), len(points), f"{counts['done']} corrected")
+            corrected = Sentence("clocks-corrected", "{count} corrected", count=counts["done"])
+            job.progress(len(items), len(points), corrected)
 
         await asyncio.gather(*(one(point) for point in points))
         return {"outcome": "ok" if not counts["failed"] else "partly", **counts, "items": items}
@@ -230,13 +237,6 @@ class Clocks:
                 {"point": {"id": point.id, "name": point.name}, **_standing(point.meter, rows)}
             )
         return {"items": found, "total": len(able), "page": page, "size": size, "rule": RULE}
-
-
-def place_text(points: Sequence[Point]) -> str:
-    """One place by its name, several by their number."""
-    if len(points) > 1:
-        return f"{len(points)} places"
-    return points[0].place
 
 
 def _history(connection: Connection, meter_id: int, count: int) -> list[Any]:

@@ -15,29 +15,59 @@ from blathy.headend.collection.conversation import ConversationError
 from blathy.headend.inventory.registry import Point
 from blathy.headend.operations import audit
 from blathy.headend.operations.clocks import Clocks
-from blathy.headend.operations.confirmations import CommandRefused
+from blathy.headend.operations.confirmations import CommandRefused, place_of
 from blathy.headend.operations.credit import CreditSales
 from blathy.headend.operations.desk import Desk
 from blathy.headend.operations.jobs import Job
+from blathy.headend.sentence import Sentence
 
 PER_POINT: Final = (4, 600)
 """At most so many switching commands to one point in so many seconds."""
 OFF_PER_SITE: Final = (20, 3600)
 """At most so many disconnections on the whole site in so many seconds."""
 
-CONSEQUENCES: Final[dict[str, str]] = {
-    "disconnect": "The supply of this place is switched off; nothing there has power until it is "
-    "released or connected.",
-    "release": "The supply may be switched on with the meter's button.",
-    "connect": "The supply of this place is switched on at once, whatever is plugged in there.",
-    "set-clock": "The meter's clock is set to the control centre's time; the slot of this moment "
-    "is marked.",
-    "relay": "A load relay at this place is switched.",
-    "limit": "The supply of this place is switched off whenever it takes more than {power_w} W for "
-    "longer than the meter tolerates.",
-    "credit": "{energy_wh} Wh are sold to this place: they are booked in its meter at once and "
-    "cannot be taken back.",
+CONSEQUENCES: Final[dict[str, Sentence]] = {
+    "disconnect": Sentence(
+        "consequence-disconnect",
+        "The supply of this place is switched off; nothing there has power until it is released "
+        "or connected.",
+    ),
+    "release": Sentence(
+        "consequence-release", "The supply may be switched on with the meter's button."
+    ),
+    "connect": Sentence(
+        "consequence-connect",
+        "The supply of this place is switched on at once, whatever is plugged in there.",
+    ),
+    "set-clock": Sentence(
+        "consequence-set-clock",
+        "The meter's clock is set to the control centre's time; the slot of this moment is marked.",
+    ),
+    "relay": Sentence("consequence-relay", "A load relay at this place is switched."),
+    "limit": Sentence(
+        "consequence-limit",
+        "The supply of this place is switched off whenever it takes more than {power_w} W for "
+        "longer than the meter tolerates.",
+    ),
+    "credit": Sentence(
+        "consequence-credit",
+        "{energy_wh} Wh are sold to this place: they are booked in its meter at once and cannot "
+        "be taken back.",
+    ),
 }
+NO_LIMIT: Final = Sentence("consequence-no-limit", "The power limit of this place is taken away.")
+TITLES: Final = {
+    "disconnect": Sentence("job-disconnect", "Disconnect: {point}"),
+    "release": Sentence("job-release", "Release: {point}"),
+    "connect": Sentence("job-connect", "Connect: {point}"),
+    "set-clock": Sentence("job-set-clock", "Set clock: {point}"),
+    "relay": Sentence("job-relay", "Relay: {point}"),
+    "limit": Sentence("job-limit", "Limit: {point}"),
+    "credit": Sentence("job-credit", "Credit: {point}"),
+}
+"""Command -> what its job is called."""
+TALKING: Final = Sentence("talking", "Talking to the meter")
+READ_BACK: Final = Sentence("done-and-read-back", "Done and read back.")
 AMOUNTS: Final = {
     "limit": ("power_w", 1_000, 1_000_000, (0,)),
     "credit": ("energy_wh", 1, 1_000_000, ()),
@@ -66,11 +96,11 @@ class Commands:
     ) -> dict[str, Any]:
         """The first step: nothing happens yet."""
         self._check(point, command, arguments)
-        consequence = CONSEQUENCES[command].format(**arguments)
+        consequence = CONSEQUENCES[command].of(**arguments)
         if command == "limit" and not arguments["power_w"]:
-            consequence = "The power limit of this place is taken away."
+            consequence = NO_LIMIT
         return self._confirmations.ask(
-            user, _request(point, command, arguments), place_of(point), consequence
+            user, _request(point, command, arguments), place_of([point]), consequence
         )
 
     async def confirm(
@@ -83,19 +113,19 @@ class Commands:
         await self._audit(user, point, command, arguments, "started")
 
         async def work(job: Job) -> dict[str, Any]:
-            job.progress(0, 2, "Talking to the meter")
+            job.progress(0, 2, TALKING)
             try:
                 read_back = await self._run(user, point, command, arguments)
             except ConversationError as error:
                 await self._audit(user, point, command, {"error": str(error)}, error.outcome.value)
                 raise
             await self._audit(user, point, command, {"read_back": read_back}, "done")
-            job.progress(2, 2, "Done and read back.")
+            job.progress(2, 2, READ_BACK)
             return {"outcome": "ok", "read_back": read_back}
 
         return await self._jobs.start(
             "command",
-            f"{command.replace('-', ' ').capitalize()}: {point.name}",
+            TITLES[command].of(point=point.name),
             work,
             user=user,
             point_id=point.id,
@@ -106,38 +136,53 @@ class Commands:
         if command not in CONSEQUENCES or command not in facts.commands:
             able = ", ".join(facts.commands) or "no command"
             raise CommandRefused(
-                f"This meter cannot do {command!r}.",
-                f"It can do: {able}.",
+                "command-unknown",
+                "This meter cannot do '{command}'.",
+                "It can do: {commands}.",
+                command=command,
+                commands=able,
             )
         if command == "disconnect" and point.protected:
             raise CommandRefused(
-                f"{point.name} is protected from disconnection.",
+                "point-protected",
+                "{point} is protected from disconnection.",
                 "Switch on the spot, with the people there.",
+                point=point.name,
             )
         if command == "relay":
             relay, on = arguments.get("relay"), arguments.get("on")
             if relay not in facts.relays or not isinstance(on, bool):
                 raise CommandRefused(
+                    "relay-needs",
                     "A relay command needs the relay and whether it goes on.",
-                    f'Send {{"relay": one of {", ".join(facts.relays)}, "on": true}}.',
+                    'Send {{"relay": one of {relays}, "on": true}}.',
+                    relays=", ".join(facts.relays),
                 )
         elif command in AMOUNTS:
             self._check_amount(point, command, arguments)
         elif arguments:
-            raise CommandRefused(f"{command} takes no arguments.", "Leave them out.")
+            raise CommandRefused(
+                "no-arguments", "{command} takes no arguments.", "Leave them out.", command=command
+            )
         limit, window_s = PER_POINT
         if self._recent(self._by_point.get(point.id, deque()), window_s) >= limit:
             raise CommandRefused(
-                f"{point.name} had {limit} commands in the last {window_s // 60} minutes.",
+                "point-busy",
+                "{point} had {count} commands in the last {minutes} minutes.",
                 "Wait before the next one.",
                 too_many=True,
+                point=point.name,
+                count=limit,
+                minutes=window_s // 60,
             )
         limit, window_s = OFF_PER_SITE
         if command == "disconnect" and self._recent(self._offs, window_s) >= limit:
             raise CommandRefused(
-                f"{limit} places were disconnected in the last hour, which is the limit.",
+                "disconnections-many",
+                "{count} places were disconnected in the last hour, which is the limit.",
                 "Wait, or ask an administrator whether this is meant.",
                 too_many=True,
+                count=limit,
             )
 
     @staticmethod
@@ -149,13 +194,21 @@ class Commands:
         if not fits or set(arguments) != {name}:
             also = f", or {extra[0]} for none" if extra else ""
             raise CommandRefused(
-                f"{command} needs {name}, a whole number from {least} to {most}{also}.",
-                f'Send {{"{name}": {least}}}.',
+                "amount-wrong",
+                "{command} needs {argument}, a whole number from {least} to {most}{also}.",
+                'Send {{"{argument}": {least}}}.',
+                command=command,
+                argument=name,
+                least=least,
+                most=most,
+                also=also,
             )
         if command == "limit" and point.protected and amount:
             raise CommandRefused(
-                f"{point.name} is protected: a limit could disconnect it.",
+                "limit-protected",
+                "{point} is protected: a limit could disconnect it.",
                 "Agree on the limit with the people there.",
+                point=point.name,
             )
 
     def _recent(self, moments: deque[float], window_s: int) -> int:
@@ -186,11 +239,6 @@ class Commands:
         await self._database.write(
             lambda c: audit.append(c, now, user, f"command.{command}", point.id, outcome, detail)
         )
-
-
-def place_of(point: Point) -> str:
-    """The place as people know it."""
-    return point.place
 
 
 def _request(point: Point, command: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

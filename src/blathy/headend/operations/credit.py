@@ -44,6 +44,7 @@ class CreditSales:
         if state.prepaid is False:
             raise ConversationError(
                 Outcome.REFUSED,
+                "pays-by-bill",
                 "This place pays by bill: its meter books no credit.",
                 "Switch prepayment on in the meter first.",
             )
@@ -51,6 +52,7 @@ class CreditSales:
         if before is None:
             raise ConversationError(
                 Outcome.REFUSED,
+                "no-account",
                 "The meter shows no account.",
                 "Switch prepayment on in the meter first.",
             )

@@ -17,9 +17,16 @@ from blathy.headend import schema
 from blathy.headend.collection.conversation import ConversationError
 from blathy.headend.database import Database, upsert
 from blathy.headend.operations.confirmations import CommandRefused
+from blathy.headend.sentence import EMPTY, Sentence, with_code
 
 RUNNING_MAX: Final = 256
 KEPT_IN_MEMORY: Final = 500
+DONE: Final = Sentence("job-done", "Done.")
+CANCELLED: Final = Sentence("job-cancelled", "Cancelled.")
+STOPPED: Final = Sentence(
+    "job-stopped", "The control centre was stopped while this ran; start it again."
+)
+BROKEN: Final = Sentence("job-broken", "{fault}")
 Clock = Callable[[], float]
 
 
@@ -33,7 +40,7 @@ class Job:
 
     id: str
     kind: str
-    title: str
+    title: Sentence
     user: str
     point_id: str | None
     started_at: int
@@ -41,11 +48,11 @@ class Job:
     done: int = 0
     total: int = 0
     ended_at: int | None = None
-    message: str = ""
+    message: Sentence = EMPTY
     result: Mapping[str, Any] | None = None
     _on_change: Callable[[Job], None] = field(default=lambda _job: None, repr=False)
 
-    def progress(self, done: int, total: int, message: str = "") -> None:
+    def progress(self, done: int, total: int, message: Sentence = EMPTY) -> None:
         self.done, self.total = done, total
         self.message = message or self.message
         self._on_change(self)
@@ -54,12 +61,12 @@ class Job:
         return {
             "id": self.id,
             "kind": self.kind,
-            "title": self.title,
+            **with_code("title", self.title),
             "state": self.state,
             "progress": {"done": self.done, "total": self.total},
             "started_at": iso_utc(self.started_at),
             "ended_at": iso_utc(self.ended_at) if self.ended_at is not None else None,
-            "message": self.message,
+            **with_code("message", self.message),
             "result": self.result,
             "point": self.point_id,
             "user": self.user,
@@ -90,7 +97,8 @@ class Jobs:
                 .values(
                     state="failed",
                     ended_at=int(self._now()),
-                    message="The control centre was stopped while this ran; start it again.",
+                    message=str(STOPPED),
+                    message_words=STOPPED.kept(),
                 )
             )
             return list(
@@ -101,12 +109,14 @@ class Jobs:
 
         for r in reversed(self._database.write_now(settle)):
             self._jobs[r.id] = Job(
-                r.id, r.kind, r.title, r.user_name, r.point_id, r.started_at, r.state, r.done,
-                r.total, r.ended_at, r.message, json.loads(r.result) if r.result else None,
+                r.id, r.kind, Sentence.restored(r.title, r.title_words), r.user_name, r.point_id,
+                r.started_at, r.state, r.done, r.total, r.ended_at,
+                Sentence.restored(r.message, r.message_words),
+                json.loads(r.result) if r.result else None,
             )  # fmt: skip
 
     async def start(
-        self, kind: str, title: str, work: Work, *, user: str = "", point_id: str | None = None
+        self, kind: str, title: Sentence, work: Work, *, user: str = "", point_id: str | None = None
     ) -> Job:
         """Start `work` as a job, durable before this returns; raise JobsFull at the bound."""
         if len(self._tasks) >= RUNNING_MAX:
@@ -154,17 +164,18 @@ class Jobs:
         try:
             job.result = await work(job)
             job.state = "done"
-            job.message = job.message or "Done."
+            job.message = job.message or DONE
         except asyncio.CancelledError:
-            job.state, job.message = "cancelled", "Cancelled."
+            job.state, job.message = "cancelled", CANCELLED
         except ConversationError as error:
-            job.state, job.message = "failed", str(error)
+            job.state, job.message = "failed", error.whole
             job.result = {"outcome": error.outcome.value}
         except CommandRefused as error:
-            job.state, job.message = "failed", f"{error.detail} {error.remedy}"
+            job.state, job.message = "failed", error.whole
             job.result = {"outcome": "refused"}
         except Exception as error:  # noqa: BLE001 - a job's failure is its result
-            job.state, job.message = "failed", f"{type(error).__name__}: {error}"
+            job.state = "failed"
+            job.message = BROKEN.of(fault=f"{type(error).__name__}: {error}")
         finally:
             job.ended_at = int(self._now())
             self._tasks.pop(job.id, None)
@@ -175,13 +186,15 @@ class Jobs:
         row = {
             "id": job.id,
             "kind": job.kind,
-            "title": job.title,
+            "title": str(job.title),
+            "title_words": job.title.kept(),
             "state": job.state,
             "done": job.done,
             "total": job.total,
             "started_at": job.started_at,
             "ended_at": job.ended_at,
-            "message": job.message,
+            "message": str(job.message),
+            "message_words": job.message.kept(),
             "result": json.dumps(job.result, default=str) if job.result is not None else None,
             "user_name": job.user,
             "point_id": job.point_id,

@@ -28,10 +28,11 @@ from blathy.headend.inventory import keyring
 from blathy.headend.inventory.keyring import PURPOSES, STORED, PendingKeys
 from blathy.headend.inventory.registry import Meter, Point
 from blathy.headend.operations import audit
-from blathy.headend.operations.confirmations import CommandRefused
+from blathy.headend.operations.confirmations import CommandRefused, place_of
 from blathy.headend.operations.desk import Desk
 from blathy.headend.operations.jobs import Job
 from blathy.headend.schema import audit_entry
+from blathy.headend.sentence import EMPTY, Sentence, with_code
 from blathy.wire.security import KEY_OCTETS, wrap_key
 
 log = structlog.get_logger(__name__)
@@ -42,10 +43,16 @@ ASSOCIATING: Final = ("encryption", "authentication", "password")
 HISTORY_SHOWN: Final = 50
 SETTLE_EVERY_S: Final = 60.0
 HEAD_END: Final = "head-end"
-CONSEQUENCE: Final = (
+CONSEQUENCE: Final = Sentence(
+    "consequence-keys",
     "New keys are made and handed to the meter ({purposes}). Other programs that read this meter "
-    "with the old ones are shut out."
+    "with the old ones are shut out.",
 )
+ELSEWHERE: Final = "Complete the site description, or use the meter's tool."
+SETTLING: Final = Sentence("keys-settling", "Settling what was open before")
+HANDING_OVER: Final = Sentence("keys-handing-over", "Handing the keys over")
+PROVING: Final = Sentence("keys-proving", "Proving them by a new association")
+IN_FORCE: Final = Sentence("keys-in-force", "The new keys are in force.")
 
 
 class KeyChanges:
@@ -96,8 +103,9 @@ class KeyChanges:
     async def prepare(self, user: str, point: Point, purposes: Sequence[str]) -> dict[str, Any]:
         """Check and ask back; nothing happens yet."""
         await asyncio.to_thread(self._check, point, purposes)
-        text = CONSEQUENCE.format(purposes=", ".join(_ordered(purposes)))
-        return self._confirmations.ask(user, _request(point, purposes), point.place, text)
+        consequence = CONSEQUENCE.of(purposes=", ".join(_ordered(purposes)))
+        place = place_of([point])
+        return self._confirmations.ask(user, _request(point, purposes), place, consequence)
 
     async def confirm(self, user: str, point: Point, purposes: Sequence[str], word: str) -> Job:
         """Start the change as a job."""
@@ -106,7 +114,7 @@ class KeyChanges:
         wanted = _ordered(purposes)
         return await self._jobs.start(
             "keys",
-            f"Keys of {point.name}",
+            Sentence("job-keys", "Keys of {point}", point=point.name),
             lambda job: self._change(job, point, wanted, user),
             user=user,
             point_id=point.id,
@@ -116,27 +124,40 @@ class KeyChanges:
         wanted = set(purposes)
         if not wanted or not wanted <= set(PURPOSES):
             raise CommandRefused(
-                "These are no keys.", f"Name one or more of {', '.join(PURPOSES)}."
-            )
+                "no-keys", "These are no keys.", "Name one or more of {purposes}.",
+                purposes=", ".join(PURPOSES),
+            )  # fmt: skip
         if "password" in wanted and len(wanted) > 1:
             raise CommandRefused(
-                "A password is changed by itself.", "Change it and the keys one after the other."
-            )
+                "password-alone", "A password is changed by itself.",
+                "Change it and the keys one after the other.",
+            )  # fmt: skip
         for purpose in wanted:
-            if why := self._why_not(point.meter, purpose):
-                raise CommandRefused(why, "Complete the site description, or use the meter's tool.")
+            if refusal := self._why_not(point.meter, purpose):
+                raise refusal
         if point.meter.id in self._busy:
-            raise CommandRefused("The keys of this meter are being changed.", "Wait for the end.")
+            raise _being_changed()
 
-    def _why_not(self, meter: Meter, purpose: str) -> str:
+    def _why_not(self, meter: Meter, purpose: str) -> CommandRefused | None:
         if self._inventory.answering(meter) is not meter:
-            return "This meter has no keys: it is read through another one."
+            return CommandRefused(
+                "keys-elsewhere", "This meter has no keys: it is read through another one.",
+                ELSEWHERE,
+            )  # fmt: skip
         held = self._inventory.keyring.overview(meter.id)
         if purpose == "password":
-            return "" if "password" in held else "This meter is entered without a password."
+            if "password" in held:
+                return None
+            return CommandRefused(
+                "no-password", "This meter is entered without a password.", ELSEWHERE
+            )
         if not meter.ciphered or "encryption" not in held:
-            return "This meter does not encrypt."
-        return "" if "master" in held else "The master key of this meter is not known here."
+            return CommandRefused("no-encryption", "This meter does not encrypt.", ELSEWHERE)
+        if "master" in held:
+            return None
+        return CommandRefused(
+            "no-master-key", "The master key of this meter is not known here.", ELSEWHERE
+        )
 
     # -- the change -------------------------------------------------------------------------------
 
@@ -145,21 +166,21 @@ class KeyChanges:
     ) -> dict[str, Any]:
         meter = point.meter
         if meter.id in self._busy:
-            raise CommandRefused("The keys of this meter are being changed.", "Wait for the end.")
+            raise _being_changed()
         self._busy.add(meter.id)
         try:
-            job.progress(0, 4, "Settling what was open before")
+            job.progress(0, 4, SETTLING)
             await self._settle(point)
             fresh = {purpose: _new_secret(meter, purpose) for purpose in purposes}
             await self._propose(point, job.id, fresh, user)
             self.step("stored")
-            job.progress(1, 4, "Handing the keys over")
+            job.progress(1, 4, HANDING_OVER)
             try:
                 await self._hand_over(point, fresh, user)
             finally:
                 await self._collector.lines.release(meter)
             self.step("released")
-            job.progress(3, 4, "Proving them by a new association")
+            job.progress(3, 4, PROVING)
             await self._prove(point, fresh, user)
         except (ConversationError, CommandRefused):
             await self._forget_unsent(point)
@@ -168,7 +189,7 @@ class KeyChanges:
             self._busy.discard(meter.id)
         marks = {p: self._inventory.keyring.mark_of(key) for p, key in fresh.items()}
         marks.pop("password", None)
-        job.progress(4, 4, "The new keys are in force.")
+        job.progress(4, 4, IN_FORCE)
         return {"outcome": "ok", "purposes": list(purposes), "fingerprints": marks}
 
     async def _propose(
@@ -186,6 +207,7 @@ class KeyChanges:
 
         if not await self._database.write(change):
             raise CommandRefused(
+                "keys-not-settled",
                 "An earlier change of this meter's keys is not settled yet.",
                 "Let it answer once, then try again.",
             )
@@ -228,6 +250,7 @@ class KeyChanges:
             held = await asyncio.to_thread(self._inventory.secrets_of, point.meter)
             if any(held.of(purpose) != key for purpose, key in fresh.items()):
                 raise CommandRefused(
+                    "keys-not-taken",
                     "The meter said that it took the new keys and goes on with the old ones.",
                     "Try again; if that happens again its firmware does not do what it says.",
                 )
@@ -271,7 +294,7 @@ class KeyChanges:
     async def settle(self, point: Point) -> dict[str, Any]:
         """Find out which keys a meter has and end an interrupted change."""
         if point.meter.id in self._busy:
-            raise CommandRefused("The keys of this meter are being changed.", "Wait for the end.")
+            raise _being_changed()
         self._busy.add(point.meter.id)
         try:
             await self._settle(point)
@@ -334,8 +357,8 @@ class KeyChanges:
                     "held": purpose in held,
                     "changed_at": None if changed_at is None else iso_utc(changed_at),
                     "fingerprint": None if purpose == "password" else mark,
-                    "can_change": not why,
-                    "why_not": why,
+                    "can_change": why is None,
+                    **with_code("why_not", EMPTY if why is None else why.detail),
                 }
             )
         return {
@@ -351,6 +374,12 @@ class KeyChanges:
             },
             "history": await self._database.read(lambda c: _history(c, point.id)),
         }
+
+
+def _being_changed() -> CommandRefused:
+    return CommandRefused(
+        "keys-busy", "The keys of this meter are being changed.", "Wait for the end."
+    )
 
 
 def _ordered(purposes: Sequence[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from blathy.headend.inventory.registry import Inventory, Point
+from blathy.headend.sentence import Sentence, with_code
 
 LOCATED: Final = frozenset(
     (
@@ -23,14 +24,17 @@ def locate(inventory: Inventory, point: Point, name: str) -> dict[str, Any] | No
         return None
     station = inventory.stations[point.station_id]
     feeder = inventory.feeders[point.feeder_id]
-    where = f"{station.name}, {feeder.name}"
+    names = {"station": station.name, "feeder": feeder.name}
     if point.kind == "feeder":
-        text = f"{where}, at the feeder's own meter"
+        text = Sentence("at-feeder", "{station}, {feeder}, at the feeder's own meter", **names)
     else:
-        text = f"{where}, between the station and {point.name}"
-        text += f" ({point.beyond_name})" if point.beyond_name else ""
+        place = f"{point.name} ({point.beyond_name})" if point.beyond_name else point.name
+        text = Sentence(
+            "before-point", "{station}, {feeder}, between the station and {place}",
+            **names, place=place,
+        )  # fmt: skip
     return {
         "station": {"id": station.id, "name": station.name},
         "feeder": {"id": feeder.id, "name": feeder.name},
-        "text": text,
+        **with_code("text", text),
     }

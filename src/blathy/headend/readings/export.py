@@ -10,12 +10,13 @@ import numpy as np
 
 from blathy.clock import iso_utc
 from blathy.headend.readings.series import ProfileAnswer
+from blathy.headend.sentence import ExplainedError
 
 CSV_HEADER: Final = ("start", "end", "value", "unit", "min", "max", "quality", "source")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-class ExportUnavailable(Exception):  # noqa: N818 - a missing extra, said in plain words
+class ExportUnavailable(ExplainedError):  # noqa: N818 - a missing extra, said in plain words
     """The optional library for this format is not installed."""
 
 
@@ -59,7 +60,9 @@ def to_parquet(answer: ProfileAnswer) -> bytes:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise ExportUnavailable(
-            "Parquet needs the library pyarrow: pip install 'blathy[parquet]'."
+            "no-parquet",
+            "Parquet needs the library pyarrow: pip install 'blathy[parquet]'.",
+            "Ask for CSV instead.",
         ) from error
     factor = 10.0**answer.channel.scaler
     moment = pa.timestamp("s", tz="UTC")

@@ -22,6 +22,7 @@ from blathy.headend.readings.calendar import slot_end
 from blathy.headend.readings.packing import ValueSource
 from blathy.headend.readings.series import QUALITY, Series, read_series
 from blathy.headend.schema import reading_revision, register_snapshot
+from blathy.headend.sentence import Sentence, with_code
 
 SPIKE_RATIO: Final = 1.8
 """(P1 - P3) / P3 of a day's largest values."""
@@ -48,6 +49,37 @@ does not flow) may."""
 SENTINELS: Final = frozenset((0xFFFFFF, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFFFFFFFFFFFFF))
 LATE_S: Final = 1800
 
+ABSENT: Final = Sentence("rule-absent", "Missing readings: {count}. The meter holds no record.")
+LATE: Final = Sentence("rule-late", "Missing readings: {count}. They are not received yet.")
+DOUBTFUL: Final = Sentence(
+    "rule-doubtful", "Doubtful readings: {count}. The meter itself marks them so."
+)
+NO_VALUE: Final = Sentence(
+    "rule-no-value", "All bits of the value are set: the meter means that it has none."
+)
+BACKWARDS: Final = Sentence("rule-backwards", "The register runs backwards.")
+OVER_CAPACITY: Final = Sentence(
+    "rule-over-capacity", "More than the meter can carry ({limit} {unit})."
+)
+SPIKE: Final = Sentence("rule-spike", "The largest value stands far above the third largest.")
+UNUSUAL: Final = Sentence("rule-unusual", "Far above its neighbours and all that is usual here.")
+NOTHING_A_DAY: Final = Sentence(
+    "rule-nothing-a-day", "Nothing at all was counted for a day or more."
+)
+NOTHING_THREE_DAYS: Final = Sentence(
+    "rule-nothing-three-days", "Nothing at all was counted for three days or more."
+)
+REPEATED: Final = Sentence("rule-repeated", "The same value again and again.")
+BELOW_PROFILE: Final = Sentence(
+    "rule-below-profile", "The register is below what the load profile had counted before."
+)
+ABOVE_PROFILE: Final = Sentence(
+    "rule-above-profile", "The register is above what the load profile counted afterwards."
+)
+OTHER_VALUE: Final = Sentence(
+    "rule-other-value", "The meter later sent {sent} where {kept} is kept."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -59,7 +91,7 @@ class Finding:
     start: int
     end: int
     slots: int
-    text: str
+    text: Sentence
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -69,7 +101,7 @@ class Finding:
             "start": iso_utc(self.start),
             "end": iso_utc(self.end),
             "slots": self.slots,
-            "text": self.text,
+            **with_code("text", self.text),
         }
 
 
@@ -101,8 +133,9 @@ class Case:
         return amount * 10.0**self.channel.scaler
 
 
-Rule = Callable[[Case], Iterator[tuple[int, int, str]]]
-"""Yields (first slot, slot after the last, sentence)."""
+Found = tuple[int, int, Sentence]
+"""First slot, slot after the last, what is wrong."""
+Rule = Callable[[Case], Iterator[Found]]
 
 
 def runs(mask: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
@@ -111,37 +144,31 @@ def runs(mask: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
-def _readings(count: int) -> str:
-    return "1 reading" if count == 1 else f"{count} readings"
-
-
-def missing(case: Case) -> Iterator[tuple[int, int, str]]:
+def missing(case: Case) -> Iterator[Found]:
     series = case.series
     due = series.start + series.channel.step_s <= case.now - LATE_S
     for first, after in runs(~series.known & due):
         absent = bool((series.sources[first:after] == ValueSource.ABSENT).all())
-        why = "the meter holds no record" if absent else "not received yet"
-        verb = "is" if after - first == 1 else "are"
-        yield first, after, f"{_readings(after - first)} {verb} missing: {why}."
+        yield first, after, (ABSENT if absent else LATE).of(count=after - first)
 
 
-def device_status(case: Case) -> Iterator[tuple[int, int, str]]:
+def device_status(case: Case) -> Iterator[Found]:
     if not case.channel.adds_up:
         return  # only what is billed needs an estimate; its channels tell of the same time
     suspect = case.series.quality == QUALITY.index("suspect")
     for first, after in runs(suspect):
-        yield first, after, f"The meter itself marks {_readings(after - first)} as doubtful."
+        yield first, after, DOUBTFUL.of(count=after - first)
 
 
-def sentinel(case: Case) -> Iterator[tuple[int, int, str]]:
+def sentinel(case: Case) -> Iterator[Found]:
     series = case.series
     values = series.registers if series.channel.cumulative else series.amounts
     known = series.register_known if series.channel.cumulative else series.known
     for first, after in runs(np.isin(values, list(SENTINELS)) & known):
-        yield first, after, "All bits of the value are set: the meter means that it has none."
+        yield first, after, NO_VALUE
 
 
-def step_back(case: Case) -> Iterator[tuple[int, int, str]]:
+def step_back(case: Case) -> Iterator[Found]:
     series = case.series
     if not series.channel.cumulative:
         return
@@ -149,19 +176,19 @@ def step_back(case: Case) -> Iterator[tuple[int, int, str]]:
     both = series.register_known[1:] & series.register_known[:-1]
     falls[1:] = both & (series.registers[1:] < series.registers[:-1]) & ~series.known[1:]
     for first, after in runs(falls):
-        yield first, after, "The register runs backwards."
+        yield first, after, BACKWARDS
 
 
-def capacity(case: Case) -> Iterator[tuple[int, int, str]]:
+def capacity(case: Case) -> Iterator[Found]:
     if not case.capacity_w or case.channel.unit not in {"Wh", "varh", "VAh"}:
         return
     limit = CAPACITY_MARGIN * case.capacity_w * case.channel.step_s / 3600
     over = case.series.known & (case.wh(1.0) * case.series.amounts > limit)
     for first, after in runs(over):
-        yield first, after, f"More than the meter can carry ({limit:.0f} {case.channel.unit})."
+        yield first, after, OVER_CAPACITY.of(limit=round(limit), unit=case.channel.unit)
 
 
-def spike(case: Case) -> Iterator[tuple[int, int, str]]:
+def spike(case: Case) -> Iterator[Found]:
     """Classic spike check over the span, on the three largest values."""
     series = case.series
     if not series.channel.adds_up or int(np.count_nonzero(series.known)) < 3:
@@ -171,10 +198,10 @@ def spike(case: Case) -> Iterator[tuple[int, int, str]]:
     highest, third = case.wh(amounts[order[0]]), case.wh(amounts[order[2]])
     if third >= SPIKE_FLOOR_WH and (highest - third) / third > SPIKE_RATIO:
         n = int(order[0])
-        yield n, n + 1, "The largest value stands far above the third largest."
+        yield n, n + 1, SPIKE
 
 
-def robust_spike(case: Case) -> Iterator[tuple[int, int, str]]:
+def robust_spike(case: Case) -> Iterator[Found]:
     """Hampel filter: far above the median of the neighbours, measured by their own spread, and
     above what this point is used to."""
     series = case.series
@@ -199,10 +226,10 @@ def robust_spike(case: Case) -> Iterator[tuple[int, int, str]]:
     mask = np.zeros(len(series), np.bool_)
     mask[centre[far]] = True
     for first, after in runs(mask):
-        yield first, after, "Far above its neighbours and all that is usual here."
+        yield first, after, UNUSUAL
 
 
-def zero_run(case: Case) -> Iterator[tuple[int, int, str]]:
+def zero_run(case: Case) -> Iterator[Found]:
     series = case.series
     if not series.channel.adds_up or not case.always_counts:
         return
@@ -210,11 +237,10 @@ def zero_run(case: Case) -> Iterator[tuple[int, int, str]]:
     needed = max(1, (ZERO_RUN_S if electric else ZERO_RUN_OTHER_S) // series.channel.step_s)
     for first, after in runs(series.known & (series.amounts == 0)):
         if after - first >= needed:
-            days = "a day" if electric else "three days"
-            yield first, after, f"Nothing at all was counted for {days} or more."
+            yield first, after, NOTHING_A_DAY if electric else NOTHING_THREE_DAYS
 
 
-def stale(case: Case) -> Iterator[tuple[int, int, str]]:
+def stale(case: Case) -> Iterator[Found]:
     series = case.series
     adds_up = series.channel.adds_up
     if not adds_up and series.channel.unit != "V":
@@ -232,10 +258,10 @@ def stale(case: Case) -> Iterator[tuple[int, int, str]]:
     )
     for first, after in runs(same):
         if after - first + 1 >= needed:
-            yield first - 1, after, "The same value again and again."
+            yield first - 1, after, REPEATED
 
 
-def sum_check(case: Case) -> Iterator[tuple[int, int, str]]:
+def sum_check(case: Case) -> Iterator[Found]:
     """A register read by itself lies between the profile's registers around it."""
     series = case.series
     if not series.channel.cumulative:
@@ -246,13 +272,13 @@ def sum_check(case: Case) -> Iterator[tuple[int, int, str]]:
         if n < 1 or n >= len(series):
             continue
         if series.register_known[n - 1] and register < series.registers[n - 1] - 2:
-            yield n, n + 1, "The register is below what the load profile had counted before."
+            yield n, n + 1, BELOW_PROFILE
         elif (
             series.register_known[n]
             and at < series.start[n] + step
             and register > series.registers[n] + 2
         ):
-            yield n, n + 1, "The register is above what the load profile counted afterwards."
+            yield n, n + 1, ABOVE_PROFILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +379,7 @@ def _contradictions(
             r.slot_utc,
             slot_end(point.zone, r.slot_utc, channel.step_s),
             1,
-            f"The meter later sent {r.value} where {r.kept} is kept.",
+            OTHER_VALUE.of(sent=r.value, kept=r.kept),
         )
         for r in rows
     ]

@@ -26,6 +26,7 @@ from blathy.headend.readings.calendar import (
 from blathy.headend.readings.ingest import RAW
 from blathy.headend.readings.packing import DayRecord, Status, ValueSource, unpack
 from blathy.headend.schema import reading_day, reading_slot
+from blathy.headend.sentence import ExplainedError
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -53,8 +54,8 @@ SOURCE_NAMES: Final = {
 }
 
 
-class QueryError(ValueError):
-    """The question cannot be answered; the sentence says what to change."""
+class QueryError(ExplainedError):
+    """The question cannot be answered."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,9 +256,14 @@ def read_profile(
     fill are left out.
     """
     if resolution not in RESOLUTIONS:
-        raise QueryError(f"resolution {resolution!r} is not one of {', '.join(RESOLUTIONS)}")
+        raise QueryError(
+            "no-resolution", "There is no resolution '{resolution}'.", "Use one of {resolutions}.",
+            resolution=resolution, resolutions=", ".join(RESOLUTIONS),
+        )  # fmt: skip
     if to_utc <= from_utc:
-        raise QueryError("`to` must be later than `from`")
+        raise QueryError(
+            "ends-first", "The time ends before it begins.", "Let `to` be later than `from`."
+        )
     if resolution == "auto":
         resolution = choose_resolution(from_utc, to_utc, channel.step_s)
     size = {
@@ -266,8 +272,10 @@ def read_profile(
     }[resolution]  # fmt: skip
     if (to_utc - from_utc) // size > BUCKETS_MAX:
         raise QueryError(
-            f"this asks for more than {BUCKETS_MAX} values; choose a shorter time or a coarser "
-            "resolution"
+            "too-many-values",
+            "This asks for more than {most} values.",
+            "Choose a shorter time or a coarser resolution.",
+            most=BUCKETS_MAX,
         )
     if size < channel.step_s:
         resolution = "slot" if channel.step_s < DAY_S else "day"
