@@ -13,6 +13,8 @@ _FULL = re.compile(
     r"(?:(\d{1,3})-)?(?:(\d{1,3}):)?(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?(?:[*&](\d{1,3}))?",
     re.ASCII,
 )
+_BLUE = re.compile(r"(\d{1,3})-(\d{1,3}):(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
+_HEX = re.compile(r"[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _DOTTED = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 CURRENT = 255  # value group F: the present value, no billing period
 
@@ -40,10 +42,13 @@ class Obis(bytes):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `1-0:1.8.0`, `1-0:1.8.0*255`, `1.0.1.8.0.255` or `1.8.0` (then A-B is 1-0)."""
+        """Read `1-0:1.8.0`, `1-0:1.8.0*255`, `1-0:1.8.0.255`, `1.0.1.8.0.255`, `0100010800FF` or
+        `1.8.0` (then A-B is 1-0)."""
         text = text.strip()
-        if match := _DOTTED.fullmatch(text):
+        if match := _DOTTED.fullmatch(text) or _BLUE.fullmatch(text):
             return cls(*(int(group) for group in match.groups()))
+        if _HEX.fullmatch(text):
+            return cls.of(bytes.fromhex(text))
         match = _FULL.fullmatch(text)
         if not match:
             msg = f"{text!r} is not an OBIS code; write it like 1-0:1.8.0 or 1.0.1.8.0.255"

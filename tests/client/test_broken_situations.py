@@ -137,7 +137,7 @@ TABLE = (
         "client=16&server=9&timeout=1",
         TimedOut,
         "no answer",
-        "server address",
+        "server=",
     ),
     Situation(
         "wrong HDLC address",

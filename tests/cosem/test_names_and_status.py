@@ -182,3 +182,17 @@ def test_any_template_and_buffer_decode_or_raise_an_axdr_error(
         decode_buffer(template, buffer)
     except AxdrError:
         pass
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1.8.0", "1-0:1.8.0", "1-0:1.8.0*255", "1-0:1.8.0.255", "1.0.1.8.0.255", "0100010800ff"],
+)
+def test_a_code_is_read_in_every_form_that_people_write(text: str) -> None:
+    assert Obis.parse(text) == Obis(1, 0, 1, 8, 0)
+
+
+@pytest.mark.parametrize("text", ["1.8.0.255", "0-1.8.0.255", "0100010800f", "1-0:1.8.0.255.1", ""])
+def test_what_could_mean_another_code_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="OBIS code"):
+        Obis.parse(text)

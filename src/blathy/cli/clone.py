@@ -43,10 +43,14 @@ PAUSE_S: Final = 1.0
 def clone(
     url: UrlArgument,
     output: Annotated[
-        str, typer.Option("--output", "-o", help="The file to write; NAME-OF-METER.json if none.")
+        str,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="To write; NAME-OF-METER.json if none."
+        ),
     ] = "",
     rows: Annotated[
-        str, typer.Option(help="Newest rows of every profile to keep: a number, or all.")
+        str,
+        typer.Option(metavar="N", help="Newest rows of every profile to keep: a number, or all."),
     ] = "0",
     password: PasswordOption = "",
     ek: EkOption = "",

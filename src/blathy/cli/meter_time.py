@@ -72,7 +72,9 @@ def _moment(text: str, zone: Zone | None) -> datetime | None:
     """None: the time of this machine at the moment of setting."""
     if text in {"", "now"}:
         return None
-    moment = parse_moment(text, zone)
-    if moment is None:
-        raise CommandError(f"--set {text} is no time; write now or 2026-11-21T10:00+01:00")
-    return moment
+    try:
+        return parse_moment(datetime.fromisoformat(text).isoformat(), zone)
+    except ValueError:
+        raise CommandError(
+            f"--set {text} is no time; write now or 2026-11-21T10:00+01:00"
+        ) from None

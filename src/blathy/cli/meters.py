@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from blathy.cli.app import CommandError
+from blathy.cli.verbs import URL
 from blathy.client.address import MeterAddress, parse_address
 from blathy.client.cache import FileObjectCache
 from blathy.client.counters import FileCounterStore, FileKeyStore, StoreError
@@ -38,28 +39,29 @@ from blathy.wire.security import CounterStore, VolatileCounterStore
 T = TypeVar("T")
 COUNTER_WAIT_S: Final = 5.0
 
-UrlArgument = Annotated[
+UrlArgument = Annotated[str, typer.Argument(help=URL)]
+PasswordOption = Annotated[
     str,
-    typer.Argument(
-        help="dlms://HOST:4059?client=16&auth=none, dlms+hdlc://, dlms+udp:// or serial:///dev/…. "
-        "Options: client, server, auth (none lls hls2…hls7), password, ek, ak, kek, suite, protect "
-        "(none auth enc both), dedicated, general, sn, pre (1: a pre-established association), "
-        "physical, address_size, frame, window, title, meter_title, pdu, timeout, baud, mode=e, "
-        "acse_version (1: old meters ask for it), user, ic (a counter, or off: do not ask the "
-        "public client for it), cache (off: learn the meter anew), source. Secrets may be @FILE "
-        "or env:NAME."
+    typer.Option(
+        metavar="SECRET", help="LLS password or HLS secret: text, 0x hex, @FILE or env:NAME."
     ),
 ]
-PasswordOption = Annotated[
-    str, typer.Option(help="LLS password or HLS secret: text, 0x hex, @FILE or env:NAME.")
+EkOption = Annotated[
+    str, typer.Option(metavar="KEY", help="Encryption key: hex, @FILE or env:NAME.")
 ]
-EkOption = Annotated[str, typer.Option(help="Encryption key: hex, @FILE or env:NAME.")]
-AkOption = Annotated[str, typer.Option(help="Authentication key: hex, @FILE or env:NAME.")]
+AkOption = Annotated[
+    str, typer.Option(metavar="KEY", help="Authentication key: hex, @FILE or env:NAME.")
+]
 KeysOption = Annotated[
-    str, typer.Option("--keys", help='TOML file with a table per meter: ["HOST:4059"] ek, ak, …')
+    str,
+    typer.Option(
+        "--keys",
+        metavar="FILE",
+        help='TOML with a table per meter: ["HOST:4059"], in it ek, ak, suite, password.',
+    ),
 ]
 CountersOption = Annotated[
-    str, typer.Option("--counters", help="File that keeps our invocation counters.")
+    str, typer.Option("--counters", metavar="FILE", help="Keeps our invocation counters.")
 ]
 ZoneOption = Annotated[
     str, typer.Option("--zone", help="Time zone of the meter, e.g. Europe/Budapest.")
@@ -110,6 +112,9 @@ def with_meter(
         key_store = FileKeyStore(keys) if keys else None
         cache = FileObjectCache(state_directory() / "objects")
         meter = Meter.connect(address, keys=key_store, zone=parse_zone(zone), cache=cache)
+        place = meter.address.place
+        if keys and not (meter.address.keys.unicast or meter.address.password):
+            raise CommandError(f'{keys} holds nothing for this meter; add a table ["{place}"]')
         store = _counters(meter.address, counters)
         meter.use_counters(store)
         try:
@@ -135,12 +140,13 @@ def parse_zone(name: str) -> Zone | None:
         raise CommandError(str(error)) from error
 
 
+_MONTH = re.compile(r"\d{4}-\d\d", re.ASCII)
 _AGO = re.compile(r"-(\d{1,5})([mhd])", re.ASCII)
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 def parse_moment(text: str, zone: Zone | None) -> datetime | None:
-    """`2026-11-20`, `2026-11-20T10:15`, `…Z`, `today`, `yesterday`, `now`, `-7d`, `-12h`."""
+    """`2026-11`, `2026-11-20`, `2026-11-20T10:15`, `…Z`, `today`, `yesterday`, `now`, `-7d`."""
     if not text:
         return None
     here = zone.tzinfo if zone is not None else datetime.now().astimezone().tzinfo
@@ -152,10 +158,10 @@ def parse_moment(text: str, zone: Zone | None) -> datetime | None:
     if match := _AGO.fullmatch(text):
         return now - int(match[1]) * _UNITS[match[2]]
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(f"{text}-01" if _MONTH.fullmatch(text) else text)
     except ValueError:
         raise CommandError(
-            f"{text!r} is no date; write 2026-11-20, 2026-11-20T10:15, yesterday or -7d"
+            f"{text!r} is no date; write 2026-11, 2026-11-20, 2026-11-20T10:15, yesterday or -7d"
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=here)
 

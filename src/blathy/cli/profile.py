@@ -48,14 +48,27 @@ _BARS = " ▁▂▃▄▅▆▇█"
 @app.command()
 def profile(
     url: UrlArgument,
-    code: Annotated[str, typer.Argument(help="OBIS code of the profile, e.g. 1-0:99.1.0.")],
+    code: Annotated[str, typer.Argument(metavar="OBIS", help="The profile, e.g. 1-0:99.1.0.")],
     start: Annotated[
-        str, typer.Option("--from", help="First time: 2026-11-20, yesterday, -7d, …Z.")
+        str,
+        typer.Option(
+            "--from",
+            metavar="TIME",
+            help="First time: 2026-11 (its first day), 2026-11-20, 2026-11-20T10:15, "
+            "2026-11-20T09:15Z, yesterday, -7d, -12h.",
+        ),
     ] = "",
-    end: Annotated[str, typer.Option("--to", help="Last time, included.")] = "",
-    entries: Annotated[str, typer.Option(help="Entries by number instead, e.g. 1-96.")] = "",
+    end: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="TIME", help="Last time, included; a date is its 0:00, as for --from."
+        ),
+    ] = "",
+    entries: Annotated[
+        str, typer.Option(metavar="N-N", help="Entries by number instead, e.g. 1-96.")
+    ] = "",
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on the output.")] = False,
-    parquet: Annotated[str, typer.Option(help="Write a Parquet file.")] = "",
+    parquet: Annotated[str, typer.Option(metavar="FILE", help="Write a Parquet file.")] = "",
     plot: Annotated[bool, typer.Option("--plot", help="Draw the columns.")] = False,
     zone: ZoneOption = "",
     password: PasswordOption = "",

@@ -28,12 +28,20 @@ def _list(numbers: tuple[int, ...]) -> str:
 @app.command()
 def scan(
     url: Annotated[
-        str, typer.Argument(help="dlms://HOST:4059, dlms+hdlc://HOST:PORT or serial:///dev/….")
+        str,
+        typer.Argument(
+            help="dlms://HOST:4059, dlms+hdlc://HOST:PORT or serial:///dev/…?baud=9600, mode=e."
+        ),
     ],
-    clients: Annotated[str, typer.Option(help="Client addresses.")] = _list(CLIENTS),
-    servers: Annotated[str, typer.Option(help="Server addresses.")] = _list(SERVERS),
+    clients: Annotated[str, typer.Option(metavar="LIST", help="Client addresses.")] = _list(
+        CLIENTS
+    ),
+    servers: Annotated[str, typer.Option(metavar="LIST", help="Server addresses.")] = _list(
+        SERVERS
+    ),
     physical: Annotated[
-        str, typer.Option(help="Physical addresses on HDLC, e.g. 16-48 or 17,4660.")
+        str,
+        typer.Option(metavar="LIST", help="Physical addresses on HDLC, e.g. 16-48 or 17,4660."),
     ] = "",
     pause: Annotated[float, typer.Option(min=0.0, max=60.0, help="Seconds between two.")] = 0.2,
     as_json: JsonOption = False,

@@ -16,7 +16,7 @@ from typing import Any, Final
 from typer import TyperException
 from typer.core import TyperGroup
 
-from blathy.cli.verbs import FAMILIES, VERBS
+from blathy.cli.verbs import FAMILIES, URL, URL_OPTIONS, VERBS
 
 METAVARS: Final[dict[object, str]] = {
     Path: "PATH", int: "N", float: "X", str: "TEXT", list[str]: "TEXT", list[int]: "N",
@@ -48,6 +48,8 @@ def prepared(command: Any, path: str = "blathy") -> Any:
     examples = VERBS[path.removeprefix("blathy ")].examples if path[7:] in VERBS else ()
     if examples:
         command.epilog = "\b\nExamples:\n" + "\n".join(f"  blathy {line}" for line in examples)
+        if any(param.help == URL for param in command.params):
+            command.epilog += f"\n\n\b\n{URL_OPTIONS}"
     for name, below in getattr(command, "commands", {}).items():
         prepared(below, f"{path} {name}")
     return command
@@ -112,7 +114,9 @@ def sentence(error: TyperException, arguments: Sequence[str] = ()) -> str:
     if hasattr(error, "possibilities"):
         return _unknown_option(str(option), path, ctx, look)
     if type(error).__name__ == "MissingParameter":
-        return f"`{path}` needs {_called(error)}; {look} for what it is"
+        cut = any("://" in word and "?" in word and "&" not in word for word in arguments)
+        quote = ", and put a URL with & in it in quotes" if cut else ""
+        return f"`{path}` needs {_called(error)}; {look} for what it is{quote}"
     if hasattr(error, "param_hint"):
         return _bad_value(error, arguments, look)
     if option is not None and "requires an argument" in error.message:

@@ -17,6 +17,26 @@ RUN: Final = "Meters in software"
 MEASURE: Final = "Measure and test"
 LOOK: Final = "Look inside"
 FAMILIES: Final = (TOWN, READ, RUN, MEASURE, LOOK)
+URL: Final = "dlms://HOST:4059?client=16&auth=none, dlms+hdlc://, dlms+udp:// or serial:///dev/…."
+URL_OPTIONS: Final = """\
+Options of the URL, after ? and joined by & (quote it for the shell):
+  client, server       addresses: 16 the public client, 1 most often management
+  auth                 none, lls, hls2 to hls7 (hls5: GMAC)
+  password             of lls, or the secret of hls2, 3, 4, 6: text or 0x hex
+  ek, ak, bk, kek      encryption, authentication, broadcast, master key in hex
+  suite, protect       0, 1, 2; none, auth, enc, both, signed, signed-inside
+  title, meter_title   system titles, 16 hex digits
+  ic                   invocation counter to begin with; off: do not ask for it
+  physical             lower HDLC address; with it address_size, frame, window
+  baud, mode           of serial ports; mode=e signs on by IEC 62056-21
+  timeout, source      seconds to wait for an answer; our own address
+  cache                off: learn the meter anew
+  sn, pre, user, pdu   1: short names; 1: no AARQ; user id; largest APDU
+  dedicated, general   1: a dedicated key; 1: general-glo-ciphering
+  key                  general-ciphering: identified, wrapped, one-pass, static
+  acse_version         1: old meters ask for it
+  signing_key, agreement_key, meter_signing_key, meter_agreement_key
+Secrets may be @FILE or env:NAME."""
 _METER: Final = '"dlms://127.0.0.1:4059?client=16&auth=none"'
 _MANAGER: Final = '"dlms://127.0.0.1:4059?client=1&auth=lls&password=…"'
 
@@ -66,7 +86,8 @@ VERBS: Final[dict[str, Verb]] = {
         (
             f"read {_METER} 0-0:1.0.0 0-0:96.1.0",
             'read "dlms://127.1.1.1:4059?client=2&auth=lls" 1-0:1.8.0 --password env:PASSWORD',
-            'read "serial:///dev/ttyUSB0?client=1&auth=hls5" 1-0:1.8.0 --keys keys.toml --json',
+            'read "serial:///dev/ttyUSB0?client=1&auth=hls5" 1-0:1.8.0 --keys keys.toml',
+            'read "dlms://…" 1-0:1.7.0 1-0:32.7.0 --every 5 --json',
         ),
     ),
     "profile": Verb(
@@ -74,7 +95,7 @@ VERBS: Final[dict[str, Verb]] = {
         READ,
         (
             'profile "dlms://127.1.1.1:4059?client=2&auth=lls&password=…" 1-0:99.1.0 --from -7d',
-            'profile "dlms://…" 1-0:99.1.0 --from 2026-11-20 --to 2026-11-21 --csv > day.csv',
+            'profile "dlms://…" 1-0:99.1.0 --from 2026-10 --to 2026-11 --csv > october.csv',
             'profile "dlms://…" 1-0:99.1.0 --from yesterday --plot',
         ),
     ),
@@ -82,14 +103,18 @@ VERBS: Final[dict[str, Verb]] = {
         "blathy.cli.write",
         READ,
         (
-            f"write {_MANAGER} 1-0:0.4.2 raw:20",
-            f"write {_MANAGER} 0-0:1.0.0/time_zone -60 --yes",
+            f"write {_MANAGER} 0-0:1.0.0/time_zone -60",
+            'write "dlms://…" 1-0:0.4.2 raw:20 --yes',
         ),
     ),
     "call": Verb(
         "blathy.cli.write",
         READ,
-        (f"call {_MANAGER} 0-0:96.3.10 list", f"call {_MANAGER} 0-0:96.3.10 remote_disconnect"),
+        (
+            f"call {_MANAGER} 0-0:1.0.0 list",
+            f"call {_MANAGER} 0-0:1.0.0 shift_time 2",
+            f"call {_MANAGER} 0-0:96.3.10 remote_disconnect --yes",
+        ),
     ),
     "time": Verb(
         "blathy.cli.meter_time", READ, (f"time {_METER}", f"time {_MANAGER} --set now --yes")

@@ -13,15 +13,17 @@ they never appear in a message, a log or a repr.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from blathy.transport.errors import MeterError
 from blathy.wire.acse import Mechanism
-from blathy.wire.security import KeyChoice, KeySet, Protection
+from blathy.wire.security import KEY_OCTETS, KeyChoice, KeySet, Protection
 from blathy.wire.wrapper import PORT
 
 
@@ -30,6 +32,13 @@ class AddressError(MeterError):
 
 
 SCHEMES: Final = ("dlms", "dlms+hdlc", "dlms+udp", "serial")
+_SCHEMES_ARE: Final = (
+    "write dlms:// for the wrapper over TCP, dlms+hdlc:// for HDLC over TCP, dlms+udp:// or "
+    "serial:///dev/ttyUSB0"
+)
+_FORM: Final = "dlms://HOST:4059?client=16&auth=none, its options after a ?"
+_BETWEEN: Final = re.compile(r"0x|[\s:,-]", re.ASCII | re.IGNORECASE)  # the octets of a key
+_DEVICE: Final = re.compile(r"/|COM\d", re.ASCII | re.IGNORECASE)
 
 AUTHENTICATION: Final[dict[str, Mechanism]] = {
     "none": Mechanism.NONE,
@@ -141,16 +150,16 @@ class MeterAddress:
 def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAddress:
     """Read a URL; `secrets` (password, ek, ak, bk, kek) win over those in it."""
     if "://" not in url:
-        url = f"dlms://{url}"
+        url = f"serial://{url}" if _DEVICE.match(url) else f"dlms://{url}"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise AddressError(f"{_shown(url)} is no address", "write dlms://HOST:4059") from error
+        raise AddressError(f"{_shown(url)} is no address", f"write {_FORM}") from error
     if parts.scheme not in SCHEMES:
-        raise AddressError(
-            f"{parts.scheme}:// is not known", f"use one of {', '.join(s + '://' for s in SCHEMES)}"
-        )
+        text = parts.scheme.startswith("iec62056")
+        remedy = "read its table with `blathy readout`" if text else _SCHEMES_ARE
+        raise AddressError(f"{parts.scheme}:// is not known here", remedy)
     options = _Options(parts.query, secrets or {})
     ask_counter = options.ask_counter()
     usual_protection = not options.has("protect")
@@ -158,7 +167,7 @@ def parse_address(url: str, secrets: Mapping[str, str] | None = None) -> MeterAd
     serial = parts.scheme == "serial"
     host = (parts.netloc + parts.path) if serial else (parts.hostname or "")
     if not host:
-        raise AddressError(f"{_shown(url)} names no meter", "write dlms://HOST:4059")
+        raise AddressError(f"{_shown(url)} names no meter", f"write {_FORM}")
     mechanism = options.authentication()
     keys = options.keys()
     address = MeterAddress(
@@ -215,11 +224,13 @@ class _Options:
     def __init__(self, query: str, secrets: Mapping[str, str]) -> None:
         self._values = dict(parse_qsl(query, keep_blank_values=True))
         self._values.update({name: value for name, value in secrets.items() if value})
+        self._known: set[str] = set()
 
     def has(self, name: str) -> bool:
         return bool(self._values.get(name, "").strip())
 
     def take(self, name: str) -> str:
+        self._known.add(name)
         return self._values.pop(name, "").strip()
 
     def optional(self, name: str, lowest: int, highest: int) -> int | None:
@@ -293,25 +304,28 @@ class _Options:
 
     def keys(self) -> KeySet:
         values = {}
+        suite = self.number("suite", 0, 0, 2)
         for name, field_name in (
             ("ek", "unicast"), ("ak", "authentication"), ("bk", "broadcast"), ("kek", "master"),
             ("signing_key", "signing"), ("meter_signing_key", "peer_signing"),
             ("agreement_key", "agreement"), ("meter_agreement_key", "peer_agreement"),
         ):  # fmt: skip
             if text := _resolve(name, self.take(name)):
-                values[field_name] = _hex(name, text)
-        suite = self.number("suite", 0, 0, 2)
-        try:
-            return KeySet(suite, **values)
-        except ValueError as error:
-            raise AddressError(str(error), "check the key and the suite") from error
+                values[field_name] = key = _hex(name, text)
+                if len(name) <= 3 and len(key) != KEY_OCTETS[suite]:
+                    raise AddressError(
+                        f"{name} has {len(key)} octets; suite {suite} needs {KEY_OCTETS[suite]}",
+                        "check the key and suite=",
+                    )
+        return KeySet(suite, **values)
 
     def finish(self) -> None:
         if self._values:
-            raise AddressError(
-                f"the option {next(iter(self._values))} is not known",
-                "see the list with `blathy read --help`",
-            )
+            name = next(iter(self._values))
+            near = get_close_matches(name, self._known, n=1)
+            look = "see the list with `blathy read --help`"
+            remedy = f"did you mean {near[0]}=? Else {look}" if near else look
+            raise AddressError(f"the option {name} is not known", remedy)
 
 
 def _resolve(name: str, text: str) -> str:
@@ -336,8 +350,9 @@ def secret_octets(name: str, text: str) -> bytes:
 
 def _hex(name: str, text: str) -> bytes:
     try:
-        return bytes.fromhex(text.replace(":", " "))
+        return bytes.fromhex(_BETWEEN.sub("", text))
     except ValueError:
         raise AddressError(
-            f"{name} is not written in hex", "give two hex digits an octet"
+            f"{name} is not written in hex",
+            "give two hex digits an octet, or @FILE or env:NAME with them",
         ) from None

@@ -106,6 +106,8 @@ def _failed_proof(address: MeterAddress) -> str:
         return f"check {secret}ek=, ak=, suite={address.keys.suite} and title={address.title.hex()}"
     if address.mechanism is Mechanism.HLS_ECDSA:
         return "check signing_key=, meter_signing_key= and suite="
+    if not address.password:
+        return f"none was given: set password= of client {address.client}"
     return f"check password= of client {address.client}"
 
 

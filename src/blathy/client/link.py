@@ -16,6 +16,10 @@ from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 
 PERMIT_S: Final = 1.0
 """While nothing is asked, so often a server may speak of its own accord."""
+_NOTHING_HEARD: Final = (
+    "check client= and server= (`blathy scan`), try dlms+hdlc:// where it speaks HDLC, or allow "
+    "more time, timeout=30"
+)
 
 
 class SpeedLine(Protocol):
@@ -71,6 +75,7 @@ class WrapperLink(Link):
         super().__init__(line, timeout_s)
         self._client, self._server = client, server
         self._stream = wrapper.WrapperStream()
+        self._heard = False
 
     async def open(self) -> None:
         """Nothing to agree: the wrapper has no connection of its own."""
@@ -85,8 +90,8 @@ class WrapperLink(Link):
         try:
             data = await self.line.receive(timeout_s)
         except TimedOut as error:
-            if not self._stream.deadline() is not None:
-                raise
+            if self._stream.deadline() is None:
+                raise error if self._heard else TimedOut(error.message, _NOTHING_HEARD) from error
             raise TimedOut(
                 f"{self.line.name} stopped in the middle of an answer",
                 "allow more time, timeout=30, or look at the line",
@@ -102,6 +107,7 @@ class WrapperLink(Link):
                 f"{self.line.name} does not speak the wrapper: {error}",
                 "use dlms+hdlc://" if hdlc_seen else "check the port",
             ) from error
+        self._heard = True
         for packet in packets:
             if packet.destination == self._client and packet.source == self._server:
                 self.apdus.append(packet.apdu)
@@ -225,7 +231,8 @@ class HdlcLink(Link):
         address = self._settings.server
         return TimedOut(
             f"{place} does not answer {what} to server {address}",
-            "check the server address: physical=17, or the last digits of the serial number",
+            "check the server address (`blathy scan`): physical=17, or the last digits of the "
+            "serial number; on a serial port baud= and mode=e, too",
         )
 
     async def _sign_on(self) -> None:

@@ -24,12 +24,12 @@ from blathy.wire.acse import UserDiagnostic
 CLIENTS: Final = (16, 1, 2, 3, 4, 5, 6, 7, 32, 48, 64, 80, 96, 100, 102, 103)
 SERVERS: Final = (1, 16, 17, 18)
 TRIES_MAX: Final = 256
-_AUTHENTICATION: Final = "wants authentication, auth="
+_AUTHENTICATION: Final = "wants a password or keys (auth=)"
 _WANTS_MORE: Final[dict[int, str]] = {
     UserDiagnostic.AUTHENTICATION_REQUIRED: _AUTHENTICATION,
     UserDiagnostic.MECHANISM_REQUIRED: _AUTHENTICATION,
     UserDiagnostic.MECHANISM_NOT_RECOGNISED: _AUTHENTICATION,
-    UserDiagnostic.CONTEXT_NOT_SUPPORTED: "wants ciphering, ek= and ak=, or short names, sn=1",
+    UserDiagnostic.CONTEXT_NOT_SUPPORTED: "wants ciphering (ek=, ak=) or short names (sn=1)",
 }
 
 
