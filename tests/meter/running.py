@@ -66,12 +66,13 @@ def who(meter: Meter, level: Level = Level.MANAGEMENT) -> Requester:
 
 
 @contextmanager
-def served(meter: Meter) -> Iterator[int]:
-    """The meter on a free port of the loopback device; the port."""
+def served(meter: Meter, ports: tuple[Obis, ...] = ()) -> Iterator[int]:
+    """The meter on a free port of the loopback device, which is the one that these set-up objects
+    describe; its number."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    device = meter.logical_device()
+    device = meter.logical_device(ports=ports)
 
     async def begin() -> Any:
         return await serve_dlms(

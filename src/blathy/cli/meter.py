@@ -25,6 +25,7 @@ from blathy.cli.recorded_meter import (
 )
 from blathy.clock import Zone
 from blathy.fleet.push_sender import PushSender
+from blathy.meter.classes.port_protection import PORTS
 from blathy.meter.identity import head_end_keys
 from blathy.meter.keeping import Keeper, StoreKeeper, VolatileKeeper
 from blathy.meter.loads import LoadDevices, places_of
@@ -45,7 +46,7 @@ from blathy.sources.recordings import SUFFIXES, Layout, RecordingError
 from blathy.sources.source import IntervalSource
 from blathy.sources.synthetic import LoadSpec, SyntheticSource
 from blathy.store.store import StorageError, Store, StoreDamagedError
-from blathy.transport.dlms_session import Framing, serve_dlms, serve_dlms_datagrams
+from blathy.transport.dlms_session import Framing, Lookup, serve_dlms, serve_dlms_datagrams
 from blathy.transport.errors import MeterError
 from blathy.transport.listener import TcpListener, UdpListener
 from blathy.transport.open_links import OpenLinks
@@ -395,6 +396,12 @@ class _Run:
             return self.meter.logical_device()
         return self.loads.devices.get(server) if self.loads is not None else None
 
+    def lookup(self, own: LogicalDevice) -> Lookup:
+        """The devices behind one port; `own`: the meter as it stands there."""
+        return lambda _endpoint, server, _physical: (
+            own if server in {1, 16} else self.device(server)
+        )
+
     def live(self, now_utc_s: int) -> None:
         """Measure up to now and commit."""
         meter = self.meter
@@ -434,10 +441,7 @@ async def _serve(
     run: _Run, wishes: Sequence[PortWish], seed: str, pulses: str, *, outside: bool
 ) -> None:
     meter = run.meter
-    device = meter.logical_device()
-
-    def lookup(_endpoint: Endpoint, server: int, _physical: int | None) -> LogicalDevice | None:
-        return device if server in {1, 16} else run.device(server)
+    devices = {w.protocol: meter.logical_device(ports=PORTS[w.protocol]) for w in wishes}
 
     def on_event(_endpoint: Endpoint, _device: LogicalDevice, event: ServerEvent) -> None:
         meter.associations_event(event)
@@ -455,6 +459,7 @@ async def _serve(
     try:
         for wish in wishes:
             listener: TcpListener | UdpListener
+            lookup = run.lookup(devices[wish.protocol])
             if wish.protocol == DATAGRAMS:
                 listener, bound = await serve_dlms_datagrams(
                     lookup, wish.host, wish.port, on_event=on_event, outside=outside,
@@ -482,7 +487,7 @@ async def _serve(
         typer.echo("Ctrl-C ends it.")
 
         def tell() -> None:
-            links.send(device, meter.take_notices())
+            links.send_all(devices.values(), meter.take_notices())
             if pulses:
                 line.tell()
 

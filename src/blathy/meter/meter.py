@@ -926,8 +926,9 @@ class Meter:
         """The highest invocation counter received."""
         return self.counter_store.highest_received()
 
-    def logical_device(self, pdu_size: int = 2048) -> LogicalDevice:
-        """What the associations of this meter share; made once per meter."""
+    def logical_device(self, pdu_size: int = 2048, ports: tuple[Obis, ...] = ()) -> LogicalDevice:
+        """What the associations of this meter share, at one port where its set-up objects are
+        named; made once per meter and port."""
         return LogicalDevice(
             self._profiles,
             self.objects,
@@ -935,7 +936,7 @@ class Meter:
             self.entropy,
             self.counters,
             pdu_size=pdu_size,
-            guard=self.guard,
+            guard=self.guard.at(*ports) if ports else self.guard,
             hdlc=lambda: hdlc_port(self),
         )
 

@@ -1,18 +1,20 @@
 """Communication port protection (class 124): guessing locks the port for a while, ever longer.
 
 It stands beside the guard that every meter has (`meter.guard`), which slows down each client by
-itself; this one counts the failures of all clients. A failure above `allowed_failed_attempts` locks
-for `initial_lockout_time`, each further one for `steepness_factor` times the time before, at most
-`max_lockout_time`. What is locked are associations that are opened by what can be guessed: a
-password, or a secret of HLS 2 to 4 and 6. Keys of 128 bits cannot, and a lock would only shut us
-out; so a client with keys can always call reset.
+itself at all ports together; this one counts the failures of all clients at the port that
+`port_reference` names, or at all ports where it names none. So a port that is attacked locks by
+itself and the others serve on, and yet several ports buy nobody more guesses. A failure above
+`allowed_failed_attempts` locks for `initial_lockout_time`, each further one for `steepness_factor`
+times the time before, at most `max_lockout_time`. What is locked are associations that are opened
+by what can be guessed: a password, or a secret of HLS 2 to 4 and 6. Keys of 128 bits cannot, and a
+lock would only shut us out; so a client with keys can always call reset.
 
-All ports of a meter share one guard, so `port_reference` names the port that the object was
-installed for and does not restrict it. Times are of the meter (true time, also while it is
-without supply), never of the host. The following are our choice, as only names and types could be
-compared: the lock comes with the first failure above the allowed number; a success sets
-failed_attempts back to 0; cumulative_failed_attempts is never set back; a locked port (mode 0) is
-open while the utility's seal is, so that nobody is shut out for ever.
+Times are of the meter (true time, also while it is without supply), never of the host. The
+following are our choice, as only names and types could be compared: the lock comes with the first
+failure above the allowed number; a success sets failed_attempts back to 0; a port_reference that
+names no set-up object of a port is refused, as it would protect nothing; cumulative_failed_attempts
+is never set back; a locked port (mode 0) is open while the utility's seal is, so that nobody is
+shut out for ever.
 """
 
 from __future__ import annotations
@@ -32,6 +34,13 @@ if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
 CLASS_ID: Final = 124
+EVERY_PORT: Final = Obis(0, 0, 0, 0, 0, 0)
+PORTS: Final = {
+    "dlms-tcp": (Obis(0, 0, 25, 0, 0),), "dlms-udp": (Obis(0, 0, 25, 0, 0),),
+    "dlms-hdlc": (Obis(0, 0, 22, 0, 0), Obis(0, 0, 20, 0, 0)),
+}  # fmt: skip
+"""Protocol -> the set-up objects of its port: TCP-UDP; HDLC and the optical port that signs on."""
+_NAMES: Final = {EVERY_PORT, *(name for names in PORTS.values() for name in names)}
 _COUNT_MAX: Final = 0xFFFF_FFFF
 _DEFAULTS: Final = {
     2: axdr.enum(PortProtectionMode.LOCKED_ON_FAILED_ATTEMPTS),
@@ -80,6 +89,12 @@ class PortProtection:
         raw = meter.settings.get(bytes(self._obis) + bytes((attribute,)))
         data = _DEFAULTS[attribute] if raw is None else axdr.decode(raw)
         return int(data.value)
+
+    def port(self, meter: Meter) -> Obis | None:
+        """The set-up object of the protected port; None: every port."""
+        raw = meter.settings.get(bytes(self._obis) + b"\x07")
+        name = Obis.of(axdr.decode(raw).value) if raw is not None else EVERY_PORT
+        return None if name == EVERY_PORT else name
 
     def status(self, meter: Meter) -> PortProtectionStatus:
         """As it stands at this moment of the meter."""
@@ -151,7 +166,10 @@ def port_protection_object(facility: Facility) -> CosemObject:
             one.setting(4, _COUNT_MAX),
             one.setting(5, 0xFF),
             one.setting(6, _COUNT_MAX),
-            setting(facility.obis, 7, axdr.octets(bytes(6)), LN),
+            setting(
+                facility.obis, 7, axdr.octets(bytes(EVERY_PORT)), LN,
+                check=lambda data: Obis.of(bytes(data.value)) in _NAMES,
+            ),
             Attribute(status),
             Attribute(failed),
             Attribute(cumulative),
