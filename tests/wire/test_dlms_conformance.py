@@ -491,19 +491,36 @@ def page() -> str:
         "# DLMS/COSEM services and their proofs",
         "",
         "Written by `python -m tests.wire.test_dlms_conformance`; a test fails where it is out of",
-        "date or names a test that does not exist. Proofs without a folder are in `tests/wire/`;",
-        "those of `test_dlms_interop.py` and `tests/interop/` run gurux-dlms or dlms-cosem in a",
-        "process of its own, the latter over real ports against meters of the models.",
+        "date or names a test that does not exist. Those of `test_dlms_interop.py` and",
+        "`tests/interop/` run gurux-dlms or dlms-cosem in a process of its own, the latter over",
+        "real ports against meters of the models.",
+        "",
+        "A proof is run by its name, a group of them by its file, after `make test` or",
+        "`make setup .venv/.stamps/dev`:",
+        "",
+        "    .venv/bin/pytest -v -k test_every_mechanism_in_a_ciphered_context tests",
+        "    .venv/bin/pytest -v tests/meter/test_conformance_*.py",
         "",
         "| service | sides | proof |",
         "| --- | --- | --- |",
     ]
     for service, sides, proofs in ROWS:
-        tests = ", ".join(f"`{module}.{name}`" for module, name in dict.fromkeys(proofs))
-        lines.append(f"| {service} | {sides} | {tests} |")
+        lines.append(f"| {service} | {sides} | {_linked(proofs)} |")
     lines += ["", "## Not there", "", "| what | why |", "| --- | --- |"]
     lines += [f"| {what} | {why} |" for what, why in ABSENT]
     return "\n".join(lines) + "\n"
+
+
+def _linked(proofs: tuple[tuple[str, str], ...]) -> str:
+    """The names of the tests, after the file that they are in."""
+    files: dict[str, list[str]] = {}
+    for module, name in dict.fromkeys(proofs):
+        place = module if "." in module else f"tests.wire.{module}"
+        files.setdefault(place, []).append(f"`{name}`")
+    return "; ".join(
+        f"[{place.rpartition('.')[2]}](../{place.replace('.', '/')}.py): {', '.join(names)}"
+        for place, names in files.items()
+    )
 
 
 def test_every_proof_exists() -> None:
