@@ -396,14 +396,16 @@ class Meter(Session):
         self, captures: Sequence[CaptureObject]
     ) -> tuple[ScalerUnit | None, ...]:
         units = self.knowledge.units
-        refs = [AttributeRef(c.class_id, c.obis, c.attribute) for c in captures]
-        unknown = [r for r in refs if scaler_ref(r) and unit_key(r) not in units]
-        if unknown:
-            scalers = [s for r in unknown if (s := scaler_ref(r)) is not None]
-            for ref, result in zip(unknown, await self._get_all(scalers), strict=True):
-                units[unit_key(ref)] = scaler_unit_of(result)
+        keys = [(c.class_id, c.obis, c.attribute) for c in captures]
+        scalers = {
+            key: ref for key in keys if key not in units if (ref := scaler_ref(AttributeRef(*key)))
+        }
+        if scalers:
+            results = await self._get_all(list(scalers.values()))
+            for key, result in zip(scalers, results, strict=True):
+                units[key] = scaler_unit_of(result)
             self.knowledge.learned = True
-        return tuple(units.get(unit_key(ref)) for ref in refs)
+        return tuple([units.get(key) for key in keys])
 
     async def profile(
         self,
@@ -432,10 +434,9 @@ class Meter(Session):
             else Conformance.SELECTIVE_ACCESS
         )
         if selective and entries is not None:
-            selection = EntryDescriptor(entries[0], entries[1])
-            ref = replace(ref, selector=2, parameters=selection.encode())
+            ref = AttributeRef(7, code, 2, 2, EntryDescriptor(entries[0], entries[1]).encode())
         elif selective and (since is not None or until is not None or chosen):
-            ref = replace(ref, selector=1, parameters=self._range(since, until, chosen, captures))
+            ref = AttributeRef(7, code, 2, 1, self._range(since, until, chosen, captures))
             sent = chosen or captures
         reading = await self._profile_rows(ref, sent)
         if not selective and entries is not None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import Flag, IntFlag, auto
+from functools import lru_cache
 from typing import Final, Self
 
-from blathy.clock import UtcS, Zone
+from blathy.clock import SECONDS_PER_DAY, UtcS, Zone
 from blathy.cosem.axdr import AxdrError, Data, DataType
 
 DST_END_MONTH: Final = 0xFD
@@ -25,6 +26,7 @@ LAST_DAY: Final = 0xFE
 NO_DEVIATION: Final = 0x8000
 DEVIATION_RANGE_MIN: Final = range(-840, 841)
 """The standard says -720 to 840, which leaves the summer of New Zealand (-780) out."""
+_EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
 
 class CosemTimeError(AxdrError):
@@ -296,10 +298,10 @@ class CosemDateTime:
         daylight bit of the status tells the two halves of the hour that occurs twice apart.
         Raise CosemTimeError for wildcards, or without deviation and zone.
         """
-        local = self.local()
-        epoch_s = int(local.replace(tzinfo=UTC).timestamp())
+        days = self.date.exact().toordinal() - _EPOCH_ORDINAL
+        epoch_s = days * SECONDS_PER_DAY + self.time.second_of_day()
         if self.deviation_min is not None:
-            sign = -1 if TimeQuirk.REVERSED_DEVIATION in quirks else 1
+            sign = -1 if quirks and TimeQuirk.REVERSED_DEVIATION in quirks else 1
             if self.deviation_min not in DEVIATION_RANGE_MIN:
                 msg = f"the deviation is {self.deviation_min} min; it must be -840 to 840"
                 raise CosemTimeError(msg)
@@ -307,7 +309,7 @@ class CosemDateTime:
         if zone is None:
             msg = f"{self} says no deviation from UTC; give the time zone of the meter"
             raise CosemTimeError(msg)
-        return UtcS(epoch_s - self._offset_s(local, zone, quirks))
+        return UtcS(epoch_s - self._offset_s(self.local(), zone, quirks))
 
     def _offset_s(self, local: datetime, zone: Zone, quirks: TimeQuirk) -> int:
         """Seconds that local time is ahead of UTC, from the zone."""
@@ -351,7 +353,13 @@ def date_time_of(data: Data) -> CosemDateTime:
     """A date-time from tag 25 or octet-string(12); a bare date (5 octets) has an open time."""
     if data.type is DataType.DATE or (data.type is DataType.OCTET_STRING and len(data.value) == 5):
         return CosemDateTime(CosemDate.of(data.value))
-    return CosemDateTime.of(_octets_of(data, DataType.DATE_TIME, 12))
+    return _date_time(_octets_of(data, DataType.DATE_TIME, 12))
+
+
+@lru_cache(maxsize=256)
+def _date_time(raw: bytes) -> CosemDateTime:
+    """A head-end asks all its meters for the same day: two times out of these."""
+    return CosemDateTime.of(raw)
 
 
 def date_of(data: Data) -> CosemDate:

@@ -52,6 +52,7 @@ _EPOCH_DAYS = 719_468  # from 0000-03-01 to 1970-01-01
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _TABLE_DAYS_MAX = 400  # up to here a look-up per day is faster than arithmetic on every row
 _HOURS_AND_MINUTES = np.array([divmod(minute, 60) for minute in range(1440)], np.uint8)
+_NOT_DAYLIGHT = np.uint8(0xFF & ~int(ClockStatus.DAYLIGHT_SAVING))
 _LAST_SECOND = 253_339_228_800  # a year before the end of Python's calendar
 
 
@@ -176,8 +177,7 @@ def encode_times(
     west = -offsets // 60 if deviation else _UNSET_DEVIATION
     octets[:, 9] = west >> 8 & 0xFF
     octets[:, 10] = west & 0xFF
-    kept = np.asarray(status, np.uint8) & np.uint8(~ClockStatus.DAYLIGHT_SAVING & 0xFF)
-    octets[:, 11] = kept | summer
+    octets[:, 11] = np.asarray(status, np.uint8) & _NOT_DAYLIGHT | summer
     return octets
 
 

@@ -31,9 +31,11 @@ class Entry:
 
     object: CosemObject
     right: Right
+    shown: bool
+    """Whether `right` has GET: every request asks, and an IntFlag takes a microsecond to tell."""
 
     def may_get(self, number: int) -> bool:
-        if not self.right & Right.GET:
+        if not self.shown:
             return False
         attribute = self.object.attribute(number)
         if number == 1:
@@ -60,7 +62,7 @@ class View:
         self.entries: dict[bytes, Entry] = {}
         for name, item in objects.items():
             right = _right(model, level, own, item)
-            self.entries[name] = Entry(item, right)
+            self.entries[name] = Entry(item, right, bool(right & Right.GET))
         shown = [entry for entry in self.entries.values() if entry.right]
         self.list_entries = tuple(_list_entry(entry) for entry in shown)
         self.list_bytes = build_object_list(self.list_entries, ASSOCIATION_VERSION)

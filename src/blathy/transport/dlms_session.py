@@ -40,6 +40,10 @@ class Framing(Enum):
     DATAGRAMS = "datagrams"  # the wrapper, and every datagram is one packet
 
 
+# Read off their classes once: 0.2 µs each time on Python 3.11, and every packet asks for both.
+_DATAGRAMS: Final = Framing.DATAGRAMS
+_ASSOCIATED: Final = Stage.ASSOCIATED
+
 Lookup = Callable[[Endpoint, int, int | None], LogicalDevice | None]
 """(connection, server SAP, physical address or None) -> the logical device meant, None for none."""
 
@@ -103,7 +107,7 @@ class DlmsSession:
     def stage(self) -> Stage:
         for _, association in self._associations.values():
             if association.associated:
-                return Stage.ASSOCIATED
+                return _ASSOCIATED
         return Stage.FRAMED if self.frames else Stage.CONNECTED
 
     def receive(self, data: bytes, now: Instant) -> None:
@@ -114,7 +118,7 @@ class DlmsSession:
             self._tell_held()
 
     def _take(self, data: bytes, now: Instant) -> None:
-        if self._framing is Framing.DATAGRAMS:
+        if self._framing is _DATAGRAMS:
             self._receive_datagram(data, now)
         elif self._wrapper is not None:
             self._receive_packets(data, now)
@@ -162,7 +166,7 @@ class DlmsSession:
 
     def _put(self, octets: bytes) -> None:
         """Add to what is sent next; datagrams leave one by one."""
-        if self._framing is Framing.DATAGRAMS:
+        if self._framing is _DATAGRAMS:
             self._transmit(octets)
         else:
             self._out += octets

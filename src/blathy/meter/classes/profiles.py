@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blathy.cosem import axdr
-from blathy.cosem.axdr import AxdrError, Data
+from blathy.cosem.axdr import NUMERIC_FORMATS, AxdrError, Data
 from blathy.cosem.axdr import DataType as Wire
 from blathy.cosem.columns import OutColumn, encode_profile
 from blathy.cosem.cosem_time import UNSET
@@ -29,7 +29,6 @@ from blathy.cosem.time_columns import encode_times
 from blathy.meter.objects import Attribute, CosemObject, Method, Setter, require
 from blathy.meter.plan import COUNTERS, STORED_AS, stored_source
 from blathy.models.model import (
-    INTEGER_RANGE,
     Billing,
     Column,
     EventLog,
@@ -129,25 +128,25 @@ def billing_columns(
 
 
 def _wrapped(values: Cells, kind: Wire) -> npt.NDArray[Any]:
-    """Values that fit the type: registers wrap at its width."""
-    low, high = INTEGER_RANGE[kind]  # type: ignore[index]
-    if len(values) and (int(values.min()) < low or int(values.max()) > high):
-        if high >= 2**63:
-            return values.astype(np.uint64)
-        return (values - low) % (high - low + 1) + low
-    return values.astype(np.uint64) if kind is Wire.LONG64_UNSIGNED else values
+    """Values in the type: registers wrap at its width, as NumPy's casts between integers do."""
+    return values.astype(NUMERIC_FORMATS[kind])
 
 
 def _scaled(values: Cells, column: StoredColumn) -> Cells:
+    """In the unit of the column, cut towards zero."""
     if column.divisor == 1:
         return values if column.factor == 1 else values * column.factor
-    cut: Cells = np.where(values >= 0, values // column.divisor, -(-values // column.divisor))
+    # The remainder of C has the sign of the value.
+    cut: Cells = (values - np.fmod(values, column.divisor)) // column.divisor
     return cut
+
+
+_CLOCK_INVALID: Final = int(Status.CLOCK_INVALID)
 
 
 def _clock_status(status: Cells) -> npt.NDArray[np.uint8]:
     """Clock status octet of a row's time: invalid where the status word says so."""
-    octets: npt.NDArray[np.uint8] = ((status & Status.CLOCK_INVALID) != 0).astype(np.uint8)
+    octets: npt.NDArray[np.uint8] = ((status & _CLOCK_INVALID) != 0).astype(np.uint8)
     return octets
 
 
