@@ -29,7 +29,7 @@ from blathy.registers.block import INSTANT_INDEX, Block
 from blathy.sources.source import IntervalSource
 from blathy.store.store import Store
 from tests.meter.by_client import refused, value, with_client
-from tests.meter.running import START_S, get, gurux, made, served
+from tests.meter.running import START_S, get, gurux, made, put, served
 from tests.meter.simple_load import ConstantLoad
 
 BLATHY = Path(sys.executable).with_name("blathy")
@@ -413,6 +413,49 @@ def test_the_result_is_the_same_for_any_cut_of_the_blocks() -> None:
         assert other.ledger.state_hash() == whole.ledger.state_hash()
         assert other.control.state_bytes() == whole.control.state_bytes()
         assert other.settings == whole.settings
+
+
+@pytest.mark.parametrize(
+    ("register", "thresholds"),
+    [
+        ("1-0:1.7.0", (3599, 11_000)), ("1-0:32.7.0", (22_999, 23_001)),
+        ("1-0:1.8.0", (500, 40_000)), ("1-0:1.8.2", (100, 9000)),
+    ],
+    ids=["power", "voltage", "energy", "energy of a rate"],
+)  # fmt: skip
+def test_crossings_come_at_the_same_interval_in_a_day_and_minute_by_minute(
+    register: str, thresholds: tuple[int, ...]
+) -> None:
+    """Also where the limiter opens the breaker in the middle of a block: behind it no load is
+    measured. Energies of all rates together and instantaneous values are known ahead, so that a
+    day falls into a few pieces."""
+    meters, pieces = [], []
+    for cuts in ([], list(range(1, 660)), [300, 602]):
+        meter = made("reference")
+        row = meter.model.row(Obis.parse(register))
+        limits = axdr.array(*(Data(axdr.DataType(row.data_type), each) for each in thresholds))
+        put(meter, 71, "0-0:17.0.0", 4, axdr.u32(5000))
+        put(meter, 71, "0-0:17.0.0", 6, axdr.u32(120))
+        put(meter, 21, MONITOR, 2, limits)
+        put(meter, 21, MONITOR, 3, watched(register, row.class_id))
+        switch = pair(item(ON), item(OFF)), pair(item(4), item(3))
+        put(meter, 21, MONITOR, 4, axdr.array(*switch))
+        told: list[int] = []
+        meter.control.on_load = lambda at_s, _on, told=told: told.append(at_s)
+        day = eventful_day().cut(0, 660)
+        day.instant[620:640, INSTANT_INDEX["u_mv", Phase.L1]] = 231_000
+        for first, last in itertools.pairwise([0, *cuts, len(day)]):
+            meter.step(day.cut(first, last))
+        meter.commit()
+        meters.append(meter)
+        pieces.append(len(told))
+    whole, *others = meters
+    for other in others:
+        assert other.ledger.state_hash() == whole.ledger.state_hash()
+        assert other.control.state_bytes() == whole.control.state_bytes()
+        assert other.settings == whole.settings
+    if register != "1-0:1.8.2":
+        assert pieces[0] < 60 < pieces[1]
 
 
 @pytest.mark.parametrize(

@@ -115,16 +115,23 @@ class Controller:
             return limit
         if not self.ledger.powered or self.ledger.now < rest.start_utc_s:
             limit = 1  # what the clock shows after an outage is known once the ledger has gone on
-        effective = rest.cut(0, limit)
+        effective = self.as_drawn(rest.cut(0, limit))
         if self.on_load is not None:
             self.on_load(rest.start_utc_s, self.breaker.connected)
-        if not self.breaker.connected:
-            effective = isolated(effective)
         limit = self._limit(effective)
         part = effective.cut(0, limit)
         happened += self.ledger.step(part)
         self._advance(part)
         return limit
+
+    def as_drawn(self, block: Block) -> Block:
+        """The block as it would be measured if the breaker stayed as it is."""
+        return block if self.breaker.connected else isolated(block)
+
+    def undecided(self, block: Block) -> int:
+        """Over how many of the next intervals, all with supply, everything stays as it is."""
+        self._decide()
+        return self._limit(self.as_drawn(block))
 
     def _limit(self, block: Block) -> int:
         looks = [limiter.look(block) for limiter in self.limiters]

@@ -37,8 +37,14 @@ class Span:
 class Decider:
     """One object that decides; its state is in the settings of the meter."""
 
+    def watching(self, meter: Meter) -> bool:
+        """Whether there is anything that it would decide. While no decider of a meter has, its
+        blocks go through whole."""
+        del meter
+        return False
+
     def look(self, meter: Meter, block: Block) -> int:
-        """After how many intervals of the block it wants to decide."""
+        """After how many intervals of the block, all with supply, it wants to decide."""
         del meter
         return len(block)
 
@@ -98,7 +104,8 @@ def _pieces(meter: Meter, block: Block) -> Iterator[Block]:
         rest = block.cut(index, len(block))
         limit = _evenly_supplied(meter, rest)
         if rest.supply[0]:
-            looks = [decider.look(meter, rest) for decider in deciders_on(meter)]
+            even = rest.cut(0, limit)
+            looks = [decider.look(meter, even) for decider in deciders_on(meter)]
             limit = max(1, min([limit, *looks]))
         yield rest.cut(0, limit)
         index += limit
@@ -112,6 +119,17 @@ def _evenly_supplied(meter: Meter, block: Block) -> int:
         return 1
     changes = np.flatnonzero(powered != powered[0])
     return int(changes[0]) if len(changes) else len(block)
+
+
+def watching(meter: Meter) -> bool:
+    """Whether anything in the meter may decide by itself."""
+    return any(item.decider.watching(meter) for item in meter.tree.deciding if item.decider)
+
+
+def intervals_until(meter: Meter, block: Block, clock_utc_s: int) -> int:
+    """After how many intervals of the block the meter's clock has come to a moment; at least 1."""
+    waited_s = meter.ledger.true_s_when(clock_utc_s) - block.start_utc_s
+    return min(len(block), max(1, -(-waited_s // block.step_s)))
 
 
 def deciders_on(meter: Meter) -> Iterator[Decider]:

@@ -44,7 +44,7 @@ from blathy.meter.control import (
 )
 from blathy.meter.counters import BASE, MeterCounterStore
 from blathy.meter.daylight_saving import key_of, zone_as_set
-from blathy.meter.deciding import attempt, deciders_on, go_through
+from blathy.meter.deciding import deciders_on, go_through, watching
 from blathy.meter.face import Face, face_data
 from blathy.meter.guard import MeterGuard
 from blathy.meter.identity import MeterIdentity, identity_of
@@ -62,7 +62,6 @@ from blathy.meter.noticing import NOTICES_MAX, Notice, conformance_of, notice_of
 from blathy.meter.objects import setting_of
 from blathy.meter.plan import MeterOptions, ProfileChoice, chosen_profile, plan_of
 from blathy.meter.pushing import Pusher, PushMessage
-from blathy.meter.schedule import due_scripts
 from blathy.meter.tree import MeterObjects, tree_of
 from blathy.models.model import (
     Association,
@@ -349,10 +348,8 @@ class Meter:
 
         The books are staged, not yet committed: call `commit`, or let the store commit all meters.
         """
-        before = self.ledger.now
         self.harmonics = block.harmonics
-        happened = go_through(self, block) if self.tree.deciding else self.control.advance(block)
-        self._run_schedules(before)
+        happened = go_through(self, block) if watching(self) else self.control.advance(block)
         self._stage()
         self._alarms(happened)
         return happened
@@ -366,14 +363,6 @@ class Meter:
             count += n
         self.commit()
         return count
-
-    def _run_schedules(self, before_true_s: int) -> None:
-        ran = False
-        for action in due_scripts(self, before_true_s):
-            ran = True
-            attempt(self, action)
-        if ran:
-            self.parameters_set()
 
     def parameters_set(self) -> None:
         """Something was written or called: tell those who watch parameters."""

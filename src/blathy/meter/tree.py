@@ -52,11 +52,11 @@ from blathy.meter.classes.scripts import (
     push_object,
     script_object,
     scripts_of,
-    single_action_object,
 )
 from blathy.meter.classes.security_setup import security_object
 from blathy.meter.classes.sensor_manager import sensor_manager_object
 from blathy.meter.classes.short_names import association_sn_object, short_names_of
+from blathy.meter.classes.single_action import single_action_object
 from blathy.meter.classes.status_mapping import status_mapping_object
 from blathy.meter.classes.supply import disconnect_object, limiter_object
 from blathy.meter.classes.token_gateway import sts_attributes_object, token_gateway_object

@@ -21,7 +21,11 @@ _NONE.setflags(write=False)
 class Boundaries:
     """Period ends inside a span: after how many of its intervals, stamped how, how many at once.
 
-    `merged` is above 1 where an interval is so long that several periods ended inside it.
+    A period ends with the interval in which the meter's clock reaches its end: `stamps` are the
+    nominal ends, `after` is rounded up to whole intervals. What is measured of that interval
+    behind the nominal end, up to `step_s` - 1 s, is still in the row, and the next one begins so
+    much later: nothing is lost or counted twice. `merged` is above 1 where an interval is so long
+    that several periods ended inside it.
     """
 
     after: Cells
@@ -42,7 +46,11 @@ def next_boundary(utc_s: int, offset_s: int, period_s: int) -> int:
 
 @dataclass(slots=True, eq=False)
 class Span:
-    """Intervals `first` … `last` - 1 of the block, with what holds during all of them."""
+    """Intervals `first` … `last` - 1 of the block, with what holds during all of them.
+
+    Intervals are whole: each belongs to one rate and to one period of every profile and demand
+    (see `Boundaries` for the one in which a period ends).
+    """
 
     block: Block
     first: int

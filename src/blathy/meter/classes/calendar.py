@@ -22,6 +22,7 @@ from blathy.cosem.cosem_time import (
     time_of,
 )
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
+from blathy.meter.deciding import Decider, Span, attempt, intervals_until
 from blathy.meter.objects import (
     DATE,
     LN,
@@ -39,6 +40,7 @@ from blathy.meter.objects import (
 )
 from blathy.models.model import Facility, Tariffs
 from blathy.obis import Obis
+from blathy.registers.block import Block
 from blathy.registers.plan import (
     LAST,
     SECOND_LAST,
@@ -54,6 +56,8 @@ from blathy.registers.plan import (
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
+ACTIVATION_TIME: Final = 10
+_UNSET: Final = axdr.encode_octets(UNSET.raw())
 _ANY_ZONE: Final = Zone("UTC")
 TARIFF_SCRIPTS: Final = Obis.parse("0-0:10.0.100")
 DAYS: Final = array_shape(structure_shape(U8, array_shape(structure_shape(TIME, LN, U16))))
@@ -208,10 +212,35 @@ def _is_moment(data: Data) -> bool:
         return False
 
 
-def activate_planned(meter: Meter, obis: Obis) -> None:
-    """Activate the passive calendar at its time: once, also where that is refused."""
-    meter.save_setting(bytes(obis) + b"\x0a", axdr.encode_octets(UNSET.raw()))
-    activate_passive(meter, obis)
+class _PlannedActivation(Decider):
+    """The passive calendar becomes active with the interval that reaches its time: once, also
+    where it does not hold together."""
+
+    def __init__(self, obis: Obis) -> None:
+        self._obis = obis
+        self._key = bytes(obis) + bytes((ACTIVATION_TIME,))
+
+    def _planned_utc_s(self, meter: Meter) -> int | None:
+        raw = meter.settings.get(self._key, _UNSET)
+        if raw == _UNSET:
+            return None
+        return int(CosemDateTime.of(bytes(axdr.decode(raw).value)).utc(meter.zone))
+
+    def watching(self, meter: Meter) -> bool:
+        return meter.settings.get(self._key, _UNSET) != _UNSET
+
+    def look(self, meter: Meter, block: Block) -> int:
+        at_s = self._planned_utc_s(meter)
+        return len(block) if at_s is None else intervals_until(meter, block, at_s)
+
+    def decide(self, meter: Meter, span: Span) -> None:
+        del span
+        at_s = self._planned_utc_s(meter)
+        if at_s is None or at_s > meter.ledger.clock_utc_s:
+            return
+        meter.save_setting(self._key, _UNSET)
+        attempt(meter, lambda: activate_passive(meter, self._obis))
+        meter.parameters_set()
 
 
 def activate_passive(meter: Meter, obis: Obis) -> None:
@@ -225,7 +254,7 @@ def activate_passive(meter: Meter, obis: Obis) -> None:
         meter.activate_calendar(plan)
     except (AxdrError, ValueError) as error:
         raise AccessError(ActionResult.OTHER_REASON, str(error)) from error
-    meter.save_setting(bytes(obis) + b"\x0a", axdr.encode_octets(UNSET.raw()))
+    meter.save_setting(bytes(obis) + bytes((ACTIVATION_TIME,)), _UNSET)
 
 
 _EMPTY: Final = {
@@ -275,9 +304,10 @@ def calendar_object(facility: Facility, tariffs: Tariffs) -> CosemObject:
             setting(obis, 7, axdr.array(), SEASONS, check=lambda d: _limit(d, tariffs.seasons)),
             setting(obis, 8, axdr.array(), WEEKS, check=lambda d: _limit(d, tariffs.seasons)),
             setting(obis, 9, axdr.array(), DAYS, check=_days_fit(tariffs)),
-            setting(obis, 10, axdr.octets(UNSET.raw()), OS_DT, check=_is_moment),
+            setting(obis, ACTIVATION_TIME, axdr.octets(UNSET.raw()), OS_DT, check=_is_moment),
         ),
         (activate,),
+        _PlannedActivation(obis),
     )
 
 

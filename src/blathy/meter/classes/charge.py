@@ -200,6 +200,9 @@ class Charge(Decider):
 
     # --- deciding ---------------------------------------------------------------------------------
 
+    def watching(self, meter: Meter) -> bool:
+        return meter.control.prepayment.enabled or self._activates_s(meter) > 0
+
     def look(self, meter: Meter, block: Block) -> int:
         dues = [self.tally(meter).due_s, self._activates_s(meter)]
         ahead = [-(-(due - block.start_utc_s) // block.step_s) for due in dues if due]

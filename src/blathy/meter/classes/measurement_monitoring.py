@@ -81,9 +81,13 @@ class _Monitoring(Decider):
 
     # --- sampling -------------------------------------------------------------------------------
 
+    def watching(self, meter: Meter) -> bool:
+        return self._samples(meter, BEFORE) > 0 or self.status(meter) == WAITING
+
     def look(self, meter: Meter, block: Block) -> int:
-        wanted = self._samples(meter, BEFORE) or self.status(meter) == WAITING
-        return 1 if wanted else len(block)
+        sampled = block.step_s * SAMPLES_PER_S == 1
+        dropped = self._recent_key in meter.settings or self.status(meter) == WAITING
+        return 1 if self.watching(meter) and (sampled or dropped) else len(block)
 
     def decide(self, meter: Meter, span: Span) -> None:
         waiting = self.status(meter) == WAITING

@@ -26,6 +26,7 @@ from blathy.cosem.selective import (
 )
 from blathy.cosem.service import AccessError, DataAccessResult, Requester
 from blathy.cosem.time_columns import encode_times
+from blathy.meter.classes.values import scaled
 from blathy.meter.objects import Attribute, CosemObject, Method, Setter, require
 from blathy.meter.plan import COUNTERS, STORED_AS, stored_source
 from blathy.models.model import (
@@ -133,12 +134,7 @@ def _wrapped(values: Cells, kind: Wire) -> npt.NDArray[Any]:
 
 
 def _scaled(values: Cells, column: StoredColumn) -> Cells:
-    """In the unit of the column, cut towards zero."""
-    if column.divisor == 1:
-        return values if column.factor == 1 else values * column.factor
-    # The remainder of C has the sign of the value.
-    cut: Cells = (values - np.fmod(values, column.divisor)) // column.divisor
-    return cut
+    return scaled(values, column.factor, column.divisor)
 
 
 _CLOCK_INVALID: Final = int(Status.CLOCK_INVALID)

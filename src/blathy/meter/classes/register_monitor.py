@@ -7,13 +7,16 @@ an outage hid is found at the first interval after it. While the value is null-d
 decided. Thresholds are compared with the raw count of the attribute, whatever integer types both
 are of (the standard asks for the same one).
 
-A meter with thresholds to watch decides after every interval, so that no crossing depends on how
-its blocks are cut.
+No crossing depends on how the meter's blocks are cut: where it can be told ahead what the register
+will show (instantaneous values, energies of all rates together), a block is cut at the next
+crossing, else after every interval.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data, DataType
@@ -32,9 +35,11 @@ from blathy.meter.objects import (
     require_readable,
     structure_shape,
 )
+from blathy.meter.values_ahead import Flags, counts_ahead
 from blathy.models.model import Facility
 from blathy.obis import Obis
 from blathy.registers.block import Block
+from blathy.registers.cells import Cells
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
@@ -44,6 +49,8 @@ THRESHOLDS: Final = 2
 MONITORED: Final = 3
 ACTIONS: Final = 4
 THRESHOLDS_MAX: Final = 16
+GREATEST: Final = (1 << 63) - 1
+"""No value is above it."""
 NOTHING: Final = ValueReference(0, Obis(0, 0, 0, 0, 0, 0), 0)
 EMPTY: Final = axdr.encode(axdr.array())
 UP_DOWN: Final = array_shape(structure_shape(ACTION_ITEM, ACTION_ITEM))
@@ -118,6 +125,21 @@ class Thresholds:
             and meter.settings.get(self._actions_key, EMPTY) != EMPTY
         )
 
+    def first_crossing(self, meter: Meter, values: Cells, known: Flags | bool = True) -> int:
+        """After how many intervals with these values the first crossing comes; all, where none
+        does. `known`: where the value is a number."""
+        before = meter.settings.get(self._sides_key)
+        if before is None:
+            return 1
+        limits = [
+            min(int(limit.value), GREATEST)
+            for limit in axdr.decode(meter.settings.get(self._thresholds_key, EMPTY)).value
+        ]
+        sides = values[:, np.newaxis] > np.array(limits, dtype=np.int64)
+        crossed = (sides != np.frombuffer(before, dtype=np.bool_)).any(axis=1) & known
+        found = np.flatnonzero(crossed)
+        return int(found[0]) + 1 if len(found) else len(values)
+
     def compare(self, meter: Meter, value: int | None) -> None:
         """Run what the crossings since the last look ask for, in order of the thresholds."""
         if value is None:
@@ -166,13 +188,24 @@ class Monitored:
         self._thresholds.forget(meter)
 
 
+def look_ahead(meter: Meter, block: Block, monitored: Monitored, thresholds: Thresholds) -> int:
+    """After how many intervals the value is to be compared; 1 where nothing is known ahead."""
+    ahead = counts_ahead(meter, monitored.reference(meter), block)
+    return 1 if ahead is None else thresholds.first_crossing(meter, *ahead)
+
+
 class _RegisterMonitor(Decider):
     def __init__(self, obis: Obis) -> None:
         self.thresholds = Thresholds(obis, THRESHOLDS, ACTIONS)
         self.monitored = Monitored(obis, MONITORED, self.thresholds)
 
+    def watching(self, meter: Meter) -> bool:
+        return self.thresholds.watched(meter)
+
     def look(self, meter: Meter, block: Block) -> int:
-        return 1 if self.thresholds.watched(meter) else len(block)
+        if not self.watching(meter):
+            return len(block)
+        return look_ahead(meter, block, self.monitored, self.thresholds)
 
     def decide(self, meter: Meter, span: Span) -> None:
         del span

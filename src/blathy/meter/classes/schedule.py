@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +30,8 @@ from blathy.cosem.cosem_time import CosemDate, CosemTime, date_of, time_of
 from blathy.cosem.service import AccessError, DataAccessResult, Requester
 from blathy.meter.classes.calendar import special_days_data
 from blathy.meter.classes.scripts import require_script
-from blathy.meter.deciding import Decider, Span, act
+from blathy.meter.deciding import Decider, Span, act, intervals_until
+from blathy.meter.local_times import seconds_of, utc_of
 from blathy.meter.objects import (
     BITS,
     BOOL,
@@ -105,14 +106,6 @@ class Entry:
             bits, place = self.special_days, day_id
         return 0 < place <= len(bits) and bits[place - 1] == "1"
 
-    def seconds(self) -> Iterator[int]:
-        """Its switching times, in seconds of the wall clock after midnight."""
-        hours = range(24) if self.time.hour is None else (self.time.hour,)
-        minutes = range(60) if self.time.minute is None else (self.time.minute,)
-        for hour in hours:
-            for minute in minutes:
-                yield hour * 3600 + minute * 60 + (self.time.second or 0)
-
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -162,10 +155,10 @@ def switchings(raw: bytes, special: bytes, zone: Zone, day: date) -> tuple[Due, 
     """What runs on a local day, in order; `special` is attribute 2 of the special days table."""
     day_id = _day_id(special, day)
     due = [
-        Due(_utc(zone, day, second), entry.window_min, entry.action)
+        Due(utc_of(zone, day, second), entry.window_min, entry.action)
         for entry in entries_of(raw)
         if entry.runs_on(day, day_id)
-        for second in entry.seconds()
+        for second in seconds_of(entry.time)
     ]
     return tuple(sorted(due, key=lambda each: (each.at_utc_s, int(each.action.value[1].value))))
 
@@ -178,12 +171,6 @@ def _day_id(special: bytes, day: date) -> int | None:
     return None
 
 
-def _utc(zone: Zone, day: date, second: int) -> int:
-    """The first moment at which the wall clock shows it."""
-    wall = datetime(day.year, day.month, day.day, tzinfo=zone.tzinfo)
-    return int((wall + timedelta(seconds=second)).timestamp())
-
-
 class _Schedule(Decider):
     """What one object does; entries and the last switching are in the settings of the meter."""
 
@@ -193,8 +180,11 @@ class _Schedule(Decider):
 
     # --- deciding -------------------------------------------------------------------------------
 
+    def watching(self, meter: Meter) -> bool:
+        return self.get(meter) != NONE
+
     def look(self, meter: Meter, block: Block) -> int:
-        if not self.get(meter)[1]:
+        if not self.watching(meter):
             return len(block)
         now_s = meter.ledger.clock_utc_s
         today = meter.zone.day_of(now_s)
@@ -202,11 +192,10 @@ class _Schedule(Decider):
         at_s = next((due.at_utc_s for due in ahead if due.at_utc_s > now_s), None)
         if at_s is None:  # looked at again tomorrow at the latest
             at_s = meter.zone.day_start(today + timedelta(days=1))
-        waited_s = meter.ledger.true_s_when(at_s) - block.start_utc_s
-        return min(len(block), max(1, -(-waited_s // block.step_s)))
+        return intervals_until(meter, block, at_s)
 
     def decide(self, meter: Meter, span: Span) -> None:
-        if not self.get(meter)[1] or not meter.ledger.trusted:
+        if not self.watching(meter) or not meter.ledger.trusted:
             return
         now_s = meter.ledger.clock_utc_s
         last = meter.settings.get(self._last_key)

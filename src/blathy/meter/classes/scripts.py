@@ -1,4 +1,4 @@
-"""Script tables (class 9), single actions (22), register activation (6), push setup (40).
+"""Script tables (class 9), register activation (6), push setup (40).
 
 A script is a list of writes and methods of the same object tree; it runs with the meter's own
 authority, so whoever may run it needs the right to run it and nothing else. Whoever makes a
@@ -17,14 +17,11 @@ from blathy.cosem.captured_items import parse_items
 from blathy.cosem.classes.enumerations import PushMessage, TransportService
 from blathy.cosem.service import AccessError, DataAccessResult, Requester
 from blathy.meter.objects import (
-    ACTION_ITEM,
     ANY,
-    DATE,
     ENUM,
     I8,
     LN,
     OS,
-    TIME,
     U8,
     U16,
     WINDOWS,
@@ -38,7 +35,7 @@ from blathy.meter.objects import (
     setting,
     structure_shape,
 )
-from blathy.models.model import BillingStop, Facility, Level, Model, Row
+from blathy.models.model import Facility, Level, Model, Row
 from blathy.obis import Obis
 from blathy.quantity import Kind
 
@@ -173,43 +170,6 @@ def script_object(model: Model, facility: Facility) -> CosemObject:
     return CosemObject(
         9, 0, facility.obis, facility.group, facility.title, (constant(table),), methods
     )
-
-
-# --- single actions ---------------------------------------------------------------------------
-
-EXECUTION_TIMES: Final = array_shape(structure_shape(TIME, DATE))
-SCRIPT_TABLE: Final = {
-    "billing": Obis(0, 0, 10, 0, 1),
-    "image": Obis(0, 0, 10, 0, 107),
-    "push": Obis(0, 0, 10, 0, 108),
-}
-_DATES: Final = {
-    BillingStop.MONTHLY: b"\xff\xff\xff\x01\xff",
-    BillingStop.DAILY: b"\xff\xff\xff\xff\xff",
-    BillingStop.WEEKLY: b"\xff\xff\xff\xff\x01",
-}
-
-
-def single_action_object(model: Model, facility: Facility) -> CosemObject:
-    """Class 22. The end of the billing period follows the plan that the books were made with."""
-    item = axdr.structure(axdr.octets(SCRIPT_TABLE[facility.role]), axdr.u16(1))
-    if facility.role == "billing":
-        stop = next((b.stop for b in model.billing if b.resets_demand), BillingStop.MONTHLY)
-        midnight = axdr.structure(axdr.octets(bytes(4)), axdr.octets(_DATES[stop]))
-        attributes = (
-            constant(item),
-            constant(axdr.enum(1)),
-            constant(axdr.array(midnight)),
-        )
-    else:
-        attributes = (
-            setting(facility.obis, 2, item, ACTION_ITEM),
-            setting(facility.obis, 3, axdr.enum(1), ENUM),
-            setting(
-                facility.obis, 4, axdr.array(), EXECUTION_TIMES, check=lambda d: len(d.value) <= 16
-            ),
-        )
-    return CosemObject(22, 0, facility.obis, facility.group, facility.title, attributes)
 
 
 # --- register activation ----------------------------------------------------------------------

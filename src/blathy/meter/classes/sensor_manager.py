@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import Requester
-from blathy.meter.classes.register_monitor import Monitored, Thresholds, number_of
+from blathy.meter.classes.register_monitor import Monitored, Thresholds, look_ahead, number_of
 from blathy.meter.classes.values import raw_value
 from blathy.meter.deciding import Decider, Span
 from blathy.meter.objects import Attribute, CosemObject, ValueReference, constant, scaler_unit
+from blathy.meter.values_ahead import raw_values_ahead
 from blathy.models.model import Facility, Model
 from blathy.obis import Obis
 from blathy.quantity import Source, base_of
@@ -39,6 +40,7 @@ NOT_SPECIFIED: Final = axdr.enum(0)
 
 class _Sensor(Decider):
     def __init__(self, obis: Obis, source: Source, register: ValueReference) -> None:
+        self._source = source
         self._raw = raw_value(source)
         self.raw = Thresholds(obis, RAW_THRESHOLDS, RAW_ACTIONS)
         self.processed = Thresholds(obis, PROCESSED_THRESHOLDS, PROCESSED_ACTIONS)
@@ -48,9 +50,17 @@ class _Sensor(Decider):
         value = self._raw(meter)
         return axdr.encode_null() if value is None else axdr.encode_i64(value)
 
+    def watching(self, meter: Meter) -> bool:
+        return self.raw.watched(meter) or self.processed.watched(meter)
+
     def look(self, meter: Meter, block: Block) -> int:
-        watched = self.raw.watched(meter) or self.processed.watched(meter)
-        return 1 if watched else len(block)
+        limit = len(block)
+        if self.raw.watched(meter):
+            values = raw_values_ahead(meter, self._source, block)
+            limit = 1 if values is None else self.raw.first_crossing(meter, values)
+        if self.processed.watched(meter):
+            limit = min(limit, look_ahead(meter, block, self.register, self.processed))
+        return limit
 
     def decide(self, meter: Meter, span: Span) -> None:
         del span

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from blathy.cosem import axdr
 from blathy.cosem.axdr import NUMERIC_FORMATS
 from blathy.cosem.axdr import DataType as Wire
@@ -27,6 +29,7 @@ from blathy.meter.plan import STORED_AS
 from blathy.models.model import INTEGER_RANGE, DataType, Group, Parameter, Row
 from blathy.quantity import Kind, Measure, Phase, Source, base_of
 from blathy.registers.block import INSTANT_INDEX
+from blathy.registers.cells import Cells
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
@@ -55,14 +58,30 @@ def number_encoder(data_type: DataType, *, wraps: bool) -> Callable[[int], bytes
 
 def rescaler(source: Source, scaler: int) -> Callable[[int], int]:
     """From the base of the books to the scaler of a row, cut towards zero."""
-    shift = base_of(source)[1] - scaler
-    if source.kind is Kind.COUNTER or shift == 0:
-        return int
-    if shift > 0:
-        factor = 10**shift
-        return lambda value: value * factor
-    divisor = 10**-shift
+    factor, divisor = _ratio(source, scaler)
+    if divisor == 1:
+        return int if factor == 1 else lambda value: value * factor
     return lambda value: value // divisor if value >= 0 else -(-value // divisor)
+
+
+def rescaled(values: Cells, source: Source, scaler: int) -> Cells:
+    """`rescaler` for many values."""
+    return scaled(values, *_ratio(source, scaler))
+
+
+def scaled(values: Cells, factor: int, divisor: int) -> Cells:
+    """Times a factor, or over a divisor and cut towards zero."""
+    if divisor == 1:
+        return values if factor == 1 else values * factor
+    # The remainder of C has the sign of the value.
+    cut: Cells = (values - np.fmod(values, divisor)) // divisor
+    return cut
+
+
+def _ratio(source: Source, scaler: int) -> tuple[int, int]:
+    """Factor and divisor, one of them 1, from the base of the books to a scaler."""
+    shift = 0 if source.kind is Kind.COUNTER else base_of(source)[1] - scaler
+    return 10 ** max(shift, 0), 10 ** max(-shift, 0)
 
 
 # --- counters that the books do not keep by that name -----------------------------------------
