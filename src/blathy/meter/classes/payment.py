@@ -7,6 +7,7 @@ All charges (class 113) are collected from the bought credit, and every token is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from blathy.control.controller import ControlRefusedError
@@ -15,7 +16,8 @@ from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import UNSET
 from blathy.cosem.service import Requester
 from blathy.meter.classes.charge import debts_wh
-from blathy.meter.objects import I32, Attribute, CosemObject, constant, refused, require
+from blathy.meter.control import ControlView
+from blathy.meter.objects import I32, Attribute, CosemObject, Method, constant, refused, require
 from blathy.models.model import Facility, Group
 from blathy.obis import Obis
 
@@ -46,160 +48,157 @@ def _codes(meter: Meter, class_id: int) -> list[Obis]:
     return [f.obis for f in meter.model.facilities if f.class_id == class_id]
 
 
+def _viewed(encode: Callable[[ControlView], bytes]) -> Attribute:
+    """An attribute that follows from what the meter shows of its account."""
+    return Attribute(lambda meter: encode(meter.control_view))
+
+
+def _amount_of(of: Callable[[ControlView], int]) -> Attribute:
+    return _viewed(lambda view: _amount(of(view)))
+
+
+def _mode(view: ControlView) -> bytes:
+    mode, status = (PREPAYMENT_MODE, ACTIVE) if view.prepaid else (CREDIT_MODE, CLOSED)
+    return axdr.encode(axdr.structure(axdr.enum(mode), axdr.enum(status)))
+
+
+def _credit_status(view: ControlView) -> bytes:
+    """current_credit_status, in order of its bits."""
+    flags = (
+        view.balance_wh > 0,
+        view.prepaid and view.balance_wh <= view.low_credit_wh,
+        view.emergency_offered,
+        view.emergency_offered,
+        view.emergency_taken,
+        view.emergency_taken and view.balance_wh <= 0,
+        view.prepaid and view.exhausted,
+        False,
+    )
+    return axdr.encode(axdr.bits("".join("01"[flag] for flag in flags)))
+
+
+def _owed_wh(view: ControlView) -> int:
+    """Emergency credit that was used and is to be cleared by the next purchase."""
+    return max(0, -view.balance_wh) if view.emergency_taken else 0
+
+
+def _charge_configuration(meter: Meter) -> bytes:
+    rows = (
+        axdr.structure(axdr.octets(TOKEN_CREDIT), axdr.octets(charge), axdr.bits(ALWAYS))
+        for charge in _codes(meter, CHARGE)
+    )
+    return axdr.encode(axdr.array(*rows))
+
+
+def _token_configuration(meter: Meter) -> bytes:
+    whole = axdr.structure(axdr.octets(TOKEN_CREDIT), axdr.u8(100))
+    return axdr.encode(axdr.array(*([whole] if _codes(meter, TOKEN_GATEWAY) else [])))
+
+
+def _switching(*, on: bool) -> Method:
+    def switch(meter: Meter, _data: Data, _who: Requester) -> bytes:
+        meter.set_prepayment(enabled=on)
+        return b""
+
+    return switch
+
+
 def account_object(facility: Facility) -> CosemObject:
     """Class 111."""
-
-    def mode(meter: Meter) -> bytes:
-        on = meter.control_view.prepaid
-        return axdr.encode(
-            axdr.structure(
-                axdr.enum(PREPAYMENT_MODE if on else CREDIT_MODE),
-                axdr.enum(ACTIVE if on else CLOSED),
-            )
-        )
-
-    def in_use(meter: Meter) -> bytes:
-        return axdr.encode_u8(1 if meter.control_view.emergency_taken else 0)
-
-    def status(meter: Meter) -> bytes:
-        view = meter.control_view
-        flags = (
-            view.balance_wh > 0,
-            view.prepaid and view.balance_wh <= view.low_credit_wh,
-            view.emergency_offered,
-            view.emergency_offered,
-            view.emergency_taken,
-            view.emergency_taken and view.balance_wh <= 0,
-            view.prepaid and view.exhausted,
-            False,
-        )
-        return axdr.encode(axdr.bits("".join("1" if flag else "0" for flag in flags)))
-
-    def available(meter: Meter) -> bytes:
-        return _amount(meter.control_view.available_wh)
-
-    def owed(meter: Meter) -> bytes:
-        view = meter.control_view
-        return _amount(-view.balance_wh if view.emergency_taken and view.balance_wh < 0 else 0)
-
-    def low_threshold(meter: Meter) -> bytes:
-        return _amount(meter.control_view.low_credit_wh)
-
-    def activate(meter: Meter, _data: Data, _who: Requester) -> bytes:
-        meter.set_prepayment(enabled=True)
-        return b""
-
-    def close(meter: Meter, _data: Data, _who: Requester) -> bytes:
-        meter.set_prepayment(enabled=False)
-        return b""
-
-    def debt(meter: Meter) -> bytes:
-        view = meter.control_view
-        owed_wh = -view.balance_wh if view.emergency_taken and view.balance_wh < 0 else 0
-        return _amount(owed_wh + debts_wh(meter))
-
-    def charges(meter: Meter) -> bytes:
-        return axdr.encode(axdr.array(*map(axdr.octets, _codes(meter, CHARGE))))
-
-    def collected(meter: Meter) -> bytes:
-        rows = (
-            axdr.structure(axdr.octets(TOKEN_CREDIT), axdr.octets(charge), axdr.bits(ALWAYS))
-            for charge in _codes(meter, CHARGE)
-        )
-        return axdr.encode(axdr.array(*rows))
-
-    def shared_out(meter: Meter) -> bytes:
-        whole = axdr.structure(axdr.octets(TOKEN_CREDIT), axdr.u8(100))
-        return axdr.encode(axdr.array(*([whole] if _codes(meter, TOKEN_GATEWAY) else [])))
-
     credits_ = axdr.array(axdr.octets(TOKEN_CREDIT), axdr.octets(EMERGENCY_CREDIT))
     currency = axdr.structure(axdr.utf8("kWh"), axdr.i8(-3), axdr.enum(1))
+    low_credit = _amount_of(lambda view: view.low_credit_wh)
     return CosemObject(
-        111,
-        0,
-        facility.obis,
-        Group.PAYMENT,
-        facility.title,
+        111, 0, facility.obis, Group.PAYMENT, facility.title,
         (
-            Attribute(mode),
-            Attribute(in_use),
-            Attribute(status),
-            Attribute(available),
-            Attribute(owed),
+            _viewed(_mode),
+            _viewed(lambda view: axdr.encode_u8(int(view.emergency_taken))),
+            _viewed(_credit_status),
+            _amount_of(lambda view: view.available_wh),
+            _amount_of(_owed_wh),
             constant(axdr.i32(0)),
-            Attribute(debt),
+            Attribute(lambda meter: _amount(_owed_wh(meter.control_view) + debts_wh(meter))),
             constant(credits_),
-            Attribute(charges),
-            Attribute(collected),
-            Attribute(shared_out),
+            Attribute(
+                lambda meter: axdr.encode(axdr.array(*map(axdr.octets, _codes(meter, CHARGE))))
+            ),
+            Attribute(_charge_configuration),
+            Attribute(_token_configuration),
             constant(_NEVER),
             constant(_NEVER),
             constant(currency),
-            Attribute(low_threshold),
-            Attribute(low_threshold),
+            low_credit,
+            low_credit,
             constant(axdr.u16(0)),
             constant(axdr.i32(0)),
         ),
-        (activate, close, None),
-    )
+        (_switching(on=True), _switching(on=False), None),
+    )  # fmt: skip
+
+
+def _update(meter: Meter, data: Data, _who: Requester) -> bytes:
+    require(data, I32, "the amount is a double-long")
+    return _booked(lambda: meter.add_credit(int(data.value) * UWH_PER_WH))
+
+
+def _invoke(meter: Meter, _data: Data, _who: Requester) -> bytes:
+    return _booked(meter.take_emergency_credit)
+
+
+def _booked(act: Callable[[], None]) -> bytes:
+    try:
+        act()
+    except ControlRefusedError as error:
+        raise refused(str(error)) from error
+    return b""
 
 
 def credit_object(facility: Facility) -> CosemObject:
     """Class 112: the bought credit, or the emergency credit."""
-    emergency = facility.role == "emergency credit"
+    if facility.role == "emergency credit":
+        return _credit(
+            facility, kind=EMERGENCY, priority=2, configuration="01101",
+            amount=lambda view: view.emergency_credit_wh if view.emergency_taken else 0,
+            warning=lambda _view: 0,
+            status=_emergency_status,
+            preset=lambda view: view.emergency_credit_wh,
+            methods=(None, None, _invoke),
+        )  # fmt: skip
+    return _credit(
+        facility, kind=TOKEN, priority=1, configuration="10001",
+        amount=lambda view: view.balance_wh,
+        warning=lambda view: view.low_credit_wh,
+        status=lambda view: IN_USE if view.balance_wh > 0 else CONSUMED,
+        preset=lambda _view: 0,
+        methods=(_update, None, None),
+    )  # fmt: skip
 
-    def amount(meter: Meter) -> bytes:
-        view = meter.control_view
-        if emergency:
-            return _amount(view.emergency_credit_wh if view.emergency_taken else 0)
-        return _amount(view.balance_wh)
 
-    def status(meter: Meter) -> bytes:
-        view = meter.control_view
-        if not emergency:
-            return axdr.encode_enum(IN_USE if view.balance_wh > 0 else CONSUMED)
-        if view.emergency_taken:
-            return axdr.encode_enum(CONSUMED if view.exhausted else IN_USE)
-        return axdr.encode_enum(SELECTABLE if view.emergency_offered else ENABLED)
+def _emergency_status(view: ControlView) -> int:
+    if view.emergency_taken:
+        return CONSUMED if view.exhausted else IN_USE
+    return SELECTABLE if view.emergency_offered else ENABLED
 
-    def preset(meter: Meter) -> bytes:
-        return _amount(meter.control_view.emergency_credit_wh if emergency else 0)
 
-    def warning(meter: Meter) -> bytes:
-        return _amount(0 if emergency else meter.control_view.low_credit_wh)
-
-    def update(meter: Meter, data: Data, _who: Requester) -> bytes:
-        require(data, I32, "the amount is a double-long")
-        try:
-            meter.add_credit(int(data.value) * UWH_PER_WH)
-        except ControlRefusedError as error:
-            raise refused(str(error)) from error
-        return b""
-
-    def invoke(meter: Meter, _data: Data, _who: Requester) -> bytes:
-        try:
-            meter.take_emergency_credit()
-        except ControlRefusedError as error:
-            raise refused(str(error)) from error
-        return b""
-
+def _credit(
+    facility: Facility, *, kind: int, priority: int, configuration: str,
+    amount: Callable[[ControlView], int], warning: Callable[[ControlView], int],
+    status: Callable[[ControlView], int], preset: Callable[[ControlView], int],
+    methods: tuple[Method | None, ...],
+) -> CosemObject:  # fmt: skip
     return CosemObject(
-        112,
-        0,
-        facility.obis,
-        Group.PAYMENT,
-        facility.title,
+        112, 0, facility.obis, Group.PAYMENT, facility.title,
         (
-            Attribute(amount),
-            constant(axdr.enum(EMERGENCY if emergency else TOKEN)),
-            constant(axdr.u8(2 if emergency else 1)),
-            Attribute(warning),
+            _amount_of(amount),
+            constant(axdr.enum(kind)),
+            constant(axdr.u8(priority)),
+            _amount_of(warning),
             constant(axdr.i32(0)),
-            constant(axdr.bits("01101" if emergency else "10001")),
-            Attribute(status),
-            Attribute(preset),
+            constant(axdr.bits(configuration)),
+            _viewed(lambda view: axdr.encode_enum(status(view))),
+            _amount_of(preset),
             constant(axdr.i32(0)),
             constant(_NEVER),
         ),
-        (None if emergency else update, None, invoke if emergency else None),
-    )
+        methods,
+    )  # fmt: skip
