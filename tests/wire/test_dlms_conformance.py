@@ -417,13 +417,14 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (PLAYED, "test_nobody_drives_the_traces_of_tampering_out_of_the_logs"),
         (ATTACKS, "test_downgraded_aarqs_open_nothing"),
         (ATTACKS, "test_downgraded_aares_are_not_accepted"))),
-    ("Mutated input: every parser, 10⁵ in the suite and 10⁶ in `make fuzz` for what lines send",
+    ("Mutated input: every parser, 10⁵ frames in the suite and 10⁶ in `make fuzz`",
      "server, client", (
-        ("test_dlms_fuzz", "test_a_hundred_thousand_mutated_apdus_through_the_parsers"),
-        ("test_dlms_fuzz", "test_mutated_apdus_through_both_association_cores"),
+        ("test_dlms_fuzz", "test_mutated_apdus"),
         ("test_fuzz_other_cores", "test_mutated_input"),
         (HDLC, "test_mutated_conversations_in_any_cut_give_the_same_and_never_an_exception"),
         (WRAPPER, "test_mutated_streams_in_any_cut_give_the_same"),
+        ("test_iec62056_21", "test_any_octets_in_any_cut_give_the_same_and_never_an_exception"),
+        (RECEIVED, "test_any_octets_in_any_cut_give_the_same_and_never_an_exception"),
         ("tests.cosem.test_fuzz_cosem", "test_mutated_buffers"),
         ("tests.client.test_fuzz_client", "test_mutated_input"))),
     ("What peers do wrong, done right", "server, client", (

@@ -6,10 +6,11 @@ comes out, nothing hangs, and what was accepted can be encoded again.
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import random
-import time
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from blathy.wire.association import (
 )
 from blathy.wire.block_transfer import BlockExchange
 from blathy.wire.errors import RemoteProtocolError
+from tests.mutations import IN_SUITE, ON_REQUEST, endure, mutations
 from tests.wire.association_pair import (
     CLOCK,
     ECHO,
@@ -38,57 +40,18 @@ from tests.wire.test_acse import WORKED as ACSE_WORKED
 from tests.wire.test_apdu import SAMPLES
 
 ACSE_SAMPLES = [bytes.fromhex(octets) for octets in ACSE_WORKED]
-PER_APDU_S_MAX = 0.1
 GET = int(Conformance.GET)
 
 
-def mutated(octets: bytes, others: list[bytes], dice: random.Random) -> bytes:
-    kind = dice.randrange(7)
-    changed = bytearray(octets)
-    at = dice.randrange(len(octets)) if octets else 0
-    if kind == 0:
-        return octets[:at]
-    if kind == 1:
-        changed[at] ^= 1 << dice.randrange(8)
-    elif kind == 2:
-        changed[at] = dice.choice((0, 1, 2, 9, 0x13, 0x7F, 0x80, 0x81, 0x82, 0x84, 0xFE, 0xFF))
-    elif kind == 3:
-        changed[at:at] = dice.randbytes(dice.randrange(1, 9))
-    elif kind == 4:
-        del changed[at : at + dice.randrange(1, 9)]
-    elif kind == 5:
-        other = dice.choice(others)
-        changed[at:] = other[dice.randrange(len(other)) :]
-    else:
-        for _ in range(dice.randrange(2, 6)):
-            changed[dice.randrange(len(changed))] = dice.randrange(256)
-    return bytes(changed)
+def round_trip(decode: Callable[[bytes], Any]) -> Callable[[bytes], None]:
+    """What is accepted can be encoded, and says the same again."""
 
+    def take(octets: bytes) -> None:
+        value = decode(octets)
+        if -1 not in (getattr(value, "context", 0), getattr(value, "mechanism", 0)):
+            assert decode(value.encode()) == value
 
-def fuzz_parsers(rounds: int, seed: int) -> int:
-    dice = random.Random(seed)
-    samples = SAMPLES + ACSE_SAMPLES
-    accepted = 0
-    for _ in range(rounds):
-        octets = mutated(dice.choice(samples), samples, dice)
-        decode = acse.decode if octets and 0x60 <= octets[0] <= 0x63 else apdu.decode
-        started = time.process_time()
-        try:
-            value = decode(octets)
-        except RemoteProtocolError:
-            pass
-        else:
-            accepted += 1
-            if -1 not in (getattr(value, "context", 0), getattr(value, "mechanism", 0)):
-                again = decode(value.encode())  # type: ignore[operator]
-                assert again == value, octets.hex()
-        if time.process_time() - started > PER_APDU_S_MAX:
-            # The collector's pauses fall on any APDU; what takes long takes long twice.
-            started = time.process_time()
-            with contextlib.suppress(RemoteProtocolError):
-                decode(octets)
-            assert time.process_time() - started < PER_APDU_S_MAX, octets.hex()
-    return accepted
+    return take
 
 
 def conversation(secured: bool) -> tuple[Pair, list[bytes], list[bytes]]:
@@ -100,53 +63,79 @@ def conversation(secured: bool) -> tuple[Pair, list[bytes], list[bytes]]:
     pair.associate()
     client = pair.client
     big = b"\x09\x82\x01\x2c" + bytes(300)
-    for request in (
+    requests: list[Callable[[], bytes]] = [
         lambda: client.get(ENERGY),
         lambda: client.get(LONG),
         lambda: client.get(ENERGY, CLOCK),
         lambda: client.set((WRITABLE, big)),
         lambda: client.action((ECHO, big)),
         lambda: client.access([(apdu.AccessKind.GET, LONG)], [b""]),
-    ):
+    ]
+    for request in requests:
         pair.exchange(request())
     to_server = [octets for way, octets in pair.wire if way == ">"]
     to_client = [octets for way, octets in pair.wire if way == "<"]
     return pair, to_server, to_client
 
 
-def fuzz_cores(rounds: int, seed: int) -> None:
-    dice = random.Random(seed)
-    for secured in (False, True):
-        pair, to_server, to_client = conversation(secured)
-        pools = {">": to_server + SAMPLES + ACSE_SAMPLES, "<": to_client + SAMPLES + ACSE_SAMPLES}
-        server, client = pair.server, pair.client
-        for number in range(rounds // 2):
-            if number % 500 == 0:
-                server = ServerAssociation(pair.device, pair.server.client_sap)
-                client.disconnected()
-                server.receive_apdu(client.associate(), NOW)
-            way = "><"[number & 1]
-            octets = mutated(dice.choice(pools[way]), pools[way], dice)
-            if way == ">":
-                for answer in server.receive_apdu(octets, NOW):
-                    assert isinstance(answer, bytes)
-                server.take_events()
-            else:
-                if client.associated and not client.busy and client.conformance & GET:
-                    client.get(ENERGY)
-                try:
-                    client.receive_apdu(octets, NOW)
-                except RemoteProtocolError:
-                    pass
+ASSOCIATED_FOR = 100
+"""Frames until both sides associate anew, as few mutations leave an association standing."""
 
 
-def test_a_hundred_thousand_mutated_apdus_through_the_parsers() -> None:
-    accepted = fuzz_parsers(100_000, seed=1)
-    assert accepted > 1_000, "the mutations are too wild to test anything"
+def associated(pair: Pair) -> Pair:
+    pair.client.disconnected()
+    pair.server = ServerAssociation(pair.device, pair.server.client_sap)
+    pair.wire.clear()
+    pair.associate()
+    return pair
 
 
-def test_mutated_apdus_through_both_association_cores() -> None:
-    fuzz_cores(50_000, seed=2)
+def server_core(secured: bool) -> tuple[Callable[[bytes], None], list[bytes]]:
+    pair, to_server, _ = conversation(secured)
+    numbers = itertools.count()
+
+    def take(octets: bytes) -> None:
+        if next(numbers) % ASSOCIATED_FOR == 0:
+            associated(pair)
+        for answer in pair.server.receive_apdu(octets, NOW):
+            assert isinstance(answer, bytes)
+        pair.server.take_events()
+
+    return take, to_server + SAMPLES + ACSE_SAMPLES
+
+
+def client_core(secured: bool) -> tuple[Callable[[bytes], None], list[bytes]]:
+    pair, _, to_client = conversation(secured)
+    client, numbers = pair.client, itertools.count()
+
+    def take(octets: bytes) -> None:
+        if next(numbers) % ASSOCIATED_FOR == 0:
+            associated(pair)
+        if client.associated and not client.busy and client.conformance & GET:
+            client.get(ENERGY)
+        client.receive_apdu(octets, NOW)
+
+    return take, to_client + SAMPLES + ACSE_SAMPLES
+
+
+PARSERS: dict[str, Callable[[], tuple[Callable[[bytes], None], list[bytes]]]] = {
+    "apdu": lambda: (round_trip(apdu.decode), SAMPLES),
+    "acse": lambda: (round_trip(acse.decode), ACSE_SAMPLES),
+    "server": lambda: server_core(secured=False),
+    "secured server": lambda: server_core(secured=True),
+    "client": lambda: client_core(secured=False),
+    "secured client": lambda: client_core(secured=True),
+}
+
+
+def _run(name: str, count: int) -> int:
+    take, seeds = PARSERS[name]()
+    return endure(name, take, seeds, count, RemoteProtocolError)
+
+
+@pytest.mark.parametrize("name", list(PARSERS))
+def test_mutated_apdus(name: str) -> None:
+    assert _run(name, IN_SUITE) > IN_SUITE // 100, "the mutations are too wild to test anything"
 
 
 def test_random_octets_through_everything() -> None:
@@ -170,15 +159,14 @@ def test_random_octets_through_everything() -> None:
 
 def test_memory_of_a_server_under_fire_stays_bounded() -> None:
     pair, to_server, _ = conversation(secured=True)
-    dice = random.Random(4)
+    frames = mutations("memory", to_server)
     for octets in to_server:
         pair.server.receive_apdu(octets, NOW)
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         for number in range(4_000):
-            octets = mutated(dice.choice(to_server), to_server, dice)
-            pair.server.receive_apdu(octets, NOW)
+            pair.server.receive_apdu(next(frames), NOW)
             title = number.to_bytes(8, "big")
             forged = b"\xdb\x08" + title + b"\x12\x30" + bytes(17)
             pair.server.receive_apdu(forged, NOW)
@@ -190,10 +178,9 @@ def test_memory_of_a_server_under_fire_stays_bounded() -> None:
 
 @pytest.mark.fuzz
 @pytest.mark.timeout(3600)
-def test_a_million_mutated_apdus() -> None:
-    for seed in range(10):
-        fuzz_parsers(100_000, seed=1000 + seed)
-        fuzz_cores(100_000, seed=2000 + seed)
+@pytest.mark.parametrize("name", list(PARSERS))
+def test_a_million_mutated_apdus(name: str) -> None:
+    _run(name, ON_REQUEST)
 
 
 def test_an_unprotected_config_shows_in_no_keys() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,7 @@ from blathy.wire.iec62056_21 import (
     parse_data_sets,
     parse_profile,
 )
+from tests.mutations import IN_SUITE, ON_REQUEST, SLOWEST_S_MAX, endure
 
 T0 = Instant(0)
 LINES = ["F.F(00000000)", "0.0.0(12345678)", "1.8.0(001234.567*kWh)", "1.8.1(000234.567*kWh)"]
@@ -198,34 +199,55 @@ def test_break_octets_of_the_standard() -> None:
     assert bcc(b"B0\x03") == b"q"
 
 
+SENT = [
+    b"/?!\r\n", ACK + b"051\r\n", ACK + b"252\r\n", command("P1", "(00000000)"),
+    command("R5", "0.9.1()"), command("R6", "P.01()"), BREAK, b"\x15", b"\x06",
+    block("".join(LINES)), b"/ISK5\\2MT372\r\n",
+]  # fmt: skip
+PROFILE = b"P.01(1260101000000)(08)(15)(2)(1.5)(kW)(2.5)(kW)\r\n(1.25)(0.00)\r\n(1.50)(0.25)\r\n"
+
+
+def _in_any_cut(data: bytes) -> None:
+    whole, pieces = meter(), meter()
+    whole.receive(data, T0)
+    size = (1, 3, 20)[len(data) % 3]
+    for at in range(0, len(data), size):
+        pieces.receive(data[at : at + size], T0)
+    assert (whole.state, whole.data_to_send()) == (pieces.state, pieces.data_to_send())
+
+
+def _by_a_client(data: bytes) -> None:
+    one = Iec21Client(ClientSettings(list(Purpose)[len(data) % 3]))
+    one.sign_on(T0)
+    one.receive(data, T0)
+    one.tick(Instant(10**12))
+
+
+PARSERS: dict[str, tuple[Callable[[bytes], object], list[bytes]]] = {
+    "server": (_in_any_cut, SENT + [SENT[0] + SENT[1] + each for each in SENT]),
+    "client": (_by_a_client, SENT + [SENT[-1] + each for each in SENT]),
+    "data sets": (lambda raw: parse_data_sets(raw.decode("latin-1")), [SENT[9], PROFILE]),
+    "profile": (lambda raw: parse_profile(raw.decode("latin-1")), [PROFILE, SENT[9]]),
+}
+
+
+def test_a_text_without_data_sets_is_searched_once() -> None:
+    began = time.process_time()
+    for text in ("a" * 200_000, "1(" + "a" * 200_000, "(" * 200_000, "a(" * 100_000):
+        assert parse_data_sets(text) == []
+    assert time.process_time() - began < SLOWEST_S_MAX
+
+
 @pytest.mark.fuzz
-def test_fuzz_a_million_times() -> None:
-    _fuzz(1_000_000)
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", list(PARSERS))
+def test_fuzz_a_million_times(name: str) -> None:
+    endure(f"IEC 62056-21, {name}", *PARSERS[name], ON_REQUEST)
 
 
-def test_any_octets_in_any_cut_give_the_same_and_never_an_exception() -> None:
-    _fuzz(100_000)
-
-
-def _fuzz(count: int) -> None:
-    draw = random.Random(21)
-    seeds = [b"/?!\r\n", ACK + b"051\r\n", ACK + b"252\r\n", command("P1", "(00000000)"),
-             command("R5", "0.9.1()"), command("R6", "P.01()"), BREAK, b"\x15", b"\x06",
-             block("".join(LINES)), b"/ISK5\\2MT372\r\n"]  # fmt: skip
-    for _ in range(count // 10):
-        data = bytearray(b"".join(draw.choices(seeds, k=draw.randrange(1, 5))))
-        for _ in range(draw.randrange(4)):
-            data[draw.randrange(len(data))] = draw.randrange(256)
-        whole, pieces = meter(), meter()
-        whole.receive(bytes(data), T0)
-        for octet in data:
-            pieces.receive(bytes((octet,)), T0)
-        assert (whole.state, whole.data_to_send()) == (pieces.state, pieces.data_to_send())
-        for purpose in Purpose:
-            one = Iec21Client(ClientSettings(purpose))
-            one.sign_on(T0)
-            one.receive(bytes(data), T0)
-            one.tick(Instant(10**12))
+@pytest.mark.parametrize("name", list(PARSERS))
+def test_any_octets_in_any_cut_give_the_same_and_never_an_exception(name: str) -> None:
+    endure(f"IEC 62056-21, {name}", *PARSERS[name], IN_SUITE)
 
 
 def telegrams(shared_data: Path, kind: str) -> list[dict[str, object]]:

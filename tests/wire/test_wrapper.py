@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from blathy.clock import Instant
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.wrapper import PacketTimeout, WrapperPacket, WrapperStream, decode_datagram, encode
+from tests.mutations import IN_SUITE, ON_REQUEST, endure
 
 T0 = Instant(0)
 AARQ = bytes.fromhex("601DA109060760857405080101BE10040E01000000065F1F0400401E5DFFFF")
@@ -91,32 +93,36 @@ def test_fields_that_do_not_fit_are_our_mistake() -> None:
 
 
 @pytest.mark.fuzz
+@pytest.mark.timeout(3600)
 def test_fuzz_a_million_packets() -> None:
-    _fuzz(1_000_000)
+    _fuzz(ON_REQUEST)
 
 
 def test_mutated_streams_in_any_cut_give_the_same() -> None:
-    _fuzz(100_000)
+    _fuzz(IN_SUITE)
 
 
-def _outcome(data: bytes, cuts: list[int]) -> tuple[list[WrapperPacket], bool]:
-    stream, got, position = WrapperStream(), [], 0
-    for size in [*cuts, len(data)]:
+def _outcome(data: bytes, size: int) -> tuple[list[WrapperPacket], bool]:
+    stream = WrapperStream()
+    got: list[WrapperPacket] = []
+    for start in range(0, len(data), size):
         try:
-            got += stream.receive(data[position : position + size], T0)
+            got += stream.receive(data[start : start + size], T0)
         except RemoteProtocolError:
             break
-        position += size
     return got, stream.failure is not None
 
 
 def _fuzz(count: int) -> None:
     draw = random.Random(4059)
-    for _ in range(count // 4):
-        data = bytearray(
-            b"".join(encode(1, 16, draw.randbytes(draw.randrange(20))) for _ in range(4))
-        )
-        for _ in range(draw.choice((0, 1, 2))):
-            data[draw.randrange(len(data))] = draw.randrange(256)
-        cuts = [draw.randrange(1, 9) for _ in range(len(data))]
-        assert _outcome(bytes(data), []) == _outcome(bytes(data), cuts)
+    packets = [encode(1, 16, draw.randbytes(size)) for size in range(20)]
+    streams = [b"".join(draw.choices(packets, k=2)) for _ in range(100)]
+
+    def take(data: bytes) -> None:
+        whole = _outcome(data, len(data) or 1)
+        assert whole == _outcome(data, 1 + len(data) % 9)
+        with contextlib.suppress(RemoteProtocolError):
+            packet = decode_datagram(data)
+            assert whole == ([packet] if packet.apdu else [], False)
+
+    endure("wrapper", take, streams, count)

@@ -8,6 +8,7 @@ text of IEC 62056-21 (the sign-on before mode E) is kept as text, anything else 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final
 
 from blathy.wire import apdu, hdlc
@@ -22,6 +23,7 @@ _MBUS_SHORT: Final = 0x10
 _MBUS_STOP: Final = 0x16
 _MBUS_ACK: Final = 0xE5
 _TAGS: Final = frozenset(apdu.Tag) | apdu.CIPHERED_TAGS
+_WRAPPER: Final = Struct(">4H")
 _WAIT: Final = -1
 _NONE: Final = 0
 
@@ -203,9 +205,7 @@ class LineReader:
         if left < 8:
             begins = bytes(buffer[at : at + 2]) == b"\0\x01"[:left]
             return None, _NONE if last or not begins else _WAIT
-        version, source, destination, length = (
-            int.from_bytes(buffer[at + step : at + step + 2], "big") for step in (0, 2, 4, 6)
-        )
+        version, source, destination, length = _WRAPPER.unpack_from(buffer, at)
         if version != 1 or not length:
             return None, _NONE
         end = at + 8 + length

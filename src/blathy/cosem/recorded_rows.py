@@ -51,31 +51,39 @@ class RecordedRows:
         for row in rows:
             if row.type is not DataType.STRUCTURE or len(row.value) != len(captures):
                 raise AxdrError(f"a row of the profile has not {len(captures)} columns")
-        self._rows: list[tuple[Data, ...]] = [tuple(row.value) for row in rows]
+        self._rows: list[tuple[Data, ...]] = []
+        self._ages: list[tuple[int, ...]] = []  # of each cell: so many rows ago it was last told
         self._captures = tuple(captures)
         self._period_s = period_s
+        for row in rows:
+            self._take(tuple(row.value))
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def append(self, row: Sequence[Data], entries_max: int) -> None:
         """A new row; the oldest gives way where there are more than `entries_max`."""
-        self._rows.append(tuple(row))
+        self._take(tuple(row))
         while len(self._rows) > entries_max:
             self._rows[1:2] = [self.row(1)] if len(self._rows) > 1 else []
-            del self._rows[0]
+            del self._rows[0], self._ages[0]
+
+    def _take(self, row: tuple[Data, ...]) -> None:
+        before = self._ages[-1] if self._ages else (0,) * len(row)
+        untold = (cell.type is DataType.NULL_DATA for cell in row)
+        self._ages.append(tuple((a + 1) * u for a, u in zip(before, untold, strict=True)))
+        self._rows.append(row)
 
     def clear(self) -> None:
         self._rows.clear()
+        self._ages.clear()
 
     def row(self, index: int) -> tuple[Data, ...]:
         """A row with every null-data replaced by what it means."""
         return tuple(self._cell(index, column) for column in range(len(self._captures)))
 
     def _cell(self, index: int, column: int) -> Data:
-        at = index
-        while at > 0 and self._rows[at][column].type is DataType.NULL_DATA:
-            at -= 1
+        at = max(0, index - self._ages[index][column])
         cell = self._rows[at][column]
         if at == index or not self._captures[column].is_clock:
             return cell

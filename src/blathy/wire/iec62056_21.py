@@ -41,6 +41,7 @@ BAUD_MODE_C: Final = {
     "0": 300, "1": 600, "2": 1200, "3": 2400, "4": 4800, "5": 9600, "6": 19200,
 }  # fmt: skip
 
+_SEVEN_BITS: Final = bytes(octet & 0x7F for octet in range(256))
 LINE_MAX: Final = 128  # request and identification lines
 BLOCK_MAX_SERVER: Final = 4096
 BLOCK_MAX_CLIENT: Final = 1 << 21  # a load profile of a year as text
@@ -152,7 +153,8 @@ class DataSet:
         return self.address + "".join(f"({value})" for value in self.values)
 
 
-_DATA_SET = re.compile(r"([^()\r\n!]*)((?:\([^()]*\))+)", re.ASCII)
+# One step over what is no data set, never back: linear in a text without a bracket, too.
+_DATA_SET = re.compile(r"([^()\r\n!]*+)(?:((?:\([^()]*+\))++)|.?)", re.ASCII | re.DOTALL)
 _VALUE = re.compile(r"\(([^()]*)\)", re.ASCII)
 
 
@@ -161,6 +163,7 @@ def parse_data_sets(text: str) -> list[DataSet]:
     return [
         DataSet(match[1].strip(), tuple(_VALUE.findall(match[2])))
         for match in _DATA_SET.finditer(text)
+        if match[2]
     ]
 
 
@@ -290,7 +293,7 @@ class _Messages:
         self._expect_option = expected
 
     def feed(self, data: bytes) -> None:
-        self._buffer += bytes(octet & 0x7F for octet in data)
+        self._buffer += data.translate(_SEVEN_BITS)
 
     def clear(self) -> None:
         self._buffer.clear()
@@ -316,10 +319,26 @@ class _Messages:
             if first == 0x2F:
                 return self._line()
             if first in {0x01, 0x02}:
-                return self._block()
+                if not self._overlong():
+                    return self._block()
+                continue
             del buffer[0]
             self.noise_octets += 1
         return None
+
+    def _overlong(self) -> bool:
+        """Drop the begin of a block that has no end within its size, in whatever cut it came."""
+        size = self._block_max + 1
+        if len(self._buffer) < size or self._end_within(size) >= 0:
+            return False
+        del self._buffer[:size]
+        self.noise_octets += size
+        return True
+
+    def _end_within(self, size: int) -> int:
+        """Where the first ETX or EOT stands; -1 for none."""
+        ends = [self._buffer.find(mark, 0, size) for mark in (ETX, EOT)]
+        return min((end for end in ends if end >= 0), default=-1)
 
     def _acknowledgement(self) -> _Message | None:
         buffer = self._buffer
@@ -347,14 +366,8 @@ class _Messages:
 
     def _block(self) -> _Message | None:
         buffer = self._buffer
-        ends = [index for index in (buffer.find(ETX), buffer.find(EOT)) if index >= 0]
-        if not ends:
-            if len(buffer) > self._block_max:
-                self.noise_octets += len(buffer)
-                buffer.clear()
-            return None
-        end = min(ends)
-        if end + 1 >= len(buffer):
+        end = self._end_within(self._block_max + 1)
+        if end < 0 or end + 1 >= len(buffer):
             return None
         body = bytes(buffer[1 : end + 1])
         intact = bcc(body)[0] == buffer[end + 1]
@@ -910,7 +923,7 @@ def parse_profile(text: str) -> list[ProfileBlock]:
 def _profile_block(
     name: str, header: list[str], rows: list[tuple[str, ...]]
 ) -> ProfileBlock | None:
-    if len(header) < 6 or not header[2].isascii() or not header[2].strip().isdigit():
+    if len(header) < 6 or not re.fullmatch(r"[ \t]*\d{1,9}[ \t]*", header[2], re.ASCII):
         return None
     counts = [index for index in (3, 4) if index < len(header) and header[index].isdigit()]
     if not counts:
