@@ -18,7 +18,7 @@ from blathy.sources.sub_meters import header_of
 from blathy.store.store import Store
 from blathy.wire.mbus import MbusSlave, Medium, record_bytes
 from tests.meter.by_client import value, with_client
-from tests.meter.running import START_S, get, made
+from tests.meter.running import START_S, call, get, made
 from tests.meter.simple_load import ConstantLoad
 
 IPV6 = "0-0:25.7.0"
@@ -225,6 +225,25 @@ def test_frames_of_the_m_bus_are_counted_and_a_silent_device_shows() -> None:
     device.silent = False
     read_until(meter, Bus(meter, bus.channels), START_S + 28 * HOUR_S)
     assert counters() == [1, 2, 2, 0]
+
+
+def test_a_device_is_read_when_its_client_object_is_told_to() -> None:
+    """Between two full hours; the pulses of the books wait for the hour."""
+    meter = made("mpta-3")
+    bus = Bus(meter)
+    count = [1000]
+    slave = MbusSlave(
+        1, header_of(7, "BLT", Medium.WATER), lambda: [record_bytes(0x04, [0x13], count[0])]
+    )
+    bus.attach(1, lambda _now: slave)
+    read_until(meter, bus, START_S + HOUR_S + 300)
+    count[0] = 1234
+    call(meter, 72, "0-2:24.1.0", 3)
+    read_until(meter, bus, START_S + HOUR_S + 600)
+    assert get(meter, 4, "0-1:24.2.1", 2) == 1000
+    call(meter, 72, "0-1:24.1.0", 3)
+    read_until(meter, bus, START_S + HOUR_S + 660)
+    assert get(meter, 4, "0-1:24.2.1", 2) == 1234
 
 
 def test_a_frame_that_breaks_the_standard_is_counted_as_such() -> None:

@@ -1,7 +1,8 @@
 """The M-Bus behind a meter: it is the master, sub-meters are slaves, and they speak in real frames.
 
-The meter reads its bus at every full hour. What it has read goes into the objects of the channel,
-and what has been counted since the last reading into the books, like pulses behind the real inputs.
+The meter reads its bus at every full hour, and a channel when its client object is told to. What
+it has read goes into the objects of the channel, and what has been counted since the last full hour
+into the books, like pulses behind the real inputs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from blathy.clock import NANOSECONDS_PER_S, Instant
+from blathy.meter.classes.mbus_client import CAPTURE_COMMAND as CAPTURE
 from blathy.meter.classes.mbus_client import MbusReading
 from blathy.meter.classes.mbus_diagnostic import Exchange
 from blathy.meter.meter import Meter
@@ -53,7 +55,10 @@ class Bus:
         return channel
 
     def feed(self, block: Block) -> Block:
-        """The block with what the sub-meters have counted, read at the full hours inside it."""
+        """The block with what the sub-meters have counted, read at the full hours inside it;
+        channels that are to be read now are read at its beginning."""
+        if block.supply[0]:
+            self._capture(block.start_utc_s)
         first = -(-block.start_utc_s // PERIOD_S) * PERIOD_S
         hours = range(first, block.end_utc_s, PERIOD_S)
         if not hours or not self.channels:
@@ -76,6 +81,17 @@ class Bus:
                     pulses[row, column] += more
                     counted = reading.mantissa
         return replace(block, pulses=pulses)
+
+    def _capture(self, utc_s: int) -> None:
+        """Read the channels whose client object was told to capture (class 72, method 3)."""
+        outbox = self.meter.outbox
+        told = {c.client[1] for c in outbox.mbus if c.name == CAPTURE}
+        if not told:
+            return
+        outbox.mbus = [c for c in outbox.mbus if c.name != CAPTURE]
+        for channel in self.channels:
+            if channel.number in told:
+                self.read(channel, utc_s)
 
     def _counted(self, number: int) -> int:
         return self.meter.ledger.snapshot().value(Source(Kind.COUNTER, name=f"pulses_{number}"))

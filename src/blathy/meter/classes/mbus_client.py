@@ -39,6 +39,7 @@ RECORDS: Final = array_shape(structure_shape(OS, OS, ANY))
 NO_KEY, KEY_SET, KEY_TRANSFERRED = 0, 1, 2
 """encryption_key_status; 3 is set and transferred."""
 KEY_OCTETS: Final = 16
+CAPTURE_COMMAND: Final = "capture"
 ADDRESS_MAX: Final = 250
 NULL: Final = axdr.encode_null()
 
@@ -67,7 +68,7 @@ def _methods(obis: Obis) -> tuple[Method | None, ...]:
         return b""
 
     def capture(meter: Meter, _data: Data, _who: Requester) -> bytes:
-        meter.mbus_command(obis, "capture", b"")
+        meter.mbus_command(obis, CAPTURE_COMMAND, b"")
         return b""
 
     def reset_alarm(meter: Meter, _data: Data, _who: Requester) -> bytes:
