@@ -13,12 +13,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import AccessError
-from blathy.meter.certificates import AGREEMENT, CLIENT, SERVER, SIGNATURE, issue, issue_for_request
+from blathy.meter.certificates import (
+    AGREEMENT,
+    CLIENT,
+    SERVER,
+    SIGNATURE,
+    TLS,
+    issue,
+    issue_for_request,
+    read,
+)
 from blathy.meter.counters import NAMES_MAX
 from blathy.meter.identity import HEAD_END_TITLE, authority_private_key, head_end_keys
 from blathy.meter.keeping import StoreKeeper, pack_settings
@@ -251,6 +260,8 @@ def certificate(
     suite: int, private: bytes, *, name: str = "424C590000000009", signature: bool = True,
     agreement: bool = False, usage: bool = True, days: tuple[int, int] = (-3650, 36_500),
     public: ec.EllipticCurvePublicKey | None = None, common_name: bool = True,
+    issuer: str = "blathy CA", sign: bool = False, limits: x509.BasicConstraints | None = None,
+    more: x509.ExtensionType | None = None, critical: bool = True,
 ) -> bytes:  # fmt: skip
     """A certificate with one thing wrong, signed with `private`."""
     curve = {1: ec.SECP256R1(), 2: ec.SECP384R1()}[suite]
@@ -260,14 +271,18 @@ def certificate(
     kind = NameOID.COMMON_NAME if common_name else NameOID.ORGANIZATION_NAME
     start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     builder = x509.CertificateBuilder(
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "blathy CA")]),
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]),
         x509.Name([x509.NameAttribute(kind, name)]), public, 77,
         start + dt.timedelta(days=days[0]), start + dt.timedelta(days=days[1]),
     )  # fmt: skip
     if usage:
-        use = x509.KeyUsage(signature, False, False, False, agreement, False, False, False, False)
+        use = x509.KeyUsage(signature, False, False, False, agreement, sign, False, False, False)
         builder = builder.add_extension(use, critical=True)
-    made_one = builder.sign(signer, {1: hashes.SHA256(), 2: hashes.SHA384()}[suite])
+    for extension in (limits, more):
+        if extension is not None:
+            builder = builder.add_extension(extension, critical=critical)
+    algorithm: hashes.SHA256 | hashes.SHA384 = hashes.SHA256() if suite == 1 else hashes.SHA384()
+    made_one = builder.sign(signer, algorithm)
     return made_one.public_bytes(serialization.Encoding.DER)
 
 
@@ -298,6 +313,18 @@ CERTIFICATES: dict[str, Callable[[Meter, int, bytes], bytes]] = {
     "without a use": lambda m, s, ca: certificate(s, ca, usage=False),
     "of another curve": lambda m, s, ca: certificate(
         s, ca, public=ec.generate_private_key(OTHER_CURVE[s]).public_key()),
+    "with a critical extension that nobody here understands": lambda m, s, ca: certificate(
+        s, ca, more=x509.NameConstraints([x509.DNSName("example.org")], None)),
+    "an end device that may sign certificates": lambda m, s, ca: certificate(s, ca, sign=True),
+    "an authority that may not": lambda m, s, ca: certificate(
+        s, ca, limits=x509.BasicConstraints(True, None)),
+    "of an end device that was made an issuer": lambda m, s, ca: certificate(
+        s, head_end_keys("test", s)[0], issuer=HEAD_END_TITLE.hex().upper()),
+    "of an authority that nobody imported": lambda m, s, ca: certificate(
+        s, new_private_key(s, os.urandom), issuer="sub-CA"),
+    "of TLS without signatures": lambda m, s, ca: certificate(
+        s, ca, signature=False, agreement=True,
+        more=x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])),
     "the meter's title with a key of somebody else": lambda m, s, ca: certificate(
         s, ca, name=m.identity.system_title.hex()),
 }  # fmt: skip
@@ -311,6 +338,135 @@ def test_a_certificate_that_is_wrong_is_not_imported(suite: int, what: str) -> N
     refuses(meter, IMPORT, axdr.octets(CERTIFICATES[what](meter, suite, authority)))
     call(meter, 64, SECURITY, IMPORT, axdr.octets(certificate(suite, authority)))
     assert len(get(meter, 64, SECURITY, 6)) == 5, "the right one is"
+
+
+SUB_CA, BELOW, LEAF = (n.to_bytes(32, "big") for n in (11, 12, 13))
+LEAF_TITLE = bytes.fromhex("424C590000000009")
+
+
+def holder(private: bytes) -> ec.EllipticCurvePublicKey:
+    return ec.derive_private_key(int.from_bytes(private, "big"), ec.SECP256R1()).public_key()
+
+
+def authority(
+    signer: bytes, own: bytes, name: str, issuer: str = "blathy CA", length: int | None = None,
+    days: tuple[int, int] = (-3650, 36_500),
+) -> bytes:  # fmt: skip
+    """The certificate of an authority below another."""
+    return certificate(
+        1, signer, name=name, issuer=issuer, public=holder(own), signature=False, sign=True,
+        limits=x509.BasicConstraints(True, length), days=days,
+    )  # fmt: skip
+
+
+def imports(meter: Meter, der: bytes) -> None:
+    call(meter, 64, SECURITY, IMPORT, axdr.octets(der))
+
+
+def test_chains_lead_over_authorities_below_and_end_where_one_is_removed() -> None:
+    store = Store.in_memory()
+    meter = of_suite(1, keeper=StoreKeeper(store, "m"))
+    root = authority_private_key(MODELS["omnipower"], "test", 1)
+    first = authority(root, SUB_CA, "sub-CA")
+    second = authority(SUB_CA, BELOW, "below", "sub-CA")
+    leaf = certificate(1, BELOW, issuer="below", public=holder(LEAF))
+    refuses(meter, IMPORT, axdr.octets(leaf))
+    refuses(meter, IMPORT, axdr.octets(second))
+    for der in (first, second, leaf):
+        imports(meter, der)
+    assert meter.key_set().peer_signing == public_key_of(LEAF, 1)
+    listed = [row[:2] for row in get(meter, 64, SECURITY, 6)]
+    assert sorted(map(tuple, listed)) == [(0, 0), (0, 1), (1, 0), (1, 0), (1, 1), (2, 3), (2, 3)]
+    serial = x509.load_der_x509_certificate(first).serial_number
+    issuer = x509.load_der_x509_certificate(first).issuer.public_bytes()
+    by_serial = axdr.structure(
+        axdr.enum(1), axdr.structure(axdr.octets(bytes((serial,))), axdr.octets(issuer))
+    )
+    assert bytes(call(meter, 64, SECURITY, EXPORT, by_serial)) == first
+    meter = of_suite(1, keeper=StoreKeeper(store, "m"))
+    assert meter.key_set().peer_signing == public_key_of(LEAF, 1), "also after a restart"
+    call(meter, 64, SECURITY, REMOVE, by_serial)
+    assert meter.key_set().peer_signing == b"", "with an authority goes what it issued"
+    offer = ephemeral_offer(0, new_private_key(1, os.urandom), LEAF, 1)
+    refuses(meter, AGREE, items((0, offer)))
+    refuses(meter, IMPORT, axdr.octets(leaf))
+    imports(meter, first)
+    assert meter.key_set().peer_signing == public_key_of(LEAF, 1)
+
+
+CHAINS: dict[str, Callable[[bytes], tuple[bytes, bytes]]] = {
+    "an authority that allows none below": lambda root: (
+        authority(root, SUB_CA, "sub-CA", length=0), authority(SUB_CA, BELOW, "below", "sub-CA")),
+    "another name for the issuer": lambda root: (
+        authority(root, SUB_CA, "sub-CA"), certificate(1, SUB_CA, issuer="sub-ca 2")),
+    "the name of the issuer and another key": lambda root: (
+        authority(root, SUB_CA, "sub-CA"), certificate(1, BELOW, issuer="sub-CA")),
+    "an authority that signed itself": lambda root: (
+        authority(root, SUB_CA, "sub-CA"), authority(BELOW, BELOW, "below", "below")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHAINS)
+def test_chains_that_are_wrong_lead_nowhere(what: str) -> None:
+    meter = of_suite(1)
+    root = authority_private_key(MODELS["omnipower"], "test", 1)
+    good, wrong = CHAINS[what](root)
+    imports(meter, good)
+    refuses(meter, IMPORT, axdr.octets(wrong))
+    imports(meter, certificate(1, SUB_CA, issuer="sub-CA"))
+
+
+def test_certificates_count_within_their_time_by_the_clock_of_the_meter() -> None:
+    """At import and at use: also the issuer's time, in an association that stands, both ways."""
+    meter = of_suite(1)
+    root = authority_private_key(MODELS["omnipower"], "test", 1)
+    now, day = meter.clock_utc_s(), 86_400
+    start = int(dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp())
+    today = (now - start) // day
+    device = meter.logical_device()
+
+    def signing_at(utc_s: int) -> bytes:
+        meter.set_clock(utc_s)
+        meter.flush()
+        found = device.profiles[1].keys
+        assert found is not None
+        return found.peer_signing
+
+    imports(meter, authority(root, SUB_CA, "sub-CA", days=(today - 2, today + 20)))
+    leaf = certificate(1, SUB_CA, issuer="sub-CA", public=holder(LEAF), days=(today - 5, today + 9))
+    imports(meter, leaf)
+    public = public_key_of(LEAF, 1)
+    assert signing_at(now) == public
+    before = device.profiles[1]
+    assert signing_at(now + day) == public
+    assert device.profiles[1] is before, "nothing is made anew while nothing changes"
+    assert signing_at(now + 11 * day) == b"", "the certificate is over"
+    assert device.profiles[1] is not before
+    assert signing_at(now) == public
+    assert signing_at(now - 4 * day) == b"", "its issuer's has not begun"
+    refuses(meter, IMPORT, axdr.octets(leaf))
+    assert signing_at(now + 21 * day) == b""
+    refuses(meter, IMPORT, axdr.octets(certificate(1, SUB_CA, issuer="sub-CA")))
+
+
+def test_a_pair_for_tls_is_made_requested_and_certified_like_the_others() -> None:
+    store = Store.in_memory()
+    meter = of_suite(1, keeper=StoreKeeper(store, "m"))
+    root = authority_private_key(MODELS["omnipower"], "test", 1)
+    refuses(meter, REQUEST, axdr.enum(TLS))  # nothing was delivered
+    before = meter.key_set()
+    call(meter, 64, SECURITY, GENERATE, axdr.enum(TLS))
+    asked = bytes(call(meter, 64, SECURITY, REQUEST, axdr.enum(TLS)))
+    assert x509.load_der_x509_csr(asked).is_signature_valid
+    refuses(meter, IMPORT, axdr.octets(issue_for_request(asked, SIGNATURE, root, 1)))
+    imports(meter, issue_for_request(asked, TLS, root, 1))
+    again = of_suite(1, keeper=StoreKeeper(store, "m"))
+    place = by_entity(SERVER, TLS, again.identity.system_title)
+    der = bytes(call(again, 64, SECURITY, EXPORT, place))
+    assert read(der, 1).kind == TLS
+    assert bytes(call(again, 64, SECURITY, REQUEST, axdr.enum(TLS)))[:2] == b"\x30\x81"
+    assert again.key_set() == before, "it signs nothing else"
+    refuses(again, REMOVE, place)
 
 
 def test_certificates_have_room_for_sixteen() -> None:
@@ -345,10 +501,10 @@ def test_what_names_no_certificate_exports_and_removes_none() -> None:
         refuses(meter, REMOVE, by_entity(SERVER, kind, own))
 
 
-def test_a_key_pair_is_generated_for_signatures_and_agreement_only() -> None:
+def test_key_pairs_of_other_kinds_are_not_generated() -> None:
     meter = of_suite(1)
     for method in (GENERATE, REQUEST):
-        for wrong in (axdr.enum(2), axdr.enum(3), axdr.enum(255), axdr.u8(0), axdr.null()):
+        for wrong in (axdr.enum(3), axdr.enum(4), axdr.enum(255), axdr.u8(0), axdr.null()):
             refuses(meter, method, wrong)
 
 

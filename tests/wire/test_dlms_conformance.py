@@ -253,7 +253,7 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (RULES, "test_general_ciphering_is_refused"),
         (RULES, "test_a_wrapped_key_cannot_be_used_for_old_numbers_again"),
         (RULES, "test_a_thousand_keys_that_came_along_leave_one_number_and_no_replay"),
-        ("tests.meter.test_security_setup_rules",
+        (SETUP_RULES,
          "test_keys_that_come_along_take_no_room_and_work_once_also_after_a_power_cut"))),
     ("general-signing inside ciphering", "server, client", (
         (RULES, "test_what_is_signed_first_satisfies_the_same_policy"),
@@ -281,7 +281,10 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (SETUP, "test_a_new_key_pair_is_in_force_once_its_certificate_is_there"),
         (SETUP, "test_another_client_is_let_in_by_its_certificate_and_shut_out_without"),
         (SETUP_RULES, "test_a_certificate_that_is_wrong_is_not_imported"),
-        (SETUP_RULES, "test_what_names_no_certificate_exports_and_removes_none"))),
+        (SETUP_RULES, "test_what_names_no_certificate_exports_and_removes_none"),
+        (SETUP_RULES, "test_chains_lead_over_authorities_below_and_end_where_one_is_removed"),
+        (SETUP_RULES, "test_certificates_count_within_their_time_by_the_clock_of_the_meter"),
+        (SETUP_RULES, "test_a_pair_for_tls_is_made_requested_and_certified_like_the_others"))),
     ("Security policy, raised and as delivered", "server, client", (
         (ENCRYPTED, "test_as_delivered_it_is_read_encrypted_and_not_otherwise"),
         (ENCRYPTED, "test_in_an_encrypted_association_nothing_less_is_served"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from blathy.meter.classes.security_setup import trusted_between
 from blathy.models.model import Association
 from blathy.wire.security import KeySet
 from blathy.wire.server import AssociationProfile
@@ -21,21 +22,27 @@ _NONE_MADE: Final[dict[int, AssociationProfile]] = {}
 
 
 class ClientProfiles(Mapping[int, AssociationProfile]):
-    """By client address. A profile is the same object until `renew`."""
+    """By client address. A profile is the same object until `renew`, or until the meter's clock
+    reaches the begin or end of a certificate."""
 
-    __slots__ = ("_keys", "_made", "_meter")
+    __slots__ = ("_keys", "_made", "_meter", "_within")
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._made = _NONE_MADE
         self._keys: KeySet | None = None
+        self._within: tuple[int, int] | None = None  # of suites with certificates
 
     def renew(self) -> None:
         """Keys, secrets or rights have changed: everything is made anew."""
         self._made = _NONE_MADE
         self._keys = None
+        self._within = None
 
     def __getitem__(self, client_sap: int) -> AssociationProfile:
+        within = self._within
+        if within is not None and not within[0] <= self._meter.clock_utc_s() < within[1]:
+            self.renew()
         found = self._made.get(client_sap)
         if found is None:
             association = next((a for a in self._open() if a.client_sap == client_sap), None)
@@ -58,4 +65,6 @@ class ClientProfiles(Mapping[int, AssociationProfile]):
     def _key_set(self) -> KeySet:
         if self._keys is None:
             self._keys = self._meter.key_set()
+            if self._keys.suite:
+                self._within = trusted_between(self._meter)
         return self._keys

@@ -229,7 +229,8 @@ class Meter:
         self._profiles = ClientProfiles(self)
         self.entropy = entropy
         self.limits_changed()
-        self._renew_profiles()
+        with self.as_written():  # nothing is committed of a new meter
+            self._renew_profiles()
         self._stage()
         self.keeper.commit()
 

@@ -3,11 +3,19 @@
 A new key is in force once it is durable, and not before: a transfer that does not unwrap, an
 agreement that is not signed or a store that fails leaves the old key. A key pair that was generated
 waits until the certificate for it is imported.
+
+A certificate is taken where a chain leads from it to the authority of this meter, over authorities
+that were imported before, and where the meter's clock is within the time of all of them; and it is
+asked for both again whenever a signature or an agreement would rest on it. What was removed, with
+an authority all that it issued, proves nothing from the next APDU on: that is the revocation that
+class 64 knows. The TLS pair is generated, requested and certified like the others, for the module
+that uses it: no port of this meter speaks TLS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
@@ -15,12 +23,14 @@ from blathy.cosem.axdr import Data
 from blathy.cosem.service import AccessError, ActionResult, Requester
 from blathy.meter.certificates import (
     AGREEMENT,
+    AUTHORITY,
     CLIENT,
     SERVER,
     SIGNATURE,
+    TLS,
     Certificate,
     CertificateError,
-    is_issued_by,
+    leads_to,
     read,
     request,
 )
@@ -49,8 +59,10 @@ if TYPE_CHECKING:
 
 KEY_NAMES: Final = {0: "unicast", 1: "broadcast", 2: "authentication", 3: "master"}
 OWN_KEYS: Final = {SIGNATURE: "signing", AGREEMENT: "agreement"}
+_KEY_PAIRS: Final = {**OWN_KEYS, TLS: "tls"}
 PEER_KEYS: Final = {SIGNATURE: "peer_signing", AGREEMENT: "peer_agreement"}
 CERTIFICATES_MAX: Final = 16
+TIME_END_S: Final = 1 << 40
 _CERTIFICATE: Final = b"certificate:"
 _PENDING: Final = b"pending-key:"
 _NEWEST: Final = b"client-certificate:"
@@ -75,18 +87,45 @@ def certificates(meter: Meter) -> Iterator[Certificate]:
 
 
 def _place(one: Certificate) -> bytes:
-    return _CERTIFICATE + bytes((one.kind,)) + one.title
+    """Where it is kept; another for the same holder and use takes the place. An authority that
+    changes its key has two for a time."""
+    holder = one.title
+    if one.is_authority:
+        holder = hashlib.sha256(one.subject + one.public).digest()[:8]
+    return _CERTIFICATE + bytes((one.kind,)) + holder
 
 
 def _entity(meter: Meter, one: Certificate) -> int:
+    if one.is_authority:
+        return AUTHORITY
     return SERVER if one.title == meter.identity.system_title else CLIENT
 
 
 def client_certificate(meter: Meter, kind: int) -> Certificate | None:
-    """The client certificate of that use which was imported last, or the one as delivered."""
-    clients = [c for c in certificates(meter) if c.kind == kind and _entity(meter, c) == CLIENT]
+    """The client certificate of that use which was imported last, or the one as delivered; None
+    where that is not to be trusted now."""
+    held = tuple(certificates(meter))
+    clients = [c for c in held if c.kind == kind and _entity(meter, c) == CLIENT]
     newest = meter.settings.get(_NEWEST + bytes((kind,)))
-    return next((c for c in clients if c.title == newest), clients[0] if clients else None)
+    found = next((c for c in clients if c.title == newest), clients[0] if clients else None)
+    return found if found is not None and _is_trusted(meter, found, held) else None
+
+
+def _is_trusted(meter: Meter, one: Certificate, held: Iterable[Certificate]) -> bool:
+    identity, now = meter.identity, meter.clock_utc_s()
+    return one.is_valid_at(now) and leads_to(one, identity.authority, held, identity.suite, now)
+
+
+def trusted_between(meter: Meter) -> tuple[int, int]:
+    """The seconds of the meter's clock, around now, within which no certificate begins or ends."""
+    now, low, high = meter.clock_utc_s(), 0, TIME_END_S
+    for one in certificates(meter) if meter.identity.suite else ():
+        for edge in (one.valid_from_s, one.valid_until_s + 1):
+            if edge <= now:
+                low = max(low, edge)
+            else:
+                high = min(high, edge)
+    return low, high
 
 
 def peer_key(meter: Meter, kind: int) -> bytes:
@@ -118,8 +157,8 @@ def _list_of(meter: Meter) -> bytes:
 def _kind_of(data: Data) -> int:
     if not fits(data, ENUM):
         raise AccessError(ActionResult.TYPE_UNMATCHED, "the kind of key pair is an enum")
-    if data.value not in OWN_KEYS:
-        raise refused("there are key pairs for signatures (0) and for key agreement (1)")
+    if data.value not in _KEY_PAIRS:
+        raise refused("there are key pairs for signatures (0), key agreement (1) and TLS (2)")
     return int(data.value)
 
 
@@ -131,7 +170,9 @@ def _generate(meter: Meter, data: Data, _who: Requester) -> bytes:
 
 def _request(meter: Meter, data: Data, _who: Requester) -> bytes:
     suite, kind = _needs_curves(meter), _kind_of(data)
-    private = meter.settings.get(_PENDING + bytes((kind,))) or meter.key(OWN_KEYS[kind])
+    private = meter.settings.get(_PENDING + bytes((kind,))) or _private_key(meter, kind)
+    if not private:
+        raise refused("there is no TLS key pair yet: generate one first")
     return axdr.encode_octets(request(meter.identity.system_title, private, suite))
 
 
@@ -143,7 +184,7 @@ def _import(meter: Meter, data: Data, _who: Requester) -> bytes:
         one = read(bytes(data.value), suite)
     except CertificateError as error:
         raise refused(str(error)) from error
-    _check(meter, one, suite)
+    _check(meter, one)
     place = _place(one)
     held = {_place(c) for c in certificates(meter)}
     if place not in held and len(held) >= CERTIFICATES_MAX:
@@ -151,26 +192,33 @@ def _import(meter: Meter, data: Data, _who: Requester) -> bytes:
     changes = {place: one.der}
     if _entity(meter, one) == SERVER:
         private = _own_private(meter, one, suite)
-        changes[b"key:" + OWN_KEYS[one.kind].encode()] = private
+        changes[b"key:" + _KEY_PAIRS[one.kind].encode()] = private
         changes[_PENDING + bytes((one.kind,))] = b""
-    else:
+    elif not one.is_authority:
         changes[_NEWEST + bytes((one.kind,))] = one.title
     meter.change_security(changes)
     meter.record("parameters_changed")
     return b""
 
 
-def _check(meter: Meter, one: Certificate, suite: int) -> None:
-    if not is_issued_by(one.der, meter.identity.authority, suite):
-        raise refused("the certificate is not from the authority of this meter")
-    if not one.valid_from_s <= meter.clock_utc_s() <= one.valid_until_s:
+def _check(meter: Meter, one: Certificate) -> None:
+    if not one.is_valid_at(meter.clock_utc_s()):
         raise refused("the certificate is not valid now")
+    if not _is_trusted(meter, one, certificates(meter)):
+        raise refused("no valid chain leads from it to the authority of this meter")
+
+
+def _private_key(meter: Meter, kind: int) -> bytes:
+    """The private key in force; empty of TLS until a certificate for one was imported."""
+    if kind == TLS:
+        return meter.settings.get(b"key:tls", b"")
+    return meter.key(OWN_KEYS[kind])
 
 
 def _own_private(meter: Meter, one: Certificate, suite: int) -> bytes:
     """The private key that a certificate of the meter's own belongs to."""
     pending = meter.settings.get(_PENDING + bytes((one.kind,)))
-    for private in (pending, meter.key(OWN_KEYS[one.kind])):
+    for private in (pending, _private_key(meter, one.kind)):
         if private and public_key_of(private, suite) == one.public:
             return private
     raise refused("the certificate is for a key pair that this meter does not have")
