@@ -15,16 +15,26 @@ DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rg
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
-def test_the_console_blocks_run_and_print_what_they_say(tmp_path: Path) -> None:
-    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    steps = [step for block in blocks for step in steps_of(block)]
-    assert len(steps) >= 4
-    console = Console(tmp_path, free_port())
+def test_the_blocks_run_and_print_what_they_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "README.md").read_text()
+    port = free_port()
+    console, ran = Console(tmp_path, port), []
     try:
-        for step in steps:
-            console.run(step)
+        for language, block in re.findall(r"```(console|python)\n(.*?)```", text, re.DOTALL):
+            if language == "python":
+                exec(block.replace("4059", str(port)), {})
+                assert capsys.readouterr().out.startswith("20")
+                ran.append(language)
+                continue
+            for step in steps_of(block):
+                console.run(step)
+                ran.append(language)
     finally:
         console.close()
+    assert ran.count("console") >= 4
+    assert ran.count("python") >= 1
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda p: str(p.relative_to(ROOT)))

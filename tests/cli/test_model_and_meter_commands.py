@@ -35,6 +35,12 @@ def test_a_model_shows_its_name_plate_and_what_is_assumed() -> None:
     assert done.returncode == 0, done.stderr
     for expected in ("IP 54", "1.3 kg", "18240", "380", "1-0:1.8.4", "Assumed", "client 16"):
         assert expected in done.stdout
+    found = blathy("model", "show", "mt372", "--json").json
+    assert {"obis": "1-0:1.8.4", "scaler": 0, "unit": "Wh"}.items() <= next(
+        row.items() for row in found["registers"] if row["obis"] == "1-0:1.8.4"
+    )
+    assert [each["client"] for each in found["associations"]][:4] == [16, 2, 1, 3]
+    assert found["assumed"]
 
 
 @pytest.mark.parametrize(

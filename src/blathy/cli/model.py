@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from blathy.cli.app import CommandError, app
-from blathy.cli.meters import console
+from blathy.cli.meters import JsonOption, console
 from blathy.models import MODELS, Model, model
 from blathy.quantity import SYMBOL
 
@@ -29,7 +29,7 @@ def model_of(name: str) -> Model:
 
 @models_app.command("list")
 def list_models(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the meters that can be run and read."""
     if as_json:
@@ -53,9 +53,13 @@ def list_models(
 def show_model(
     name: Annotated[str, typer.Argument(help="A name from `blathy model list`.")],
     rows: Annotated[bool, typer.Option("--rows/--no-rows", help="List every register.")] = True,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what a meter has, and what of it is assumed."""
     found = model_of(name)
+    if as_json:
+        print(json.dumps(_plain(found, rows=rows), indent=1, ensure_ascii=False))
+        return
     out = console()
     out.print(f"[bold]{found.name}[/bold] · {found.title} · {found.maker} ({found.flag})")
     out.print(found.description)
@@ -67,6 +71,49 @@ def show_model(
     if rows:
         _print_rows(out, found)
     _print_assumptions(out, found)
+
+
+def _plain(found: Model, *, rows: bool) -> dict[str, Any]:
+    registers = [
+        {
+            "obis": str(row.obis), "class": row.class_id, "what": row.title,
+            "type": row.data_type.name.lower(), "scaler": row.scaler,
+            "unit": SYMBOL.get(row.shown_unit, ""), "assumed": row.assumed,
+        }
+        for row in found.rows
+    ]  # fmt: skip
+    profiles = [
+        {
+            "obis": str(profile.obis), "title": profile.title, "columns": len(profile.columns),
+            "period_s": period_s, "records": profile.records(period_s),
+        }
+        for profile in found.profiles
+        for period_s in profile.periods_s
+    ]  # fmt: skip
+    return {
+        "key": found.key,
+        "name": found.name,
+        "title": found.title,
+        "maker": found.maker,
+        "flag": found.flag,
+        "sources": list(found.sources),
+        "profiles": profiles,
+        "logs": [
+            {"obis": str(log.obis), "title": log.title, "entries": log.entries}
+            for log in found.logs
+        ],
+        "associations": [
+            {
+                "client": association.client_sap,
+                "level": association.level.value,
+                "mechanisms": [way.name.lower() for way in association.mechanisms],
+                "ciphering": association.ciphering.value,
+            }
+            for association in found.associations
+        ],
+        **({"registers": registers} if rows else {}),
+        "assumed": list(_assumptions(found)),
+    }
 
 
 def _heading(out: Console, text: str) -> None:
