@@ -324,7 +324,7 @@ class Conversation:
                 for event in events:
                     if isinstance(event, Send):
                         link.send(event.apdu)
-                    elif isinstance(event, Notification | EventReport):
+                    elif isinstance(event, (Notification, EventReport)):
                         self._keep(event)
                     elif not isinstance(event, Discarded):
                         answered = True

@@ -298,11 +298,15 @@ def _mixed_layouts(
 def _row_starts(step: Positions, columns: int, header: int, limit: int) -> tuple[Positions, int]:
     """Starts of the whole rows in a window, and where the last of them ends."""
     size = len(step) - 2
-    ends = _composed(step, columns).data
+    # Where the row would end that began at an octet. Only the loop over rows below is Python's:
+    # nothing stands in it that can stand in this map.
+    ends = np.full(size + 1, size + 1, np.int32)
+    ends[: max(0, size + 1 - header)] = _composed(step, columns)[header : size + 1]
+    end_of = ends.data
     rows: list[int] = []
     place = 0
-    while len(rows) < limit and place + header <= size:
-        end = ends[place + header]
+    for _ in range(limit):
+        end = end_of[place]
         if end > size:
             break
         rows.append(place)

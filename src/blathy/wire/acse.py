@@ -125,7 +125,7 @@ class Aarq:
     def encode(self) -> bytes:
         parts = [
             _field(0x80, self.protocol_version),
-            _field(0xA1, b"\x06" + octet_string(_CONTEXT_ARC + bytes((self.context,)))),
+            _nested(0xA1, 0x06, _CONTEXT_ARC + bytes((self.context,))),
             _nested(0xA6, 0x04, self.calling_ap_title),
             _nested(0xA7, 0x04, self.calling_ae_qualifier),
             _integer(0xA9, self.calling_ae_invocation_id),
@@ -160,7 +160,7 @@ class Aare:
         diagnostic = bytes((source, 3, 2, 1, self.diagnostic))
         parts = [
             _field(0x80, self.protocol_version),
-            _field(0xA1, b"\x06" + octet_string(_CONTEXT_ARC + bytes((self.context,)))),
+            _nested(0xA1, 0x06, _CONTEXT_ARC + bytes((self.context,))),
             bytes((0xA2, 3, 2, 1, self.result)),
             _field(0xA3, diagnostic),
             _nested(0xA4, 0x04, self.responding_ap_title),
@@ -200,11 +200,14 @@ AUTHENTICATION_FUNCTIONAL_UNIT: Final = b"\x07\x80"
 
 
 def _field(tag: int, content: bytes | None) -> bytes:
-    return b"" if content is None else bytes((tag,)) + octet_string(content)
+    if content is None:
+        return b""
+    size = len(content)
+    return bytes((tag, size)) + content if size < 0x80 else bytes((tag,)) + octet_string(content)
 
 
 def _nested(tag: int, inner: int, content: bytes | None) -> bytes:
-    return b"" if content is None else _field(tag, bytes((inner,)) + octet_string(content))
+    return b"" if content is None else _field(tag, _field(inner, content))
 
 
 def _integer(tag: int, number: int | None) -> bytes:
