@@ -29,7 +29,9 @@ describe('channels', () => {
   it('have short names behind their family', () => {
     expect(all.map(symbolOf).slice(0, 3)).toEqual(['A+', 'P', 'L1']);
     const thd = ['Voltage THD L1', 'Current THD L1', 'Voltage unbalance'].map((name) => symbolOf(channel('x', name, '%')));
-    expect(thd).toEqual(['THD U L1', 'THD I L1', 'Voltage unbalance']);
+    expect(thd).toEqual(['THD U L1', 'THD I L1', 'u2']);
+    const others = ['Frequency, minimum', 'Power, maximum', 'Voltage L1, minimum', 'Power factor', 'Net energy', 'OLA losses'];
+    expect(others.map((name) => symbolOf(channel('x', name, '')))).toEqual(['f min', 'P max', 'L1 min', 'cos φ', 'A±', 'OLA']);
   });
   it('draw the band of the extremes slot by slot', () => {
     const slot = (value: number, min: number | null, max: number | null) => ({

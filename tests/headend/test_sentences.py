@@ -11,9 +11,19 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from blathy.headend.collection.conversation import Outcome
+from blathy.headend.access.roles import Role
+from blathy.headend.collection.collector import SCHEDULES
+from blathy.headend.collection.conversation import ClockAction, Outcome
+from blathy.headend.collection.dlms import SWITCH_STATES
+from blathy.headend.inventory.description import MEDIA
+from blathy.headend.inventory.keyring import PURPOSES
+from blathy.headend.inventory.registry import MeterStanding
+from blathy.headend.operations.commands import CONSEQUENCES
 from blathy.headend.operations.vocabulary import MEANINGS
+from blathy.headend.readings.rules import RULES
+from blathy.headend.readings.series import QUALITY, SOURCE_NAMES
 from blathy.headend.sentence import EMPTY, ExplainedError, Sentence, with_code
+from blathy.models import MODELS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HEADEND: Final = ROOT / "src" / "blathy" / "headend"
@@ -29,7 +39,9 @@ MAKERS: Final = frozenset(
 )  # fmt: skip
 CODE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+|broken|busy|places|reading|talking")
 HOLE: Final = re.compile(r"\{(\w+)(?::([\w.-]+))?\}")
-ENTRY: Final = re.compile(r"^  '?([\w.-]+)'?: (?:'((?:[^'\\]|\\.)*)'|\"([^\"]*)\"),$", re.MULTILINE)
+ENTRY: Final = re.compile(
+    r"^  '?([\w. -]+)'?: (?:'((?:[^'\\]|\\.)*)'|\"([^\"]*)\"),$", re.MULTILINE
+)
 
 
 def entries(name: str) -> dict[str, str]:
@@ -136,3 +148,38 @@ def test_an_error_has_one_code_for_what_is_wrong_and_what_to_try() -> None:
     assert (error.code, error.remedy.code) == ("no-button", "no-button.remedy")
     assert error.whole.code == "no-button"
     assert ExplainedError("alone", "It is so.").remedy is EMPTY
+
+
+def words_of_the_api() -> dict[str, set[str]]:
+    """Prefix of messages -> the words that the API may say there."""
+    lamps = {led.label for model in MODELS.values() for led in model.leds}
+    buttons = {t.label for model in MODELS.values() for t in model.terminals if t.kind == "button"}
+    printed = {re.sub(r" \d+$", "", label).lower() for label in lamps | buttons if "/" not in label}
+    lists = {one.name for m in MODELS.values() if m.display for one in m.display.lists}
+    code = "".join(path.read_text() for path in HEADEND.rglob("*.py"))
+    return {
+        "state": {standing.value for standing in MeterStanding},
+        "quality": set(QUALITY),
+        "source": set(SOURCE_NAMES.values()),
+        "outcome": {outcome.value for outcome in Outcome},
+        "medium": set(MEDIA),
+        "role": {role.value for role in Role},
+        "command": set(CONSEQUENCES),
+        "purpose": set(PURPOSES),
+        "keychange": {"started", "sent", "done", "withdrawn", "refused"},
+        "clock.did": {action.value for action in ClockAction} | {"check"},
+        "clock.do": {action.value for action in ClockAction} | {"unknown"},
+        "control": set(SWITCH_STATES),
+        "task": {schedule.task for schedule in SCHEDULES} | {"all"},
+        "severity": {row.severity for row in RULES},
+        "display": lists | {"rendered", "registers"},
+        "front": printed,
+        "audit": set(re.findall(r'"((?:session|user|token|clock|key|ct)\.[a-z]+)"', code)),
+    }
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_every_word_of_the_api_is_in_every_language(language: str) -> None:
+    messages = entries(f"{language}.ts")
+    wanted = {f"{prefix}.{word}" for prefix, words in words_of_the_api().items() for word in words}
+    assert wanted - set(messages) == set()

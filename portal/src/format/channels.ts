@@ -42,10 +42,15 @@ export function families(all: readonly Channel[]): [Family, Channel[]][] {
 /** The symbol alone, for where the family is written before it: "A+", "L1", "THD U L1". */
 export function symbolOf(channel: Channel): string {
   return channel.name
+    .replace(/, (min|max)imum$/, ' $1')
     .replace(/ (energy|power|losses)$/, '')
+    .replace(/^Net$/, 'A±')
+    .replace(/^Frequency/, 'f')
+    .replace(/^Power factor/, 'cos φ')
+    .replace(/^Voltage unbalance/, 'u2')
     .replace(/^Voltage THD/, 'THD U')
     .replace(/^Current THD/, 'THD I')
-    .replace(/^Power$/, 'P')
+    .replace(/^Power\b/, 'P')
     .replace(/^(Voltage|Current) (?=L\d|N)/, '');
 }
 

@@ -6,6 +6,8 @@ const UNITS: [suffix: string, unit: string][] = [
   ['_wh', 'Wh'],
   ['_w', 'W'],
 ];
+/** Of these the value is a word of the API. */
+const WORDS: Partial<Record<string, string>> = { action: 'clock.did', control_state: 'control' };
 const SILENT = new Set(['outcome', 'items', 'detail']);
 
 function shown(key: string, value: unknown): string {
@@ -19,7 +21,8 @@ function shown(key: string, value: unknown): string {
     return `${text} ${prefixed}`;
   }
   if (Array.isArray(value)) return value.map((one) => word('purpose', String(one))).join(', ');
-  return typeof value === 'string' && key === 'action' ? word('clock.did', value) : String(value);
+  const prefix = WORDS[key];
+  return typeof value === 'string' && prefix ? word(prefix, value) : String(value);
 }
 
 export function readBack(job: Job): [string, string][] {
