@@ -189,6 +189,15 @@ def test_the_passive_calendar_becomes_active_in_the_middle_of_a_block() -> None:
     assert whole.ledger.state_hash() == fine.ledger.state_hash()
 
 
+@pytest.mark.parametrize("rest", ["8000FF", "800000", "FFC480"])
+def test_no_time_is_none_whatever_deviation_and_status_say(rest: str) -> None:
+    meter = made("mt372")
+    nothing = b"\xff" * 9 + bytes.fromhex(rest)
+    put(meter, 20, CALENDAR, 10, axdr.octets(nothing))
+    meter.advance(ConstantLoad(), START_S + HOUR_S)
+    assert get(meter, 20, CALENDAR, 10) == nothing
+
+
 def test_a_calendar_whose_function_is_off_is_not_activated() -> None:
     meter = made("reference")
     name = axdr.octets(b"tariffs")

@@ -224,10 +224,11 @@ class _PlannedActivation(Decider):
         raw = meter.settings.get(self._key, _UNSET)
         if raw == _UNSET:
             return None
-        return int(CosemDateTime.of(bytes(axdr.decode(raw).value)).utc(meter.zone))
+        moment = CosemDateTime.of(bytes(axdr.decode(raw).value))
+        return None if moment.is_unset else int(moment.utc(meter.zone))
 
     def watching(self, meter: Meter) -> bool:
-        return meter.settings.get(self._key, _UNSET) != _UNSET
+        return self._planned_utc_s(meter) is not None
 
     def look(self, meter: Meter, block: Block) -> int:
         at_s = self._planned_utc_s(meter)
