@@ -49,6 +49,13 @@ def test_hex_as_people_write_it(text: str) -> None:
     assert chunk.data == GET
 
 
+@pytest.mark.parametrize("offset", ["00000000", "0000"])
+@pytest.mark.parametrize("beside", ["", "        |.............|"])
+def test_one_line_of_a_dump_is_known_by_its_offset(offset: str, beside: str) -> None:
+    (chunk,) = from_text(f"{offset}  {GET.hex(' ')}{beside}")
+    assert chunk.data == GET
+
+
 def test_what_is_no_hex_is_refused_in_one_sentence() -> None:
     for wrong, what in (
         ("", "no octets"),
@@ -56,6 +63,8 @@ def test_what_is_no_hex_is_refused_in_one_sentence() -> None:
         ("C0 0", "3 hex digits are no whole octets"),
         ("no-such-file.pcap", "check the file"),
         ("٣٤", "neither"),
+        ("DwAAAAEAAgIJBgEAAQgA/wYAAAU5", "base64 -d"),
+        (".", "is a folder"),
     ):
         with pytest.raises(CaptureError, match=what) as caught:
             load(wrong) if wrong else from_text(wrong)

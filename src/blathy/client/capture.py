@@ -49,6 +49,7 @@ _SEPARATORS: Final = re.compile(r"0x|\\x|[\s:,;.{}\[\]()\"'|_-]", re.IGNORECASE 
 _PREFIX_MAX: Final = 120  # time, level, module: the direction stands within so many characters
 _DUMP_LINE: Final = re.compile(r"^\s*(?:0x)?([0-9a-f]{4,8})(:?)\s+(\S.*)$", re.IGNORECASE)
 _DUMP_OCTETS: Final = 16  # in a line
+_TRY: Final = "check the file, or give hex digits (base64 through `base64 -d` first)"
 _BINARY: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 
 
@@ -57,18 +58,19 @@ def load(source: str) -> list[Chunk]:
     path = Path(source)
     try:
         is_file = len(source) < 4096 and path.is_file()
+        is_folder = bool(source) and not is_file and path.is_dir()
     except (OSError, ValueError):
-        is_file = False
+        is_file = is_folder = False
+    if is_folder:
+        raise CaptureError(f"{source} is a folder", "name a file in it")
     if not is_file:
         try:
             return from_text(source)
         except CaptureError as error:
             if error.message != NO_HEX:
                 raise
-            what = "file" if re.search(r"[^0-9a-fA-F\s:,]", source) else "hex"
-            raise CaptureError(
-                f"{source[:60]!r} is neither a file nor hex", f"check the {what}"
-            ) from error
+            shown = f"{source[:60]}…" if len(source) > 60 else source
+            raise CaptureError(f"{shown!r} is neither a file nor hex", _TRY) from error
     try:
         if path.stat().st_size > SIZE_MAX:
             raise CaptureError(
@@ -207,9 +209,10 @@ def _dumps(text: str) -> list[bytes]:
                 break
             found[-1] += octets
         else:
-            if found and len(lines) > len(found):  # one line alone may just as well be hex
+            if found and len(lines) > len(found):
                 return [bytes(block) for block in found]
-            if found and len(lines) == len(text.strip().splitlines()) and lines[0][2]:
+            # One line alone may just as well be hex, but none that is begins with zeros.
+            if found and len(lines) == len(text.strip().splitlines()):
                 return [bytes(block) for block in found]
     return []
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Any, Final
 
-from blathy.transport.errors import Garbled, Unreachable, from_os_error
+from blathy.transport.errors import Garbled, Refused, Unreachable, from_os_error
 from blathy.transport.limits import LINE, LineLimits
 from blathy.transport.line import Line
 
 _CHUNK: Final = 4096
+_IN_USE: Final = frozenset({errno.EAGAIN, errno.EBUSY})
 
 try:
     import termios
@@ -44,8 +46,11 @@ class SerialLine(Line):
                 serial.Serial, device, baud, timeout=0, write_timeout=0, exclusive=True
             )
         except serial.SerialException as error:
-            cause = OSError(error.errno or 2, str(error.strerror or error))
-            raise from_os_error(cause, device) from error
+            if error.errno is None:
+                raise Unreachable(f"{device} is no serial port", "check its name") from error
+            if error.errno in _IN_USE:
+                raise Refused(f"{device} is in use by another program", "end that one") from error
+            raise from_os_error(OSError(error.errno, str(error.strerror)), device) from error
         except (ValueError, OSError) as error:
             raise Unreachable(f"{device} can't be opened at {baud} Bd", str(error)) from error
         return cls(device, port, limits)
