@@ -3,7 +3,6 @@ PDF."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
@@ -221,8 +220,3 @@ def number(value: float | None, places: int = 3) -> str:
         return "–"
     text = f"{value:.{places}f}"
     return text.lstrip("-") if not text.strip("-0.") else text.replace("-", "−")
-
-
-def rows_of(items: Sequence[Sequence[object]]) -> tuple[tuple[str, ...], ...]:
-    """Table rows from anything printable."""
-    return tuple(tuple(str(cell) for cell in row) for row in items)

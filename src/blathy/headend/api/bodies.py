@@ -1,20 +1,12 @@
-"""What requests carry, checked; and how times in queries are read."""
+"""What requests carry, checked, and what answers are made of."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
-
-from blathy.clock import utc_of
-from blathy.headend.api.problems import ApiProblem
-
-YEAR_MIN: Final = 2000
-YEAR_MAX: Final = 2100
 
 
 class Body(BaseModel):
@@ -81,29 +73,6 @@ class UserChanges(Body):
     point: Annotated[str | None, Field(max_length=64)] = None
     enabled: bool | None = None
     password: Annotated[str | None, Field(max_length=256)] = None
-
-
-Page = Annotated[int, Query(ge=1, le=100_000)]
-Size = Annotated[int, Query(ge=1, le=500)]
-Text = Annotated[str, Query(max_length=200)]
-Moment = Annotated[str | None, Query(max_length=40, description="UTC, like 2026-03-29T01:00:00Z")]
-
-
-def moment(name: str, text: str | None, default: int) -> int:
-    """A time in a query as UTC seconds; raise a 422 problem that names the field."""
-    if not text:
-        return default
-    try:
-        # a plus sign in a query that nobody encoded arrives as a space
-        read = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-        if not YEAR_MIN <= read.year < YEAR_MAX:
-            raise ValueError(f"the year is {YEAR_MIN} to {YEAR_MAX - 1}")
-        return int(utc_of(read))
-    except ValueError as error:
-        raise ApiProblem(
-            422, "Not valid", "not-a-time", "{field}: {fault}",
-            "Write it like 2026-03-29T01:00:00Z.", field=name, fault=str(error),
-        ) from error  # fmt: skip
 
 
 def json(document: Any, status: int = 200) -> Response:

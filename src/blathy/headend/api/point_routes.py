@@ -8,15 +8,14 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from blathy.clock import iso_utc
-from blathy.headend.api.bodies import Button, Clock, Command, Keys, Page, ReadNow, Size, Text, json
+from blathy.headend.api.asking import Head, Page, Size, Text, Who, between, listed, point_of
+from blathy.headend.api.bodies import Button, Clock, Command, Keys, ReadNow, json
 from blathy.headend.api.guard import authorise
-from blathy.headend.api.problems import ApiProblem, no_point
-from blathy.headend.api.site_routes import DAY_S, Head, Who, between, listed
+from blathy.headend.api.problems import ApiProblem
 from blathy.headend.collection.conversation import DisplayState
-from blathy.headend.head_end import HeadEnd
 from blathy.headend.inventory.current_transformers import inputs_of
-from blathy.headend.inventory.registry import Point
 from blathy.headend.operations.events import EventFilter
+from blathy.headend.readings.calendar import DAY_S
 from blathy.headend.readings.export import to_csv, to_parquet
 from blathy.headend.readings.rules import judge_point
 from blathy.headend.readings.series import ProfileAnswer, read_profile
@@ -33,13 +32,6 @@ SORTABLE: Final = frozenset(
 )  # fmt: skip
 
 QUALITY_DAYS_MAX: Final = 400
-
-
-def _point(head: HeadEnd, point_id: str) -> Point:
-    point = head.inventory.point(point_id)
-    if point is None:
-        raise no_point(point_id)
-    return point
 
 
 @router.get("/points", summary="Metering points, searched, sorted, in pages")
@@ -91,7 +83,7 @@ def _sort_key(value: Any) -> Any:
 
 @router.get("/points/{point_id}", summary="A point and its meter")
 async def point(point_id: str, head: Head) -> Response:
-    found = _point(head, point_id)
+    found = point_of(head, point_id)
     meter, facts = found.meter, head.driver.facts(found.meter)
     state = meter.state
     inputs = ["current-inputs"] if inputs_of(found) else []
@@ -140,13 +132,13 @@ async def point(point_id: str, head: Head) -> Response:
 
 @router.get("/points/{point_id}/live", summary="Quantities now, over the meter's port")
 async def live(point_id: str, head: Head) -> Response:
-    at, values = await head.collector.live(_point(head, point_id))
+    at, values = await head.collector.live(point_of(head, point_id))
     return json(live_json(point_id, at, values))
 
 
 @router.get("/points/{point_id}/registers", summary="Registers, digit for digit")
 async def registers(point_id: str, head: Head) -> Response:
-    at, values = await head.collector.registers(_point(head, point_id))
+    at, values = await head.collector.registers(point_of(head, point_id))
     rows = [
         {
             "obis": v.obis,
@@ -190,13 +182,13 @@ def display_json(at: int, shown: DisplayState) -> dict[str, Any]:
 
 @router.get("/points/{point_id}/display", summary="The meter's LCD as it looks now")
 async def display(point_id: str, head: Head) -> Response:
-    shown = await head.collector.display(_point(head, point_id))
+    shown = await head.collector.display(point_of(head, point_id))
     return json(display_json(int(head.now()), shown))
 
 
 @router.post("/points/{point_id}/display/button", summary="Press a button of the meter")
 async def press(point_id: str, body: Button, head: Head) -> Response:
-    found = _point(head, point_id)
+    found = point_of(head, point_id)
     shown = await head.collector.press(found, body.button, body.hold_ms)
     return json(display_json(int(head.now()), shown))
 
@@ -205,7 +197,7 @@ async def _profile(
     request: Request, point_id: str, head: Head, channel: Text = "", resolution: Text = "auto"
 ) -> ProfileAnswer:
     """The question of the three profile routes, answered."""
-    found = _point(head, point_id)
+    found = point_of(head, point_id)
     slug = channel or (found.meter.channels[0].slug if found.meter.channels else "")
     wanted = found.meter.channel(slug)
     if wanted is None:
@@ -254,7 +246,7 @@ def _file(
 
 @router.get("/points/{point_id}/quality", summary="Validation rules over a time")
 async def quality(request: Request, point_id: str, head: Head) -> Response:
-    found = _point(head, point_id)
+    found = point_of(head, point_id)
     start, end = between(request)
     end = int(head.now()) if end is None else end
     start = end - 7 * DAY_S if start is None else start
@@ -273,7 +265,7 @@ async def quality(request: Request, point_id: str, head: Head) -> Response:
 
 @router.get("/points/{point_id}/conversations", summary="How the meter was talked to lately")
 async def conversations(point_id: str, head: Head, size: Size = 50) -> Response:
-    found = _point(head, point_id)
+    found = point_of(head, point_id)
     rows = await head.collector.conversations(found, size)
     return json({"items": rows, "total": len(rows)})
 
@@ -291,7 +283,7 @@ async def events(
     page: Page = 1,
     size: Size = 50,
 ) -> Response:
-    found = _point(head, point_id)
+    found = point_of(head, point_id)
     start, end = between(request)
     wanted = EventFilter(
         (found.id,),
@@ -309,7 +301,7 @@ async def events(
 
 @router.post("/points/{point_id}/read", status_code=202, summary="Read the meter now")
 async def read(point_id: str, body: ReadNow, head: Head, who: Who) -> Response:
-    found = _point(head, point_id)
+    found = point_of(head, point_id)
     job = await head.jobs.start(
         "read",
         Sentence("job-read", "Read {what} of {point}", what=body.what, point=found.name),
@@ -322,7 +314,7 @@ async def read(point_id: str, body: ReadNow, head: Head, who: Who) -> Response:
 
 @router.post("/points/{point_id}/commands", summary="A command, in two steps")
 async def command(point_id: str, body: Command, head: Head, who: Who) -> Response:
-    found = _point(head, point_id)
+    found = point_of(head, point_id)
     if body.confirm is None:
         return json(head.commands.prepare(who.user, found, body.command, body.arguments))
     job = await head.commands.confirm(who.user, found, body.command, body.arguments, body.confirm)
@@ -331,22 +323,22 @@ async def command(point_id: str, body: Command, head: Head, who: Who) -> Respons
 
 @router.get("/points/{point_id}/supply", summary="Switch, limit and credit as the meter has them")
 async def supply(point_id: str, head: Head) -> Response:
-    return json(await head.commands.sales.as_json(_point(head, point_id)))
+    return json(await head.commands.sales.as_json(point_of(head, point_id)))
 
 
 @router.get("/points/{point_id}/pushes", summary="What the meter sent by itself, newest first")
 async def pushes(point_id: str, head: Head, size: Size = 100) -> Response:
-    return json(await head.pushes.as_json(_point(head, point_id).meter, size))
+    return json(await head.pushes.as_json(point_of(head, point_id).meter, size))
 
 
 @router.get("/points/{point_id}/keys", summary="The meter's keys: when changed, not what they are")
 async def keys(point_id: str, head: Head) -> Response:
-    return json(await head.keys.as_json(_point(head, point_id)))
+    return json(await head.keys.as_json(point_of(head, point_id)))
 
 
 @router.post("/points/{point_id}/keys", summary="Change keys, in two steps")
 async def change_keys(point_id: str, body: Keys, head: Head, who: Who) -> Response:
-    found = _point(head, point_id)
+    found = point_of(head, point_id)
     if body.confirm is None:
         return json(await head.keys.prepare(who.user, found, body.purposes))
     return json(
@@ -356,7 +348,7 @@ async def change_keys(point_id: str, body: Keys, head: Head, who: Who) -> Respon
 
 @router.post("/points/{point_id}/keys/settle", status_code=202, summary="End an interrupted change")
 async def settle_keys(point_id: str, head: Head, who: Who) -> Response:
-    found = _point(head, point_id)
+    found = point_of(head, point_id)
     job = await head.jobs.start(
         "keys",
         Sentence("job-settle-keys", "Settle the keys of {point}", point=found.name),
@@ -369,17 +361,17 @@ async def settle_keys(point_id: str, head: Head, who: Who) -> Response:
 
 @router.get("/points/{point_id}/security", summary="Age of keys, counters, clock of the meter")
 async def security(point_id: str, head: Head) -> Response:
-    return json(await head.security.of_point(_point(head, point_id)))
+    return json(await head.security.of_point(point_of(head, point_id)))
 
 
 @router.get("/points/{point_id}/clock", summary="How far the clock is off, and how it drifts")
 async def clock(point_id: str, head: Head) -> Response:
-    return json(await head.clocks.as_json(_point(head, point_id)))
+    return json(await head.clocks.as_json(point_of(head, point_id)))
 
 
 @router.post("/points/{point_id}/clock", summary="Correct the clock by rule, in two steps")
 async def correct_clock(point_id: str, body: Clock, head: Head, who: Who) -> Response:
-    found = _point(head, point_id)
+    found = point_of(head, point_id)
     request = {"clock": found.id, "how": body.how, "large": body.large}
     if body.confirm is None:
         return json(head.clocks.prepare(who.user, [found], request))

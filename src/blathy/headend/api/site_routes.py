@@ -3,54 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from json import loads
-from typing import Annotated
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request
-from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
 from blathy import __version__
 from blathy.clock import iso_utc
-from blathy.headend.access.accounts import SESSION_S, Caller
+from blathy.headend.access.accounts import SESSION_S
 from blathy.headend.access.roles import Role
+from blathy.headend.api.asking import Head, Page, Size, Text, Who, between, listed
 from blathy.headend.api.bodies import (
     GroupClock,
     LogIn,
     NewPassword,
     NewToken,
     NewUser,
-    Page,
-    Size,
-    Text,
     UserChanges,
     json,
-    moment,
 )
-from blathy.headend.api.guard import COOKIE, authorise, caller_of
+from blathy.headend.api.guard import COOKIE, authorise
 from blathy.headend.api.problems import ApiProblem, no_point
 from blathy.headend.head_end import HeadEnd
 from blathy.headend.inventory.registry import Point
 from blathy.headend.operations import audit
 from blathy.headend.operations.events import EventFilter
 from blathy.headend.readings.balance import feeder_balance
-from blathy.headend.schema import audit_entry
+from blathy.headend.readings.calendar import DAY_S
 from blathy.headend.stream import PLAIN_TOPICS, TOPICS_MAX
 
 router = APIRouter(dependencies=[Depends(authorise)])
-DAY_S = 86_400
-
-
-def head_end(request: Request) -> HeadEnd:
-    """The running control centre."""
-    head = request.app.state.headend
-    assert isinstance(head, HeadEnd)
-    return head
-
-
-Head = Annotated[HeadEnd, Depends(head_end)]
-Who = Annotated[Caller, Depends(caller_of)]
 
 
 # -- session ------------------------------------------------------------------------------------
@@ -150,11 +131,6 @@ async def collection(head: Head) -> Response:
 # -- events -------------------------------------------------------------------------------------
 
 
-def listed(text: str) -> tuple[str, ...]:
-    """The values of a filter: several are separated by commas."""
-    return tuple(part for part in text.split(",") if part)[:50]
-
-
 @router.get("/events", summary="Events of all points, newest first")
 async def events(
     request: Request,
@@ -186,14 +162,6 @@ async def events(
     )
     items, total = await head.events.find(wanted, page, size)
     return json({"items": items, "total": total, "page": page, "size": size})
-
-
-def between(request: Request) -> tuple[int | None, int | None]:
-    """`from` and `to` of a query, where given (`from` is no name in Python)."""
-    given = request.query_params
-    start = moment("from", given["from"], 0) if given.get("from") else None
-    end = moment("to", given["to"], 0) if given.get("to") else None
-    return start, end
 
 
 @router.post("/events/{event_id}/acknowledge", summary="Mark an event as seen")
@@ -391,43 +359,7 @@ def _check_point(head: HeadEnd, point_id: str | None) -> None:
 
 @router.get("/audit", summary="The audit chain, newest first")
 async def read_audit(head: Head, page: Page = 1, size: Size = 50, user: Text = "") -> Response:
-    def query(connection: Connection) -> dict[str, object]:
-        where = audit_entry.c.user_name == user if user else sa.true()
-        total = connection.execute(
-            sa.select(sa.func.count()).select_from(audit_entry).where(where)
-        ).scalar_one()
-        rows = connection.execute(
-            sa.select(audit_entry)
-            .where(where)
-            .order_by(audit_entry.c.id.desc())
-            .limit(size)
-            .offset((page - 1) * size)
-        )
-        state = audit.verify(connection)
-        items = [
-            {
-                "id": r.id,
-                "at": iso_utc(r.at),
-                "user": r.user_name,
-                "action": r.action,
-                "target": r.target,
-                "outcome": r.outcome,
-                "detail": loads(r.detail),
-                "hash": r.hash,
-            }
-            for r in rows
-        ]
-        return {
-            "items": items,
-            "total": total,
-            "page": page,
-            "size": size,
-            "intact": state.intact,
-            "broken_at": state.broken_at,
-            "last_hash": state.last_hash,
-        }
-
-    return json(await head.database.read(query))
+    return json(await head.database.read(lambda c: audit.latest(c, user, page, size)))
 
 
 # -- stream -------------------------------------------------------------------------------------

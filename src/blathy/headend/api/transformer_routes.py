@@ -9,10 +9,9 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 from starlette.responses import Response
 
+from blathy.headend.api.asking import Head, Who, point_of
 from blathy.headend.api.bodies import Body, json
 from blathy.headend.api.guard import authorise
-from blathy.headend.api.problems import no_point
-from blathy.headend.api.site_routes import Head, Who
 from blathy.headend.inventory.current_transformers import CurrentTransformer
 
 router = APIRouter(dependencies=[Depends(authorise)])
@@ -55,10 +54,7 @@ async def register(serial: str, body: TransformerBody, head: Head, who: Who) -> 
 
 @router.get("/points/{point_id}/current-inputs", summary="A meter's inputs and what is attached")
 async def inputs(point_id: str, head: Head) -> Response:
-    point = head.inventory.point(point_id)
-    if point is None:
-        raise no_point(point_id)
-    return json(await head.transformers.of_point(point))
+    return json(await head.transformers.of_point(point_of(head, point_id)))
 
 
 @router.put(
@@ -66,7 +62,5 @@ async def inputs(point_id: str, head: Head) -> Response:
     summary="Attach a current transformer to an input",
 )
 async def attach(point_id: str, channel: int, body: AttachBody, head: Head, who: Who) -> Response:
-    point = head.inventory.point(point_id)
-    if point is None:
-        raise no_point(point_id)
+    point = point_of(head, point_id)
     return json(await head.transformers.attach(who.user, point, channel, body.serial))

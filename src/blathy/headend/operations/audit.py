@@ -1,7 +1,7 @@
 """The audit chain: who did what to what, each entry holding the hash of the one before.
 
 Deleting, inserting, changing or reordering an entry breaks the chain from there on; cutting its
-end is seen by whoever kept the last hash (it is in every job report and in `/metrics`).
+end is seen by whoever kept the last hash (`GET /audit` tells it).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from blathy.clock import iso_utc
 from blathy.headend.schema import audit_entry
 
 GENESIS: Final = "0" * 64
@@ -86,3 +87,40 @@ def verify(connection: Connection) -> ChainState:
             return ChainState(count, previous, r.id)
         previous, count = r.hash, count + 1
     return ChainState(count, previous, None)
+
+
+def latest(connection: Connection, user: str, page: int, size: int) -> dict[str, Any]:
+    """A page of the chain, newest first, of one user or of all, with how the chain stands."""
+    table = audit_entry
+    where = table.c.user_name == user if user else sa.true()
+    count = sa.select(sa.func.count()).select_from(table).where(where)
+    rows = connection.execute(
+        sa.select(table)
+        .where(where)
+        .order_by(table.c.id.desc())
+        .limit(size)
+        .offset((page - 1) * size)
+    )
+    items = [
+        {
+            "id": r.id,
+            "at": iso_utc(r.at),
+            "user": r.user_name,
+            "action": r.action,
+            "target": r.target,
+            "outcome": r.outcome,
+            "detail": json.loads(r.detail),
+            "hash": r.hash,
+        }
+        for r in rows
+    ]
+    state = verify(connection)
+    return {
+        "items": items,
+        "total": connection.execute(count).scalar_one(),
+        "page": page,
+        "size": size,
+        "intact": state.intact,
+        "broken_at": state.broken_at,
+        "last_hash": state.last_hash,
+    }

@@ -158,7 +158,7 @@ class Clocks:
             return await self._jobs.start(
                 "clock",
                 Sentence("job-clock", "Clock of {point}", point=point.name),
-                lambda _job: self._one(point, how, user, large=large),
+                lambda _job: self.correct(point, how, user=user, large=large),
                 user=user,
                 point_id=point.id,
             )
@@ -168,9 +168,6 @@ class Clocks:
             lambda job: self._many(job, points, how, user, large=large),
             user=user,
         )
-
-    async def _one(self, point: Point, how: str, user: str, *, large: bool) -> dict[str, object]:
-        return await self.correct(point, how, user=user, large=large)
 
     async def _many(
         self, job: Job, points: Sequence[Point], how: str, user: str, *, large: bool
