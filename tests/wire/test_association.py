@@ -348,6 +348,26 @@ def test_short_names_in_blocks_both_ways(size: int) -> None:
     assert all(len(octets) <= size for _, octets in pair.wire[2:])
 
 
+@pytest.mark.parametrize("head", [b"\x01\x00", b""])
+@pytest.mark.parametrize(
+    "value", [LONG_VALUE, b"\x01\x02" + LONG_VALUE * 2, b"\x02\x01" + LONG_VALUE]
+)
+def test_short_name_blocks_hold_the_list_of_results_and_the_value_alone_is_taken(
+    head: bytes, value: bytes
+) -> None:
+    """As a list, 01 00 value, it goes over the line between real head-ends and meters; other stacks
+    leave count and choice out."""
+    pair = plain_pair(short_names=True)
+    pair.associate()
+    pair.client.read(apdu.VariableName(0x0308))
+    octets = head + value
+    middle = len(octets) // 2
+    for number, part in enumerate((octets[:middle], octets[middle:]), 1):
+        block = apdu.DataBlockResult(number == 2, number, part)
+        events = pair.client.receive_apdu(apdu.ReadResponse((block,)).encode(), NOW)
+    assert [event.results for event in events if isinstance(event, GetAnswer)] == [(value,)]
+
+
 def test_selective_access_reaches_the_object_unchanged() -> None:
     pair = plain_pair()
     pair.associate()

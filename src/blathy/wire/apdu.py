@@ -113,6 +113,7 @@ from blathy.wire.apdu_short_names import (
     WriteRequest,
     WriteResponse,
     read_read_results,
+    results_of_blocks,
 )
 from blathy.wire.apdu_tags import (
     CIPHERED_TAGS,
@@ -248,6 +249,7 @@ __all__ = [
     "read_get_result",
     "read_get_results",
     "read_read_results",
+    "results_of_blocks",
 ]
 
 _DECODERS: Final[dict[int, Decoder]] = {

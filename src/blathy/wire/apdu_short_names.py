@@ -210,6 +210,19 @@ def read_read_results(r: Reader) -> tuple[ReadResult, ...]:
     return results
 
 
+def results_of_blocks(content: bytes) -> tuple[ReadResult, ...]:
+    """What the raw data of data-block-results make together: the list of results as it would have
+    stood in one answer, its count first. Some servers send the value alone, which is taken too: as
+    a list it would be one that ends early or an empty array with something after it."""
+    try:
+        return read_read_results(Reader(content))
+    except RemoteProtocolError:
+        r = Reader(content)
+        value = r.data_value()
+        r.done()
+        return (value,)
+
+
 def _read_response(r: Reader) -> ReadResponse:
     return ReadResponse(read_read_results(r))
 

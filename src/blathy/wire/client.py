@@ -716,7 +716,7 @@ class ClientAssociation:
                 return [Send(self._outgoing(request.encode()))]
             content = b"".join(pending.assembled)
             try:
-                answer = apdu.ReadResponse(apdu.read_read_results(Reader(content)))
+                answer = apdu.ReadResponse(apdu.results_of_blocks(content))
             except RemoteProtocolError as error:
                 self._pending = None
                 return [TransferAborted(f"the blocks do not make an answer: {error}")]
