@@ -6,10 +6,11 @@ import asyncio
 import secrets
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -25,6 +26,12 @@ from blathy.cli.recorded_meter import (
 )
 from blathy.clock import Zone
 from blathy.fleet.push_sender import PushSender
+from blathy.meter.classes.communication_setup import (
+    has_physical_address,
+    hdlc_speed,
+    local_is_hdlc,
+    local_speed,
+)
 from blathy.meter.classes.port_protection import PORTS
 from blathy.meter.identity import head_end_keys
 from blathy.meter.keeping import Keeper, StoreKeeper, VolatileKeeper
@@ -46,10 +53,18 @@ from blathy.sources.recordings import SUFFIXES, Layout, RecordingError
 from blathy.sources.source import IntervalSource
 from blathy.sources.synthetic import LoadSpec, SyntheticSource
 from blathy.store.store import StorageError, Store, StoreDamagedError
-from blathy.transport.dlms_session import Framing, Lookup, serve_dlms, serve_dlms_datagrams
+from blathy.transport.dlms_session import (
+    DlmsSession,
+    Framing,
+    Lookup,
+    serve_dlms,
+    serve_dlms_datagrams,
+)
 from blathy.transport.errors import MeterError
 from blathy.transport.listener import TcpListener, UdpListener
 from blathy.transport.open_links import OpenLinks
+from blathy.transport.serial_line import SerialLine
+from blathy.transport.serving import serve_port
 from blathy.transport.session import Endpoint
 from blathy.wire.acse import Mechanism as WireMechanism
 from blathy.wire.association_events import ServerEvent
@@ -62,7 +77,12 @@ app.add_typer(meter_app, name="meter")
 FRAMINGS: Final = {
     "dlms-tcp": Framing.DETECT, "dlms-hdlc": Framing.HDLC, "dlms-udp": Framing.WRAPPER,
 }  # fmt: skip
-SCHEMES: Final = {"dlms-tcp": "dlms", "dlms-hdlc": "dlms+hdlc", "dlms-udp": "dlms+udp"}
+OPTICAL: Final = "optical"
+SERIAL: Final = ("serial", OPTICAL)
+SCHEMES: Final = {
+    "dlms-tcp": "dlms", "dlms-hdlc": "dlms+hdlc", "dlms-udp": "dlms+udp", "serial": "serial",
+    "optical": "serial",
+}  # fmt: skip
 DATAGRAMS: Final = "dlms-udp"
 AUTHENTICATIONS: Final = {
     "lls": Mechanism.LLS,
@@ -91,7 +111,7 @@ keys has used, unless that one answered more often than this. Wraps in 2034."""
 
 @dataclass(frozen=True, slots=True)
 class PortWish:
-    """A port that was asked for: `dlms-tcp:127.0.0.1:4059`."""
+    """A port that was asked for: `dlms-tcp:127.0.0.1:4059`, `optical:/dev/ttyUSB0`."""
 
     protocol: str
     host: str
@@ -100,10 +120,16 @@ class PortWish:
 
 def port_wish(text: str) -> PortWish:
     """Read a port; CommandError where it is none."""
+    protocol, _, device = text.partition(":")
+    if protocol in SERIAL and device:
+        return PortWish(protocol, device, 0)
     parts = text.split(":")
     if len(parts) != 3 or parts[0] not in FRAMINGS or not parts[2].isdigit():
         ways = ", ".join(FRAMINGS)
-        raise CommandError(f"{text!r} is no port; write PROTOCOL:HOST:PORT with one of {ways}")
+        raise CommandError(
+            f"{text!r} is no port; write PROTOCOL:HOST:PORT with one of {ways}, or serial:/dev/… "
+            "or optical:/dev/…"
+        )
     number = int(parts[2])
     if number > 65_535:
         raise CommandError(f"port {number} is too large; use 1 to 65535, or 0 for any free one")
@@ -191,18 +217,20 @@ def _options(
 
 
 def connection_lines(
-    meter: Meter, places: Sequence[tuple[str, int]], seed: str = "", schemes: Sequence[str] = ()
-) -> list[str]:
+    meter: Meter, places: Sequence[tuple[str, int]], seed: str = "", schemes: Sequence[str] = (),
+    line: str = "",
+) -> list[str]:  # fmt: skip
     """How to connect: an address for every client, with its secrets; `seed` is the one that the
     meter was made from, for the keys of the client of a meter with signatures. `schemes` are those
-    of the places where not all of them are `dlms`."""
+    of the places where not all of them are `dlms`; `line` says how a serial port is set up."""
     lines = [f"system title {meter.identity.system_title.hex()}"]
     for number, (host, port) in enumerate(places):
-        place = f"{schemes[number] if schemes else 'dlms'}://{host}:{port}"
+        scheme = schemes[number] if schemes else "dlms"
+        place = f"{scheme}://{host}" if line else f"{scheme}://{host}:{port}"
         for association in meter.model.associations:
             if association.pre_established or association.needs_open_seal:
                 continue
-            url = _url(meter, association, place, seed)
+            url = _url(meter, association, place, seed) + line
             lines.append(f"{association.level.value:<12} {url}")
     return lines
 
@@ -270,7 +298,11 @@ def run_meter(
     ],
     port: Annotated[
         list[str],
-        typer.Option(help="PROTOCOL:HOST:PORT; dlms-tcp, dlms-hdlc or dlms-udp. May be repeated."),
+        typer.Option(
+            help="dlms-tcp:HOST:PORT, dlms-hdlc: or dlms-udp:HOST:PORT; serial:/dev/… (HDLC) or "
+            "optical:/dev/… (IEC 62056-21 and HDLC), as the meter's setup objects say. "
+            "May be repeated."
+        ),
     ] = ["dlms-tcp:127.0.0.1:4059"],  # noqa: B006 - typer copies it
     load: Annotated[
         str,
@@ -364,6 +396,8 @@ def _run_recorded(
         raise CommandError(f"{auth!r} is no way to authenticate; use one of {ways}")
     chosen = WireMechanism(int(AUTHENTICATIONS[auth])) if auth else None
     source = load_for(load, phases_of(recorded), seed, zone) if load else None
+    if any(w.protocol in SERIAL for w in wishes):
+        raise CommandError("a recorded meter has no serial ports; give it dlms-hdlc:HOST:PORT")
     ports = [(SCHEMES[w.protocol], w.host, w.port, FRAMINGS[w.protocol]) for w in wishes]
     try:
         one = RecordedDevice(recorded, seed, data, chosen)
@@ -398,9 +432,13 @@ class _Run:
 
     def lookup(self, own: LogicalDevice) -> Lookup:
         """The devices behind one port; `own`: the meter as it stands there."""
-        return lambda _endpoint, server, _physical: (
-            own if server in {1, 16} else self.device(server)
-        )
+
+        def found(_endpoint: Endpoint, server: int, physical: int | None) -> LogicalDevice | None:
+            if not has_physical_address(self.meter, physical):
+                return None
+            return own if server in {1, 16} else self.device(server)
+
+        return found
 
     def live(self, now_utc_s: int) -> None:
         """Measure up to now and commit."""
@@ -456,25 +494,22 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    serial_ports = _SerialPorts(meter, wishes)
+    networks = [wish for wish in wishes if wish.protocol not in SERIAL]
     try:
-        for wish in wishes:
-            listener: TcpListener | UdpListener
-            lookup = run.lookup(devices[wish.protocol])
-            if wish.protocol == DATAGRAMS:
-                listener, bound = await serve_dlms_datagrams(
-                    lookup, wish.host, wish.port, on_event=on_event, outside=outside,
-                    open_links=links,
-                )  # fmt: skip
-            else:
-                listener, bound = await serve_dlms(
-                    lookup, wish.host, wish.port, framing=FRAMINGS[wish.protocol],
-                    on_event=on_event, outside=outside,
-                    sign_on=lambda _endpoint: sign_on_server(meter), open_links=links,
-                )  # fmt: skip
+        lookups = {protocol: run.lookup(device) for protocol, device in devices.items()}
+        await serial_ports.open(lookups, on_event=on_event, open_links=links)
+        for wish in networks:
+            listener, bound = await _listen(
+                meter, wish, lookups[wish.protocol], on_event=on_event, open_links=links,
+                outside=outside,
+            )  # fmt: skip
             listeners.append(listener)
             places.append((wish.host, bound))
         typer.echo(f"{meter.model.name} {meter.identity.serial_text} runs. Connect with:")
-        for text in connection_lines(meter, places, seed, [SCHEMES[w.protocol] for w in wishes]):
+        schemes = [SCHEMES[w.protocol] for w in networks]
+        lines = connection_lines(meter, places, seed, schemes) + serial_ports.lines(seed)
+        for text in lines:
             typer.echo(f"  {text}")
         for sap, one in sorted(run.loads.meters.items()) if run.loads is not None else ():
             if one is not meter:
@@ -495,8 +530,70 @@ async def _serve(
     finally:
         await line.stop()
         await sender.stop()
+        await serial_ports.stop()
         for listener in listeners:
             await listener.stop()
+
+
+async def _listen(
+    meter: Meter, wish: PortWish, lookup: Lookup, **options: Any
+) -> tuple[TcpListener | UdpListener, int]:
+    if wish.protocol == DATAGRAMS:
+        return await serve_dlms_datagrams(lookup, wish.host, wish.port, **options)
+    return await serve_dlms(
+        lookup, wish.host, wish.port, framing=FRAMINGS[wish.protocol],
+        sign_on=lambda _endpoint: sign_on_server(meter), **options,
+    )  # fmt: skip
+
+
+class _SerialPorts:
+    """The ports of a meter on serial lines, each as its setup object says when a link begins."""
+
+    def __init__(self, meter: Meter, wishes: Sequence[PortWish]) -> None:
+        self._meter = meter
+        self._wishes = [wish for wish in wishes if wish.protocol in SERIAL]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self, lookups: Mapping[str, Lookup], **options: Any) -> None:
+        """Serve them, by protocol; CommandError where a device can't be opened."""
+        for wish in self._wishes:
+            try:
+                line = await SerialLine.connect(wish.host)
+            except MeterError as error:
+                raise CommandError(str(error)) from error
+            make = partial(self._session, wish, line, lookups[wish.protocol], **options)
+            self._tasks.append(asyncio.get_running_loop().create_task(serve_port(line, make)))
+
+    def _session(
+        self, wish: PortWish, line: SerialLine, lookup: Lookup, **options: Any
+    ) -> DlmsSession:
+        meter, signs_on = self._meter, self._signs_on(wish)
+        return DlmsSession(
+            Endpoint(wish.host, 0, "reader", 0), line.send, lookup,
+            framing=Framing.DETECT if signs_on else Framing.HDLC,
+            sign_on=(lambda _endpoint: sign_on_server(meter)) if signs_on else None,
+            speed=self._speed(wish), **options,
+        )  # fmt: skip
+
+    def _signs_on(self, wish: PortWish) -> bool:
+        return wish.protocol == OPTICAL and not local_is_hdlc(self._meter)
+
+    def _speed(self, wish: PortWish) -> tuple[int, bool]:
+        return local_speed(self._meter) if wish.protocol == OPTICAL else hdlc_speed(self._meter)
+
+    def lines(self, seed: str) -> list[str]:
+        """How to connect at the other ends of the lines."""
+        found = []
+        for wish in self._wishes:
+            how = "&mode=e" if self._signs_on(wish) else f"&baud={self._speed(wish)[0]}"
+            found += connection_lines(self._meter, [(wish.host, 0)], seed, ["serial"], how)[1:]
+        return found
+
+    async def stop(self) -> None:
+        """Leave them."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 async def _live(

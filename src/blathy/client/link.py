@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import Final, Protocol
+from typing import Final
 
 from blathy.client.address import MeterAddress
 from blathy.clock import NANOSECONDS_PER_S
@@ -20,13 +20,6 @@ _NOTHING_HEARD: Final = (
     "check client= and server= (`blathy scan`), try dlms+hdlc:// where it speaks HDLC, or allow "
     "more time, timeout=30"
 )
-
-
-class SpeedLine(Protocol):
-    """A serial line whose speed can be changed."""
-
-    async def set_speed(self, baud: int, *, seven_bits: bool) -> None:
-        """From the next octet on: 7E1 or 8N1 at this rate."""
 
 
 class Link(ABC):

@@ -20,6 +20,7 @@ import structlog
 from blathy.clock import SECONDS_PER_DAY
 from blathy.fleet.bus import Bus
 from blathy.fleet.push_sender import PushSender
+from blathy.meter.classes.communication_setup import has_physical_address
 from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
 from blathy.meter.readout import sign_on_server
@@ -276,9 +277,11 @@ class Fleet:
     async def _listen(self, host: str, port: int, meters: Sequence[Running]) -> None:
         single = meters[0] if len(meters) == 1 and host != ANY_LOOPBACK else None
 
-        def lookup(endpoint: Endpoint, server_sap: int, _hdlc: int | None) -> LogicalDevice | None:
+        def lookup(endpoint: Endpoint, server_sap: int, hdlc: int | None) -> LogicalDevice | None:
             one = single or self.by_host.get(endpoint.local_ip)
-            return one.device if one is not None and server_sap in {1, 16} else None
+            if one is None or server_sap not in {1, 16}:
+                return None
+            return one.device if has_physical_address(one.meter, hdlc) else None
 
         def knows(local_ip: str) -> bool:
             return single is not None or local_ip in self.by_host

@@ -245,13 +245,17 @@ def setting(
     readable: bool = True,
     check: Callable[[Data], bool] | None = None,
     after: Callable[[Meter, Data], None] | None = None,
+    otherwise: Callable[[Meter], Data] | None = None,
 ) -> Attribute:
-    """A stored value: the default until somebody sets it. `check` refuses values out of range;
-    `after` acts on the new value once it is durable."""
+    """A stored value: the default until somebody sets it, or `otherwise` where it is not the same
+    for all meters. `check` refuses values out of range; `after` acts on the new value once it is
+    durable."""
     key = bytes(obis) + bytes((number,))
     fallback = axdr.encode(default)
 
     def get(meter: Meter) -> bytes:
+        if otherwise is not None and key not in meter.settings:
+            return axdr.encode(otherwise(meter))
         return meter.settings.get(key, fallback)
 
     def write(meter: Meter, data: Data) -> None:

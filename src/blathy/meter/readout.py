@@ -13,6 +13,7 @@ from datetime import datetime
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
+from blathy.meter.classes.communication_setup import as_set_up, local_address, local_password
 from blathy.meter.classes.values import row_value
 from blathy.meter.objects import setting_of
 from blathy.meter.plan import MeterOptions
@@ -103,7 +104,8 @@ class ReadoutDevice:
         if association is None:
             return False
         secret = meter.identity.passwords.get(association.level, b"")
-        override = meter.settings.get(b"secret:" + bytes((association.client_sap,)))
+        own = local_password(meter, level)
+        override = own or meter.settings.get(b"secret:" + bytes((association.client_sap,)))
         if compare_digest(answer.encode("utf-8"), override or secret):
             meter.record("local_access")
             return True
@@ -176,7 +178,8 @@ def identification_of(meter: Meter) -> Identification:
     if found is None:
         msg = f"{meter.model.name} does not speak IEC 62056-21"
         raise ValueError(msg)
-    return replace(found, baud_character=" ", hdlc=False) if ordered == "A" else found
+    found = replace(found, baud_character=" ", hdlc=False) if ordered == "A" else found
+    return as_set_up(meter, found)
 
 
 def mode_of(model: Model, options: MeterOptions) -> str:
@@ -197,5 +200,6 @@ def sign_on_server(meter: Meter) -> Iec21Server | None:
     if not speaks or mode_of(meter.model, meter.options) == "none":
         return None
     serial = meter.identity.serial_text
-    settings = ServerSettings(identification_of(meter), address=serial, seed=serial)
+    address = local_address(meter) or serial
+    settings = ServerSettings(identification_of(meter), address=address, seed=serial)
     return Iec21Server(settings, ReadoutDevice(meter))

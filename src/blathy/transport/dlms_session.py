@@ -25,6 +25,9 @@ from blathy.wire.server import LogicalDevice, ServerAssociation
 
 ASSOCIATIONS_MAX: Final = 8  # client and server pairs on one connection
 MANAGEMENT: Final = 1  # the logical device that every physical device has
+SERIAL_OCTET_TIMEOUT_MS: Final = 200
+"""The shortest inter-octet time-out that is kept at a serial port: drivers and schedulers hand
+octets over in pieces. Over a network it is that of `HdlcServerSettings`."""
 REPORTS_HELD_MAX: Final = 64  # while answers are on their way; the oldest gives way
 
 Key = tuple[int, int, int | None]
@@ -62,9 +65,25 @@ class DlmsSession:
     """All associations on one connection."""
 
     __slots__ = (
-        "_associations", "_endpoint", "_framing", "_hdlc", "_head", "_held", "_lookup",
-        "_on_event", "_open_links", "_out", "_sign_on", "_signing", "_transmit", "_wrapper",
-        "closing", "frames", "speed",
+        "_associations",
+        "_changes",
+        "_endpoint",
+        "_framing",
+        "_hdlc",
+        "_head",
+        "_held",
+        "_lookup",
+        "_on_event",
+        "_open_links",
+        "_out",
+        "_serial",
+        "_sign_on",
+        "_signing",
+        "_transmit",
+        "_wrapper",
+        "closing",
+        "frames",
+        "speed",
     )  # fmt: skip
 
     def __init__(
@@ -77,7 +96,10 @@ class DlmsSession:
         on_event: EventSink = _ignore,
         sign_on: SignOn | None = None,
         open_links: OpenLinks | None = None,
+        speed: tuple[int, bool] | None = None,
     ) -> None:
+        """`speed` is that of a serial port at rest: baud rate, whether 7E1. There a session lasts
+        for one link or readout, so that the next begins as the port is set up by then."""
         self._endpoint = endpoint
         self._transmit = transmit
         self._lookup = lookup
@@ -94,8 +116,10 @@ class DlmsSession:
         self._out = b""
         self.closing = False
         self.frames = 0
-        self.speed: tuple[int, bool] | None = None
-        """Baud rate and whether 7E1 (else 8N1), once the sign-on has agreed on one."""
+        self.speed = speed
+        """Baud rate and whether 7E1 (else 8N1): of a serial port, or once a sign-on has agreed."""
+        self._serial = speed is not None
+        self._changes: list[tuple[int, tuple[int, bool]]] = []
         if framing is Framing.WRAPPER:
             self._wrapper = wrapper.WrapperStream()
         elif framing is Framing.HDLC:
@@ -131,7 +155,19 @@ class DlmsSession:
 
     def data_to_send(self) -> bytes:
         data, self._out = self._out, b""
+        self._changes.clear()
         return data
+
+    def speed_changes(self) -> list[tuple[int, tuple[int, bool]]]:
+        """After how many octets of `data_to_send`, which is to be called next, the line runs at
+        which speed."""
+        return list(self._changes)
+
+    @property
+    def reaction_s(self) -> float:
+        """How long a sign-on is answered after: readers need that long to listen."""
+        signing = self._signing
+        return 0.0 if signing is None else signing.settings.identification.reaction_ms / 1000
 
     def deadline(self) -> Instant | None:
         earliest: Instant | None = None
@@ -278,13 +314,17 @@ class DlmsSession:
 
     def _new_hdlc(self) -> hdlc.HdlcServer:
         def known(server: hdlc.ServerAddress) -> bool:
-            return self._lookup(self._endpoint, server.upper, server.lower) is not None
+            lower = None if server.all_lower else server.lower
+            return self._lookup(self._endpoint, server.upper, lower) is not None
 
         def setup(server: hdlc.ServerAddress) -> hdlc.PortSetup | None:
             device = self._lookup(self._endpoint, server.upper, server.lower)
             return device.hdlc() if device is not None and device.hdlc is not None else None
 
-        return hdlc.HdlcServer(hdlc.HdlcServerSettings(known, setup=setup))
+        settings = hdlc.HdlcServerSettings(known, setup=setup)
+        if self._serial:
+            settings = replace(settings, inter_octet_timeout_ms=SERIAL_OCTET_TIMEOUT_MS)
+        return hdlc.HdlcServer(settings)
 
     def _receive_frames(self, data: bytes, now: Instant) -> None:
         assert self._hdlc is not None
@@ -302,10 +342,13 @@ class DlmsSession:
             elif isinstance(event, hdlc.LinkUp | hdlc.LinkDown):
                 self._end(event.client, event.server.upper, event.server.lower)
                 ended = isinstance(event, hdlc.LinkDown)
-        if ended and self._sign_on and not core.linked:
-            # The optical port waits for a sign-on again.
-            self._hdlc = None
-            self.speed = (iec62056_21.INITIAL_BAUD, True)
+        if ended and not core.linked:
+            if self._serial:
+                self.closing = True
+            elif self._sign_on:
+                # The optical port waits for a sign-on again.
+                self._hdlc = None
+                self._change_speed(len(self._out), iec62056_21.INITIAL_BAUD, seven_bits=True)
 
     def _take_apdu(self, event: hdlc.Apdu, now: Instant) -> None:
         client, server = event.client, event.server
@@ -321,18 +364,23 @@ class DlmsSession:
 
     def _after_sign_on(self, events: list[iec62056_21.Event], now: Instant) -> None:
         assert self._signing is not None
+        before = len(self._out)
         self._out += self._signing.data_to_send()
         for event in events:
             self.frames += isinstance(event, iec62056_21.SignedOn)
             if isinstance(event, iec62056_21.BaudChange):
-                self.speed = (event.baud, True)
+                self._change_speed(before + event.octets_before, event.baud, seven_bits=True)
             elif isinstance(event, iec62056_21.HandOver):
-                self.speed = (event.baud, False)
+                self._change_speed(len(self._out), event.baud, seven_bits=False)
                 self._signing = None
                 self._hdlc = self._new_hdlc()
                 if event.rest:
                     self._receive_frames(event.rest, now)
                 return
+
+    def _change_speed(self, octets_before: int, baud: int, *, seven_bits: bool) -> None:
+        self.speed = (baud, seven_bits)
+        self._changes.append((octets_before, self.speed))
 
     # associations
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
 from blathy.clock import NANOSECONDS_PER_S
 from blathy.transport.errors import MeterError, TimedOut
 from blathy.transport.line import Line, monotonic_now
@@ -10,30 +14,69 @@ from blathy.transport.session import Session
 IDLE_S = 3600.0
 
 
+@runtime_checkable
+class SpeedLine(Protocol):
+    """A serial line whose speed can be changed."""
+
+    async def set_speed(self, baud: int, *, seven_bits: bool) -> None:
+        """From the next octet on: 7E1 or 8N1 at this rate."""
+
+
 async def serve_line(line: Line, session: Session) -> None:
     """Answer until the line ends or the session closes it; follows changes of speed."""
-    set_speed = getattr(line, "set_speed", None)
-    speed = getattr(session, "speed", None)
+    try:
+        await _answer(line, session)
+    except MeterError:
+        pass  # the line is gone, and so is everything on it
+    finally:
+        await line.close()
+
+
+async def serve_port(line: Line, make: Callable[[], Session]) -> None:
+    """Answer with one session after the other until the line ends."""
+    try:
+        while not line.ended:
+            await _answer(line, make())
+    except MeterError:
+        pass
+    finally:
+        await line.close()
+
+
+async def _answer(line: Line, session: Session) -> None:
+    speed: Any = getattr(session, "speed", None)
+    if speed is not None and isinstance(line, SpeedLine):
+        await line.set_speed(speed[0], seven_bits=speed[1])
     try:
         while not session.closing:
             deadline = session.deadline()
             wait_s = IDLE_S
             if deadline is not None:
                 wait_s = max(0.0, (deadline - monotonic_now()) / NANOSECONDS_PER_S)
+            reaction_s = 0.0
             try:
                 data = await line.receive(wait_s)
             except TimedOut:
                 session.tick(monotonic_now())
             else:
                 session.receive(data, monotonic_now())
-            if out := session.data_to_send():
-                line.send(out)
-            wanted = getattr(session, "speed", None)
-            if wanted is not None and wanted != speed and set_speed is not None:
-                speed = wanted
-                await set_speed(speed[0], seven_bits=speed[1])
-    except MeterError:
-        pass  # the line is gone, and so is everything on it
+                reaction_s = getattr(session, "reaction_s", 0.0)
+            await _send(line, session, reaction_s)
     finally:
         session.lost()
-        await line.close()
+
+
+async def _send(line: Line, session: Session, reaction_s: float) -> None:
+    """What the session has to say, at the speed that each part of it needs."""
+    changes = session.speed_changes() if hasattr(session, "speed_changes") else []
+    out, sent = session.data_to_send(), 0
+    if out and reaction_s:
+        await asyncio.sleep(reaction_s)
+    for octets_before, (baud, seven_bits) in changes:
+        if out[sent:octets_before]:
+            line.send(out[sent:octets_before])
+        sent = octets_before
+        if isinstance(line, SpeedLine):
+            await line.set_speed(baud, seven_bits=seven_bits)
+    if out[sent:]:
+        line.send(out[sent:])

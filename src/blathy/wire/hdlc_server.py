@@ -96,8 +96,8 @@ class _ServerLink:
 class PortSetup:
     """What an IEC HDLC setup object says of its port.
 
-    An inter-octet time shorter than that of the settings is not kept: between modem and meter lie
-    networks and operating systems.
+    An inter-octet time shorter than that of the settings is not kept: between the line and us lie
+    networks and operating systems, which deliver octets in their own pieces.
     """
 
     parameters: HdlcParameters = LARGEST
@@ -219,16 +219,20 @@ class HdlcServer:
             return []
         client = frame.source[0] >> 1
         server = ServerAddress.decode(frame.destination)
-        if not client or frame.source[0] == 0xFF or not self._is_for_us(server):
+        if not client or frame.source[0] == 0xFF:
             return []
-        group = server.all_upper or server.all_lower
-        if group:
+        key = (client, server.upper, server.lower)
+        entry = self._links.get(key)
+        # A link goes on under the address that it was opened with, whatever is set meanwhile.
+        ours = entry is not None and frame.destination == entry.link.local
+        if not ours and not self._is_for_us(server):
+            return []
+        if server.all_upper or server.all_lower:
             if frame.kind is not FrameType.UI or frame.poll:
                 return []
             entry = self._fresh(client, server, frame)
             return self._take_ui(entry, frame)
-        key = (client, server.upper, server.lower)
-        entry = self._links.get(key) or self._fresh(client, server, frame)
+        entry = entry or self._fresh(client, server, frame)
         entry.active_at = now
         if frame.kind is not FrameType.SNRM and frame.destination != entry.link.local:
             entry = self._fresh(client, server, frame)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import reduce
 from operator import xor
@@ -185,9 +185,11 @@ class Identified:
 
 @dataclass(frozen=True, slots=True)
 class BaudChange:
-    """After what is to be sent has left, the line runs at this rate."""
+    """The line runs at this rate: a reader's after what it is to send has left, a meter's after
+    `octets_before` of that."""
 
     baud: int
+    octets_before: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,7 +467,8 @@ class Iec21Server:
         return data
 
     def receive(self, data: bytes, now: Instant) -> list[Event]:
-        """Take octets from the line; afterwards transmit `data_to_send()`, then act on events."""
+        """Take octets from the line; afterwards transmit `data_to_send()`, changing the rate where
+        the events say."""
         events: list[Event] = []
         self._messages.feed(data)
         while self._state is not ServerState.HDLC:
@@ -490,12 +493,16 @@ class Iec21Server:
         """Fall back to waiting for a request; a silent programming session ends with a break."""
         if self._due_at is None or now < self._due_at:
             return []
-        events: list[Event] = [BaudChange(INITIAL_BAUD)]
+        events: list[Event] = []
         if self._state is ServerState.PROGRAMMING:
             self._out += BREAK
             events.append(Broken())
         self._reset()
-        return events
+        return [*events, self._back_to_start()]
+
+    def _back_to_start(self) -> BaudChange:
+        """The rate of sign-on requests, once everything has left."""
+        return BaudChange(INITIAL_BAUD, len(self._out))
 
     def _reset(self) -> None:
         self._state = ServerState.IDLE
@@ -522,9 +529,9 @@ class Iec21Server:
         self._send(identification.encode())
         if identification.mode in {Mode.A, Mode.B}:
             if identification.mode is Mode.B:
-                events.append(BaudChange(identification.baud))
+                events.append(BaudChange(identification.baud, len(self._out)))
             self._send_readout()
-            return events
+            return [*events, self._back_to_start()]
         self._state = ServerState.IDENTIFIED
         self._due_at = Instant(now + self.settings.option_timeout_ms * _NS_PER_MS)
         return events
@@ -549,7 +556,7 @@ class Iec21Server:
         if mode == "0":
             self._reset()
             self._send_readout()
-            return [change]
+            return [change, self._back_to_start()]
         self._state = ServerState.PROGRAMMING
         self._send(command("P0", f"({self.settings.seed})"))
         return [change]
@@ -577,7 +584,7 @@ class Iec21Server:
         name = message.name
         if name == "B0":
             self._reset()
-            return [Broken(), BaudChange(INITIAL_BAUD)]
+            return [Broken(), self._back_to_start()]
         if name in {"P1", "P2"}:
             return self._password(int(name[1]), message.text)
         self._blocks.clear()
@@ -619,7 +626,7 @@ class Iec21Server:
             return []
         self._send(BREAK)
         self._reset()
-        return [Broken(), BaudChange(INITIAL_BAUD)]
+        return [Broken(), self._back_to_start()]
 
 
 # --- client -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Attributes as in IEC 62056-6-2; defaults are what the standard or ordinary pract
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
@@ -44,12 +44,17 @@ from blathy.meter.objects import (
 from blathy.models.model import Facility
 from blathy.obis import Obis
 from blathy.wire.hdlc import INFORMATION_MAX, HdlcParameters, PortSetup
+from blathy.wire.iec62056_21 import BAUD_MODE_C, Identification
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
 NO_REFERENCE: Final = axdr.octets(bytes(6))
 HDLC_SETUP: Final = Obis(0, 0, 22, 0, 0)
+LOCAL_PORT: Final = Obis(0, 0, 20, 0, 0)
+BAUD_RATES: Final = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
+"""The enumeration of speeds."""
+HDLC_DIRECTLY: Final = 1  # default_mode of the local port
 EMPTY: Final = axdr.array()
 NO_TEXT: Final = axdr.octets(b"")
 ELEMENTS_MAX: Final = 64
@@ -295,6 +300,7 @@ def held_object(facility: Facility) -> CosemObject:
     """The object of a class of the table above."""
     attributes: list[Attribute] = []
     for number, held in enumerate(HELD[facility.class_id], 2):
+        as_identified = _AS_IDENTIFIED.get(number) if facility.class_id == 19 else None
         attributes.append(
             setting(
                 facility.obis,
@@ -304,6 +310,7 @@ def held_object(facility: Facility) -> CosemObject:
                 writable=held.writable,
                 readable=held.readable,
                 check=_in_bounds(held),
+                otherwise=as_identified,
             )
         )
     methods: tuple[Method, ...] = ()
@@ -326,13 +333,85 @@ def held_object(facility: Facility) -> CosemObject:
     )
 
 
+def _identification(meter: Meter) -> Identification | None:
+    return Identification.parse(meter.model.identity.identification)
+
+
+def _identified_baud(meter: Meter) -> Data:
+    """prop_baud: 0 to 6 are at the same time the characters of mode C."""
+    found = _identification(meter)
+    fine = found is not None and found.baud_character in BAUD_MODE_C
+    return axdr.enum(int(found.baud_character) if found is not None and fine else 0)
+
+
+def _identified_reaction(meter: Meter) -> Data:
+    """response_time: 0 for 20 ms, 1 for 200 ms."""
+    found = _identification(meter)
+    return axdr.enum(int(found is None or found.reaction_ms > 20))
+
+
+_AS_IDENTIFIED: Final = {4: _identified_baud, 5: _identified_reaction}
+"""Attributes of the local port whose default is what the meter is delivered with."""
+
+
+def _held(meter: Meter, class_id: int, obis: Obis, number: int) -> Data:
+    """What was set; else the default."""
+    return setting_of(meter, obis, number) or HELD[class_id][number - 2].default
+
+
 def hdlc_port(meter: Meter, obis: Obis = HDLC_SETUP) -> PortSetup:
     """What the HDLC setup object says of the port that this meter listens at."""
 
     def held(number: int) -> int:
-        """What was set, within what holds today; else the default."""
-        attribute = HELD[23][number - 2]
-        value = int((setting_of(meter, obis, number) or attribute.default).value)
-        return max(value, attribute.lowest)
+        """What was set, within what holds today."""
+        return max(int(_held(meter, 23, obis, number).value), HELD[23][number - 2].lowest)
 
     return PortSetup(HdlcParameters(held(5), held(6), held(3), held(4)), held(8), held(7))
+
+
+def hdlc_speed(meter: Meter) -> tuple[int, bool]:
+    """The rate of the HDLC port in Bd, 8N1."""
+    return BAUD_RATES[int(_held(meter, 23, HDLC_SETUP, 2).value)], False
+
+
+def has_physical_address(meter: Meter, physical: int | None) -> bool:
+    """Whether frames with this lower address are for this meter: its device address, or none."""
+    if physical is None or all(f.obis != HDLC_SETUP for f in meter.model.facilities):
+        return True
+    return physical == int(_held(meter, 23, HDLC_SETUP, 9).value)
+
+
+def local_speed(meter: Meter) -> tuple[int, bool]:
+    """The rate of the local port at rest in Bd, and whether 7E1: before a sign-on it is."""
+    baud = BAUD_RATES[int(_held(meter, 19, LOCAL_PORT, 3).value)]
+    return baud, not local_is_hdlc(meter)
+
+
+def local_is_hdlc(meter: Meter) -> bool:
+    """Whether HDLC is spoken at the local port without a sign-on before."""
+    return int(_held(meter, 19, LOCAL_PORT, 2).value) == HDLC_DIRECTLY
+
+
+def local_address(meter: Meter) -> str:
+    """The device address of sign-on requests; "" where none was set."""
+    return bytes(_held(meter, 19, LOCAL_PORT, 6).value).decode("ascii", "replace")
+
+
+def local_password(meter: Meter, level: int) -> bytes:
+    """What was set as the password of P1 or P2; empty for none."""
+    return bytes(_held(meter, 19, LOCAL_PORT, 6 + level).value)
+
+
+def as_set_up(meter: Meter, identification: Identification) -> Identification:
+    """How the meter identifies itself with the proposed rate and the response time that are set:
+    the third letter of the manufacturer is a small one for 20 ms."""
+    proposed, response = (setting_of(meter, LOCAL_PORT, number) for number in (4, 5))
+    if proposed is not None and identification.baud_character in BAUD_MODE_C:
+        fastest = max(int(character) for character in BAUD_MODE_C)
+        character = str(min(int(proposed.value), fastest))
+        identification = replace(identification, baud_character=character)
+    if response is not None:
+        maker = identification.manufacturer
+        third = maker[2:].upper() if int(response.value) else maker[2:].lower()
+        identification = replace(identification, manufacturer=maker[:2] + third)
+    return identification

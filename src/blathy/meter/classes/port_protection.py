@@ -38,6 +38,7 @@ EVERY_PORT: Final = Obis(0, 0, 0, 0, 0, 0)
 PORTS: Final = {
     "dlms-tcp": (Obis(0, 0, 25, 0, 0),), "dlms-udp": (Obis(0, 0, 25, 0, 0),),
     "dlms-hdlc": (Obis(0, 0, 22, 0, 0), Obis(0, 0, 20, 0, 0)),
+    "serial": (Obis(0, 0, 22, 0, 0),), "optical": (Obis(0, 0, 20, 0, 0),),
 }  # fmt: skip
 """Protocol -> the set-up objects of its port: TCP-UDP; HDLC and the optical port that signs on."""
 _NAMES: Final = {EVERY_PORT, *(name for names in PORTS.values() for name in names)}
