@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import termios
 import tty
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,9 +17,16 @@ from blathy.client import Meter, ObjectCache, VolatileCounterStore
 from blathy.client.capture import load
 from blathy.client.turns import conversations_of
 from blathy.quantity import Quantity, Unit
-from blathy.transport.dlms_session import DlmsSession, Framing, serve_dlms
+from blathy.transport.dlms_session import (
+    DlmsSession,
+    Framing,
+    serve_dlms,
+    serve_dlms_datagrams,
+)
 from blathy.transport.line import Line
 from blathy.transport.serving import serve_line
+from blathy.wire.hdlc_frames import CONTROL, POLL, Frame, FrameType
+from blathy.wire.iec62056_21 import block
 from tests.cli.in_process import blathy
 from tests.client.small_meter import AK, EK, SECURE, SmallMeter, device, lookup
 from tests.client.test_optical_port import ENDPOINT, PseudoTerminal
@@ -186,3 +194,119 @@ def test_serial_lines_are_recorded_and_played(tmp_path: Path) -> None:
             os.close(handle)
 
     asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+
+
+def test_datagrams_are_recorded_and_given_back_one_by_one(tmp_path: Path) -> None:
+    file = tmp_path / "talk.txt"
+
+    async def test() -> None:
+        found = device(SmallMeter())
+        listener, port = await serve_dlms_datagrams(lookup(found), "127.0.0.1", 0)
+        verb = ("record", f"udp://127.0.0.1:{port}", file, "--listen", "udp://127.0.0.1:0")
+        async with command(*verb) as (_, place):
+            assert await energy(f"dlms+udp://{place}?client=16&timeout=60") == ENERGY
+        await listener.stop()
+        async with command("replay", file, "--listen", "udp://127.0.0.1:0", "--once") as (
+            ran,
+            place,
+        ):
+            assert await energy(f"dlms+udp://{place}?client=16&timeout=60") == ENERGY
+            assert "differs" not in await said(ran)
+
+    asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+
+
+SPEEDS = {300: termios.B300, 9600: termios.B9600}
+
+
+class End:
+    """One end of a line: says something, hears something, waits for the speed of the other."""
+
+    def __init__(self) -> None:
+        self.handle, self._other = os.openpty()
+        for end in (self.handle, self._other):
+            tty.setraw(end)
+        self.device = f"serial://{os.ttyname(self._other)}?mode=e"
+        os.set_blocking(self.handle, False)
+
+    def close(self) -> None:
+        os.close(self.handle)
+        os.close(self._other)
+
+    async def at(self, baud: int) -> None:
+        while termios.tcgetattr(self.handle)[5] != SPEEDS[baud]:  # noqa: ASYNC110 - it is a device
+            await asyncio.sleep(0.01)
+
+    async def hear(self, wanted: bytes, *, parity: bool) -> None:
+        got = b""
+        while len(got) < len(wanted):
+            try:
+                got += os.read(self.handle, len(wanted) - len(got))
+            except BlockingIOError:
+                await asyncio.sleep(0.01)
+        assert got == (with_parity(wanted) if parity else wanted)
+
+    def say(self, text: bytes, *, parity: bool) -> None:
+        os.write(self.handle, with_parity(text) if parity else text)
+
+
+def with_parity(text: bytes) -> bytes:
+    """7E1 as 8N1 shows it."""
+    return bytes(octet | (octet.bit_count() & 1) << 7 for octet in text)
+
+
+SNRM = Frame(b"\x03", b"\x21", CONTROL[FrameType.SNRM] | POLL).encode()
+DISC = Frame(b"\x03", b"\x21", CONTROL[FrameType.DISC] | POLL).encode()
+UA = Frame(b"\x21", b"\x03", CONTROL[FrameType.UA] | POLL).encode()
+SIGN_ON = (
+    # who says it, what, with parity, and the speed from then on
+    (">", b"/?!\r\n", True, 300),
+    ("<", b"/ISk5\\2MT372-1001\r\n", True, 300),
+)
+MODE_E = (
+    *SIGN_ON,
+    (">", b"\x06252\r\n", True, 9600),
+    ("<", b"\x06252\r\n", True, 9600),
+    (">", SNRM, False, 9600),
+    ("<", UA, False, 9600),
+    (">", DISC, False, 9600),
+    ("<", UA, False, 300),
+)
+MODE_C = (
+    *SIGN_ON,
+    (">", b"\x06050\r\n", True, 9600),
+    ("<", block("1.8.0(000123*kWh)\r\n!\r\n"), True, 300),
+)
+
+
+def test_a_reader_with_an_optical_head_is_recorded_through_all_its_speeds(tmp_path: Path) -> None:
+    """Mode E and, on the same line afterwards, a readout of mode C; then the record answers."""
+    file = tmp_path / "talk.txt"
+    reader, meter = End(), End()
+
+    async def test() -> None:
+        async with command("record", meter.device, file, "--listen", reader.device):
+            for end in (reader, meter):
+                await end.at(300)
+            for who, text, parity, speed in MODE_E + MODE_C:
+                speaker, hearer = (reader, meter) if who == ">" else (meter, reader)
+                speaker.say(text, parity=parity)
+                await hearer.hear(text, parity=parity)
+                for end in (reader, meter):
+                    await end.at(speed)
+        async with command("replay", file, "--listen", reader.device):
+            await reader.at(300)
+            for who, text, parity, speed in MODE_E + MODE_C:
+                if who == ">":
+                    reader.say(text, parity=parity)
+                else:
+                    await reader.hear(text, parity=parity)
+                    await reader.at(speed)
+
+    try:
+        asyncio.run(asyncio.wait_for(test(), LIMIT_S))
+    finally:
+        reader.close()
+        meter.close()
+    lines = [line for line in file.read_text().splitlines() if line[0] != "#"]
+    assert lines == [f"{who} {text.hex(' ')}" for who, text, _, _ in MODE_E + MODE_C]

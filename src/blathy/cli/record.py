@@ -1,14 +1,16 @@
 """`blathy record` and `blathy replay`: conversations as text files.
 
-A record is made between any client and any meter, over TCP (wrapper or HDLC) or serial lines. It
-can be given back as the meter (`replay FILE`, answers in the order recorded), or its requests can
-be sent to a meter again (`replay FILE --against PLACE`); what differs is told.
+A record is made between any client and any meter, over TCP (wrapper or HDLC), UDP or serial lines;
+with `mode=e` it follows the speeds of the IEC 62056-21 sign-on. It can be given back as the meter
+(`replay FILE`, answers in the order recorded), or its requests can be sent to a meter again
+(`replay FILE --against PLACE`); what differs is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,28 +22,38 @@ from blathy.cli.app import CommandError, app
 from blathy.client.address import MeterAddress, parse_address
 from blathy.client.capture import load
 from blathy.client.link import open_line
+from blathy.client.sign_on import SignOnFollower
 from blathy.client.turns import Turn, conversations_of, difference, has_said_all
 from blathy.transport.errors import MeterError, TimedOut, Unreachable, from_os_error
-from blathy.transport.line import Line
+from blathy.transport.line import Line, monotonic_now
+from blathy.transport.serving import SpeedLine
+from blathy.wire import wrapper
+from blathy.wire.errors import RemoteProtocolError
 
 ANSWER_PAUSE_S: Final = 3.0
 """A meter that sent less than the record has, and then so long nothing, has said all."""
 PAUSE_S: Final = 5.0
 """The same for a client."""
 LINE_WAIT_S: Final = 3600.0
-PLACE_HELP: Final = "HOST:PORT, or serial:///dev/…?baud=9600."
+QUIET_S: Final = 120.0
+"""After so long without an octet a line with sign-ons is at rest again, and a client over UDP that
+says something is a new one."""
+PLACE_HELP: Final = "HOST:PORT, udp://HOST:PORT, or serial:///dev/…?baud=9600 or ?mode=e."
 
 
 def _place(text: str, default_port: int = 4059) -> MeterAddress:
     if text.startswith("serial://"):
         return parse_address(text)
-    host, colon, port = text.removeprefix("tcp://").rpartition(":")
+    scheme = "dlms+udp" if text.startswith("udp://") else "dlms"
+    host, colon, port = text.removeprefix("tcp://").removeprefix("udp://").rpartition(":")
     if not colon:
         host, port = port, str(default_port)
     if not port.isascii() or not port.isdigit() or not host:
-        raise CommandError(f"{text!r} is no place; write HOST:PORT or serial:///dev/ttyUSB0")
+        raise CommandError(
+            f"{text!r} is no place; write HOST:PORT, udp://HOST:PORT or serial:///dev/ttyUSB0"
+        )
     # Port 0, any free one, is nothing that a meter can be reached at.
-    return replace(parse_address(f"dlms://{host}:{port}"), port=int(port))
+    return replace(parse_address(f"{scheme}://{host}:{port}"), port=int(port))
 
 
 @app.command()
@@ -61,21 +73,59 @@ def record(
             f"{file} can't be written: {error.strerror}; check the folder"
         ) from error
     with out:
-        recorder = _Recorder(_place(meter), out)
+        there, here = _place(meter), _place(listen, 4060)
+        recorder = _Recorder(there, out, follows=there.mode_e or here.mode_e)
         try:
-            asyncio.run(
-                _serve(_place(listen, 4060), recorder.relay, recorder.begins(file), once=once)
-            )
+            asyncio.run(_serve(here, recorder.relay, recorder.begins(file), once=once))
         except MeterError as error:
             raise CommandError(str(error)) from error
+
+
+class _Speeds:
+    """The speed of the lines of one conversation, where a sign-on goes before it."""
+
+    def __init__(self, *lines: Line, follows: bool) -> None:
+        self._lines = [line for line in lines if isinstance(line, SpeedLine)]
+        self._follower = SignOnFollower() if follows else None
+        self._heard_at_s = time.monotonic()
+        self.changing = asyncio.Lock()
+        """Held until a change is done: what the other side says meanwhile goes at the new speed."""
+
+    async def begin(self) -> None:
+        """At rest: for a new reader, and when both sides were silent for long."""
+        if self._follower is not None:
+            self._follower.begin()
+            await self._apply()
+
+    async def silent(self) -> None:
+        """Nothing came for a while."""
+        if time.monotonic() - self._heard_at_s >= QUIET_S:
+            await self.begin()
+
+    def plain(self, data: bytes) -> bytes:
+        """What came, without parity bits."""
+        self._heard_at_s = time.monotonic()
+        return data if self._follower is None else self._follower.plain(data)
+
+    async def passed(self, data: bytes, *, from_meter: bool) -> None:
+        """Go on as both sides do once they have said this."""
+        if self._follower is not None and self._follower.take(data, from_meter=from_meter):
+            await self._apply()
+
+    async def _apply(self) -> None:
+        assert self._follower is not None
+        baud, seven_bits = self._follower.speed
+        for line in self._lines:
+            await line.set_speed(baud, seven_bits=seven_bits)
 
 
 class _Recorder:
     """Passes octets on between clients and the meter, and writes them down."""
 
-    def __init__(self, meter: MeterAddress, out: TextIO) -> None:
+    def __init__(self, meter: MeterAddress, out: TextIO, *, follows: bool) -> None:
         self._meter = meter
         self._out = out
+        self._follows = follows
         self._connections = 0
 
     def begins(self, file: Path) -> str:
@@ -91,23 +141,34 @@ class _Recorder:
         except MeterError as error:
             typer.echo(str(error), err=True)
             return
+        speeds = _Speeds(client, there, follows=self._follows)
         try:
+            await speeds.begin()
             await asyncio.gather(
-                self._pump(client, there, f"{mark}>"), self._pump(there, client, f"{mark}<")
+                self._pump(client, there, mark, speeds, from_meter=False),
+                self._pump(there, client, mark, speeds, from_meter=True),
             )
         finally:
             await there.close()
 
-    async def _pump(self, source: Line, target: Line, mark: str) -> None:
+    async def _pump(
+        self, source: Line, target: Line, mark: str, speeds: _Speeds, *, from_meter: bool
+    ) -> None:
         with contextlib.suppress(MeterError):
             while True:
                 try:
-                    data = await source.receive(LINE_WAIT_S)
+                    raw = await source.receive(QUIET_S)
                 except TimedOut:
+                    await speeds.silent()
+                    if isinstance(source, _Peer):
+                        break  # nobody says goodbye over UDP
                     continue
-                self._out.write(f"{mark} {data.hex(' ')}\n")
-                self._out.flush()
-                target.send(data)
+                async with speeds.changing:
+                    data = speeds.plain(raw)
+                    self._out.write(f"{mark}{'<' if from_meter else '>'} {data.hex(' ')}\n")
+                    self._out.flush()
+                    target.send(data)
+                    await speeds.passed(data, from_meter=from_meter)
         await target.close()
 
 
@@ -140,9 +201,9 @@ def replay(
             if differences:
                 raise CommandError(f"{differences} answers differ from the record")
         else:
-            player = _Player(conversations)
-            begins = "answering as the meter on"
-            asyncio.run(_serve(_place(listen), player.answer, begins, once=once))
+            place = _place(listen)
+            player = _Player(conversations, follows=place.mode_e)
+            asyncio.run(_serve(place, player.answer, "answering as the meter on", once=once))
     except MeterError as error:
         raise CommandError(str(error)) from error
 
@@ -151,30 +212,48 @@ class _Player:
     """Answers as the meter of a record did; one recorded connection after the other, the last
     one again and again."""
 
-    def __init__(self, conversations: list[list[Turn]]) -> None:
+    def __init__(self, conversations: list[list[Turn]], *, follows: bool) -> None:
         self._conversations = conversations
+        self._follows = follows
         self._next = 0
 
     async def answer(self, client: Line) -> None:
         turns = self._conversations[min(self._next, len(self._conversations) - 1)]
         self._next += 1
+        speeds = _Speeds(client, follows=self._follows)
+        await speeds.begin()
         more = b""
         for turn in turns:
             if turn.from_meter:
-                client.send(turn.data)
+                _send(client, turn.data)
+                await speeds.passed(turn.data, from_meter=True)
                 continue
-            got, more = await _take(client, more, turn)
+            got, more = await _take(client, more, turn, speeds)
             for line in difference(turn, got):
                 typer.echo(line)
             if not got:
                 return
+            await speeds.passed(got, from_meter=False)
 
 
-async def _take(line: Line, buffer: bytes, turn: Turn) -> tuple[bytes, bytes]:
+def _send(line: Line, data: bytes) -> None:
+    """What one side said, each packet in a datagram of its own where there are such."""
+    if not line.datagrams:
+        line.send(data)
+        return
+    try:
+        packets = [each.encode() for each in wrapper.WrapperStream().receive(data, monotonic_now())]
+    except RemoteProtocolError:
+        packets = [data]
+    for packet in packets:
+        line.send(packet)
+
+
+async def _take(line: Line, buffer: bytes, turn: Turn, speeds: _Speeds) -> tuple[bytes, bytes]:
     """What the client says now, and what came besides."""
     while not has_said_all(turn, buffer):
         try:
-            buffer += await line.receive(PAUSE_S if buffer else LINE_WAIT_S)
+            buffer += speeds.plain(await line.receive(PAUSE_S if buffer else LINE_WAIT_S))
         except MeterError:
             break
     size = len(turn.data)
@@ -188,24 +267,28 @@ async def _send_again(
     for turns in conversations:
         line = await open_line(meter)
         try:
-            differences += await _ask_again(turns, line, timeout_s)
+            speeds = _Speeds(line, follows=meter.mode_e)
+            await speeds.begin()
+            differences += await _ask_again(turns, line, timeout_s, speeds)
         finally:
             await line.close()
     return differences
 
 
-async def _ask_again(turns: list[Turn], line: Line, timeout_s: float) -> int:
+async def _ask_again(turns: list[Turn], line: Line, timeout_s: float, speeds: _Speeds) -> int:
     differences = 0
     for turn in turns:
         if not turn.from_meter:
             with contextlib.suppress(MeterError):
-                line.send(turn.data)
+                _send(line, turn.data)
+                await speeds.passed(turn.data, from_meter=False)
             typer.echo(f"> {turn.data.hex(' ')}")
             continue
         got = b""
         with contextlib.suppress(MeterError):
             while not has_said_all(turn, got):
-                got += await line.receive(ANSWER_PAUSE_S if got else timeout_s)
+                got += speeds.plain(await line.receive(ANSWER_PAUSE_S if got else timeout_s))
+        await speeds.passed(got, from_meter=True)
         typer.echo(f"< {got.hex(' ')}")
         for text in difference(turn, got):
             typer.echo(text)
@@ -244,6 +327,41 @@ class _AcceptedLine(Line, asyncio.Protocol):
         await super().close()
 
 
+class _Peer(Line):
+    """One client of a UDP port."""
+
+    def __init__(self, transport: asyncio.DatagramTransport, peer: Any) -> None:
+        super().__init__("the client")
+        self.datagrams = True
+        self._transport = transport
+        self._peer = peer
+
+    def send(self, data: bytes) -> None:
+        if self.ended:
+            raise self.end_or(Unreachable("the client has gone"))
+        self._transport.sendto(data, self._peer)
+
+
+class _UdpPort(asyncio.DatagramProtocol):
+    """Clients by where their datagrams come from."""
+
+    def __init__(self, began: Callable[[Line], None]) -> None:
+        self._began = began
+        self._transport: Any = None
+        self._peers: dict[Any, _Peer] = {}
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        peer = self._peers.get(addr)
+        if peer is None or peer.ended:
+            self._peers = {at: each for at, each in self._peers.items() if not each.ended}
+            peer = self._peers[addr] = _Peer(self._transport, addr)
+            self._began(peer)
+        peer.feed(data)
+
+
 async def _serve(
     listen: MeterAddress, talk: Callable[[Line], Awaitable[None]], begins: str, *, once: bool
 ) -> None:
@@ -261,7 +379,7 @@ async def _serve(
     finished = asyncio.Event()
     tasks: set[asyncio.Task[None]] = set()
 
-    async def served(line: _AcceptedLine) -> None:
+    async def served(line: Line) -> None:
         try:
             with contextlib.suppress(MeterError):
                 await talk(line)
@@ -270,20 +388,30 @@ async def _serve(
             if once:
                 finished.set()
 
-    def began(line: _AcceptedLine) -> None:
+    def began(line: Line) -> None:
         task = asyncio.get_running_loop().create_task(served(line))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
     loop = asyncio.get_running_loop()
     try:
-        server = await loop.create_server(lambda: _AcceptedLine(began), listen.host, listen.port)
+        if listen.scheme == "dlms+udp":
+            transport, _ = await loop.create_datagram_endpoint(
+                lambda: _UdpPort(began), (listen.host, listen.port)
+            )
+            port, close = transport.get_extra_info("sockname")[1], transport.close
+        else:
+            server = await loop.create_server(
+                lambda: _AcceptedLine(began), listen.host, listen.port
+            )
+            port, close = server.sockets[0].getsockname()[1], server.close
     except OSError as error:
         raise from_os_error(error, listen.place) from error
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    try:
         typer.echo(f"{begins} {listen.host}:{port}")
         await finished.wait()
+    finally:
+        close()
 
 
 def _shown(place: MeterAddress) -> str:
