@@ -16,6 +16,7 @@ from blathy.cosem.service import AccessError, AttributeRef, MethodRef
 from blathy.meter.meter import Meter
 from blathy.meter.objects import CosemObject
 from blathy.models import LABORATORY, MODELS
+from blathy.obis import Obis
 from tests.meter.running import made, who
 from tests.meter.simple_load import ConstantLoad
 
@@ -27,6 +28,35 @@ OCTETS: Final = (0x00, 0x01, 0x02, 0x07, 0x0C, 0x50, 0xEA, 0xFD, 0xFE, 0xFF)
 LENGTHS: Final = (0, 1, 4, 5, 6, 8, 12, 16, 25, 300)
 STRAY: Final = 0.06
 """How often a value is of another type than its place."""
+CHANGED: Final = 0.15
+"""How often a part of a value that works is replaced."""
+
+
+def _action(selector: int) -> Data:
+    return axdr.structure(axdr.octets(bytes((0, 0, 10, 0, 103, 255))), axdr.u16(selector))
+
+
+MOMENT: Final = axdr.octets(bytes.fromhex("07EA0101FF02000000800000"))
+ANY_DATE: Final = axdr.octets(b"\xff" * 5)
+AT_ONE: Final = axdr.octets(b"\x01\x05\0\0")
+WORKING: Final = {
+    (10, 2): axdr.array(
+        axdr.structure(
+            axdr.u16(1), axdr.boolean(True), *_action(1).value, AT_ONE, axdr.u16(5),
+            axdr.bits("1111111"), axdr.bits(""), ANY_DATE, ANY_DATE,
+        )
+    ),
+    (20, 10): MOMENT,
+    (21, 2): axdr.array(axdr.u32(100)),
+    (21, 3): axdr.structure(axdr.u16(3), axdr.octets(Obis.parse("1-0:1.7.0")), axdr.i8(2)),
+    (21, 4): axdr.array(axdr.structure(_action(2), _action(1))),
+    (22, 4): axdr.array(axdr.structure(AT_ONE, ANY_DATE)),
+    (66, 7): axdr.u32(3),
+    (71, 8): axdr.structure(axdr.u16(0), MOMENT, axdr.u32(600)),
+    (113, 7): MOMENT,
+    (113, 8): axdr.u32(600),
+}  # fmt: skip
+"""What makes an object act; as delivered most wait to be told."""
 
 
 class Values:
@@ -76,6 +106,32 @@ class Values:
             return data
         return axdr.octets(self.octets(length))
 
+    def near(self, data: Data) -> Data:
+        """A value that works, with some of its parts replaced by others of their type."""
+        if data.type in {DataType.ARRAY, DataType.STRUCTURE}:
+            parts = tuple(self.near(part) for part in data.value)
+            longer = data.type is DataType.ARRAY and self.random.random() < CHANGED
+            return Data(data.type, parts * self.random.choice((0, 2)) if longer else parts)
+        if self.random.random() >= CHANGED:
+            return data
+        if data.type is DataType.OCTET_STRING:
+            octets = bytearray(data.value) or bytearray(1)
+            octets[self.random.randrange(len(octets))] = self.random.choice(OCTETS)
+            return axdr.octets(bytes(octets))
+        return self.simple(data.type)
+
+
+def standing(meter: Meter, item: CosemObject, number: int) -> Data | None:
+    """What would make an attribute act, or what it holds."""
+    working: Data | None = WORKING.get((item.class_id, number))
+    if working is not None:
+        return working
+    ref = AttributeRef(item.class_id, item.obis, number)
+    try:
+        return axdr.decode(meter.objects.get(ref, who(meter)))
+    except AccessError:
+        return None
+
 
 def try_one(meter: Meter, item: CosemObject, values: Values) -> None:
     table, requester = interface_class(item.class_id, item.version), who(meter)
@@ -87,7 +143,8 @@ def try_one(meter: Meter, item: CosemObject, values: Values) -> None:
         )
     else:
         column = values.random.choice(table.attributes)
-        value = axdr.encode(values.of(column.type))
+        held = standing(meter, item, column.index) if values.random.random() < 0.5 else None
+        value = axdr.encode(values.of(column.type) if held is None else values.near(held))
         meter.objects.set(AttributeRef(item.class_id, item.obis, column.index), value, requester)
 
 
