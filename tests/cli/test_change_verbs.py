@@ -119,6 +119,13 @@ def test_methods_are_listed_and_run_by_name_and_number(served: OnAPort) -> None:
     assert (done.status, "'soon' is no number" in done.err) == (WRONG, True)
 
 
+def test_a_method_without_its_parameter_is_told_so(served: OnAPort) -> None:
+    done = run(served, "call", "0-0:1.0.0", "shift_time", "--yes")
+    assert done.status == WRONG
+    assert "method shift_time of " in done.err
+    assert "this method wants a parameter" in done.err
+
+
 def test_the_clock_is_shown_and_set(served: OnAPort) -> None:
     done = run(served, "time", "--set", "2026-11-21T10:00:00Z", "--yes", "--json")
     assert done.json["time"] == "2026-11-21T10:00:00Z"

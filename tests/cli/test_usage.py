@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from blathy.cli.verbs import VERBS
+from blathy.cli.verbs import URL_OPTIONS, VERBS
+from blathy.client import address
+from blathy.client.address import AddressError, parse_address
 from tests.cli.in_process import blathy
 
 WRONG = 2
@@ -60,6 +64,27 @@ def test_every_verb_explains_itself_with_examples(verb: str) -> None:
     for example in VERBS[verb].examples:
         assert f"blathy {example}" in done.out
     assert not any(sign in done.out for sign in ("\x1b", "╭", "<str>", "<bool>"))
+
+
+def test_the_help_lists_every_option_that_a_url_may_have() -> None:
+    listed = set(re.findall(r"\w+", " ".join(line[:23] for line in URL_OPTIONS.splitlines()[1:])))
+    listed |= set(re.findall(r"\w+_key\b", URL_OPTIONS))
+    with pytest.raises(AddressError) as caught:
+        parse_address("dlms://meter?nonsense=1")
+    assert "nonsense" in str(caught.value)
+    names = re.findall(r'"(\w+)"', inspect.getsource(address))
+    taken = {name for name in names if _is_option(name)}
+    assert taken <= listed
+    assert {"client", "auth", "ek", "ic", "mode", "signing_key", "acse_version"} <= taken
+
+
+def _is_option(name: str) -> bool:
+    """Whether a URL may have it, whatever its value."""
+    try:
+        parse_address(f"dlms://meter?{name}=zz")
+    except AddressError as error:
+        return "is not known" not in error.message
+    return True
 
 
 def test_the_list_of_verbs_names_every_one_with_what_it_does() -> None:

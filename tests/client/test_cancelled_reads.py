@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 
-from blathy.client import Meter, MeterError, ObjectCache, VolatileCounterStore
+from blathy.client import Garbled, Meter, MeterError, ObjectCache, VolatileCounterStore
 from blathy.quantity import Quantity, Unit
+from blathy.transport.dlms_session import serve_dlms
 from blathy.transport.memory import Faults
 from tests.client.small_meter import PROFILE, SECURE, SmallMeter, address, device, line
+from tests.client.small_meter import lookup as lookup_of
 
 ENERGY = Quantity(1_234_567, 0, Unit.WH)
 SHORT_NAMES = "client=5&sn=1"
@@ -66,5 +68,24 @@ def test_an_error_in_the_body_releases_the_association() -> None:
             await body()
         assert not talks[0].association.associated
         assert found.ended
+
+    asyncio.run(asyncio.wait_for(test(), 240))
+
+
+@pytest.mark.parametrize("scheme", ["dlms", "dlms+hdlc"])
+def test_a_connection_that_ends_in_between_is_told_and_made_again_by_opening(scheme: str) -> None:
+    async def test() -> None:
+        lookup = lookup_of(device(SmallMeter()))
+        listener, port = await serve_dlms(lookup, port=0)
+        meter = Meter.connect(f"{scheme}://127.0.0.1:{port}?client=16", cache=ObjectCache())
+        async with meter:
+            assert await meter.read("1-0:1.8.0") == ENERGY
+            await listener.stop()
+            with pytest.raises(Garbled, match="association; open the meter again"):
+                await meter.read("1-0:1.8.0")
+        listener, _ = await serve_dlms(lookup, port=port)
+        async with meter:
+            assert await meter.read("1-0:1.8.0") == ENERGY
+        await listener.stop()
 
     asyncio.run(asyncio.wait_for(test(), 240))

@@ -27,7 +27,9 @@ Options of the URL, after ? and joined by & (quote it for the shell):
   suite, protect       0, 1, 2; none, auth, enc, both, signed, signed-inside
   title, meter_title   system titles, 16 hex digits
   ic                   invocation counter to begin with; off: do not ask for it
-  physical             lower HDLC address; with it address_size, frame, window
+  physical             lower HDLC address, most often 17 or of the serial number
+  address_size         octets of HDLC addresses: 1, 2, 4
+  frame, window        of HDLC: octets in a frame, frames in a window
   baud, mode           of serial ports; mode=e signs on by IEC 62056-21
   timeout, source      seconds to wait for an answer; our own address
   cache                off: learn the meter anew

@@ -338,7 +338,12 @@ class Conversation:
         except LocalProtocolError as error:
             association.cancel()
             raise Refused(f"{self.place}: {error}") from error
-        except (MeterError, asyncio.CancelledError):
+        except MeterError as error:
+            if association.associated and link.line.ended:  # it was let in: not the address
+                error.remedy = "it ended in the middle of the association; open the meter again"
+            association.cancel()
+            raise
+        except asyncio.CancelledError:
             association.cancel()
             raise
         finally:

@@ -60,7 +60,7 @@ from blathy.cosem.selective import (
     CaptureObject,
     EntryDescriptor,
 )
-from blathy.cosem.service import AttributeRef, DataAccessResult, MethodRef
+from blathy.cosem.service import ActionResult, AttributeRef, DataAccessResult, MethodRef
 from blathy.obis import Obis
 from blathy.quantity import Quantity
 from blathy.transport.errors import Garbled, MeterError, Refused
@@ -158,8 +158,10 @@ class Meter(Session):
         except ValueError as error:
             raise Refused(f"method {method} of {code} does not take this: {error}") from error
         try:
-            returned = await self.action(entry.obis, ref.method, parameters)
+            returned = await self.action(entry.obis, method, parameters)
         except ObjectRefused as error:
+            if value is None and error.result == ActionResult.TYPE_UNMATCHED:
+                raise ObjectRefused.of(error, "this method wants a parameter") from error
             raise await self._who_may(error, ref, write=True) from error
         if returned is None:
             return None
