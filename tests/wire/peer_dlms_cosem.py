@@ -88,11 +88,13 @@ def main() -> None:
         job = json.loads(line)
         try:
             result = run(job)
-            started = time.process_time()
+            taken = []
             for session in range(1, job.get("sessions", 1)):
+                started = time.process_time()
                 result = run(job | {"counter": 1 + 50 * session})
-            if "sessions" in job:
-                result["cpu_ms"] = (time.process_time() - started) * 1e3 / (job["sessions"] - 1)
+                taken.append((time.process_time() - started) * 1e3)
+            if taken:
+                result["cpu_ms"] = min(taken)
         except Exception as error:  # noqa: BLE001 - whatever the peer raises is its result
             result = {"failed": f"{type(error).__name__}: {error}"}
         print("RESULT " + json.dumps(result), flush=True)
