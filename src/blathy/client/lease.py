@@ -74,15 +74,12 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 class Lease:
     """What the conversations of this process with one meter, title and key share."""
 
-    __slots__ = (
-        "_counters", "_held", "_holders", "_name", "_store", "protecting", "turn", "was_shared",
-    )  # fmt: skip
+    __slots__ = ("_held", "_holders", "_name", "_shared", "protecting", "turn", "was_shared")
 
-    def __init__(self, name: str, store: CounterStore, counters: InvocationCounters) -> None:
+    def __init__(self, name: str, shared: _Shared) -> None:
         self._name = name
-        self._store = store
-        self._counters = counters
-        self._held = False
+        self._shared = shared
+        self._held = shared.leasing is None
         self._holders = 0
         self.was_shared = False
         """Whether there were several conversations at a time: what one of them is still to read may
@@ -101,25 +98,26 @@ class Lease:
         with _GUARD:
             lease = shared.leases.get(name)
             if lease is None:
-                lease = shared.leases[name] = cls(name, store, shared.counters)
+                lease = shared.leases[name] = cls(name, shared)
             lease._holders += 1
             lease.was_shared = lease.was_shared or lease._holders > 1
         try:
-            if isinstance(store, LeasingStore) and not lease._held:
+            if not lease._held:
                 async with lease.turn:
-                    await lease._hold(store, address)
+                    await lease._hold(address)
         except BaseException:
             lease.give_back()
             raise
         return lease
 
-    async def _hold(self, store: LeasingStore, address: MeterAddress) -> None:
-        loop = asyncio.get_running_loop()
+    async def _hold(self, address: MeterAddress) -> None:
+        loop, store = asyncio.get_running_loop(), self._shared.leasing
+        assert store is not None
         until_s = loop.time() + LEASE_WAIT_S
         while not self._held:
             moved = store.lease(self._name)
             if moved is not None:
-                self._counters.forget(moved)
+                self._shared.counters.forget(moved)
                 self._held = True
             elif loop.time() > until_s:
                 raise StoreError(
@@ -136,9 +134,9 @@ class Lease:
             self._holders -= 1
             if self._holders:
                 return
-            _shared_of(self._store).leases.pop(self._name, None)
-            if self._held and isinstance(self._store, LeasingStore):
-                self._store.end_lease(self._name)
+            self._shared.leases.pop(self._name, None)
+            if self._held and self._shared.leasing is not None:
+                self._shared.leasing.end_lease(self._name)
 
 
 class _Shared:
@@ -146,6 +144,7 @@ class _Shared:
 
     def __init__(self, store: CounterStore) -> None:
         self.counters = InvocationCounters(store)
+        self.leasing = store if isinstance(store, LeasingStore) else None
         self.leases: dict[str, Lease] = {}
 
 

@@ -58,8 +58,8 @@ CLIENT_TABLE: Final[dict[tuple[ClientState, FrameType], str]] = {
     (ClientState.CONNECTING, _F.DM): "_refused",
     (ClientState.CONNECTING, _F.UI): "_take_ui",
     (ClientState.CONNECTED, _F.I): "_take_information",
-    (ClientState.CONNECTED, _F.RR): "_take_ready",
-    (ClientState.CONNECTED, _F.RNR): "_take_not_ready",
+    (ClientState.CONNECTED, _F.RR): "_continue",
+    (ClientState.CONNECTED, _F.RNR): "_continue",
     (ClientState.CONNECTED, _F.DM): "_dropped",
     (ClientState.CONNECTED, _F.FRMR): "_rejected",
     (ClientState.CONNECTED, _F.UI): "_take_ui",
@@ -300,16 +300,9 @@ class HdlcClient:
         self._awaiting = False
         return [Apdu(self.settings.client, self.settings.server, apdu)]
 
-    def _take_ready(self, frame: Frame, now: Instant) -> list[Event]:
-        self._link.peer_busy = False
-        return self._continue(frame, now)
-
-    def _take_not_ready(self, frame: Frame, now: Instant) -> list[Event]:
-        self._link.peer_busy = True
-        return self._continue(frame, now)
-
     def _continue(self, frame: Frame, now: Instant) -> list[Event]:
         link = self._link
+        link.peer_busy = frame.kind is FrameType.RNR
         if not link.acknowledge(frame.receive_number):
             return [self._down(Reason.REJECTED)]
         if not self._awaiting or not frame.poll:

@@ -66,8 +66,8 @@ SERVER_TABLE: Final[dict[tuple[LinkState, FrameType], str]] = {
     (LinkState.NRM, _F.SNRM): "_open",
     (LinkState.NRM, _F.DISC): "_close",
     (LinkState.NRM, _F.I): "_take_information",
-    (LinkState.NRM, _F.RR): "_take_ready",
-    (LinkState.NRM, _F.RNR): "_take_not_ready",
+    (LinkState.NRM, _F.RR): "_continue",
+    (LinkState.NRM, _F.RNR): "_continue",
     (LinkState.NRM, _F.UI): "_take_ui",
     (LinkState.NRM, _F.UNKNOWN): "_reject_unknown",
     (LinkState.REJECTING, _F.SNRM): "_open",
@@ -344,15 +344,8 @@ class HdlcServer:
             return []
         return [Apdu(entry.client, entry.server, apdu)]
 
-    def _take_ready(self, entry: _ServerLink, frame: Frame) -> list[Event]:
-        entry.link.peer_busy = False
-        return self._continue(entry, frame)
-
-    def _take_not_ready(self, entry: _ServerLink, frame: Frame) -> list[Event]:
-        entry.link.peer_busy = True
-        return self._continue(entry, frame)
-
     def _continue(self, entry: _ServerLink, frame: Frame) -> list[Event]:
+        entry.link.peer_busy = frame.kind is FrameType.RNR
         if not entry.link.acknowledge(frame.receive_number):
             return self._reject(entry, frame, BAD_RECEIVE_NUMBER)
         entry.token = frame.poll
