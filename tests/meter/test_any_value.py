@@ -116,7 +116,10 @@ class Values:
             return data
         if data.type is DataType.OCTET_STRING:
             octets = bytearray(data.value) or bytearray(1)
-            octets[self.random.randrange(len(octets))] = self.random.choice(OCTETS)
+            first = self.random.randrange(len(octets))
+            open_to = first + self.random.choice((1, 1, len(octets)))
+            octets[first:open_to] = b"\xff" * len(octets[first:open_to])
+            octets[first] = self.random.choice(OCTETS)
             return axdr.octets(bytes(octets))
         return self.simple(data.type)
 
@@ -162,16 +165,17 @@ def shown(meter: Meter, item: CosemObject) -> None:
 def survives(key: str, seed: int, count: int) -> None:
     meter = made(key)
     items = list(meter.tree.objects.values())
+    acting = [item for item in items if any(item.class_id == each for each, _ in WORKING)]
     values = Values(seed, [bytes(item.obis) for item in items] + [bytes(6)])
     load = ConstantLoad(1200, len(meter.model.phases))
-    for number in range(count):
-        item = values.random.choice(items)
+    for number in range(count):  # every third time something that acts by itself
+        item = values.random.choice(acting if acting and number % 3 == 0 else items)
         try:
             try_one(meter, item, values)
         except AccessError:
             continue
         shown(meter, item)
-        if number % 25 == 0:
+        if number % 10 == 0:
             meter.advance(load, meter.ledger.now + values.random.choice((60, 3600)))
 
 
