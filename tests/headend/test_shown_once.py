@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from blathy.headend.collection.conversation import LiveValue, LoggedEvent
-from blathy.headend.collection.dlms import _leave_undefined
+from blathy.headend.collection.live_quantities import leave_undefined
 from blathy.headend.collection.push_meaning import _events_of_code, alarms_of
 from blathy.headend.operations.events import EventFilter
 from blathy.headend.operations.location import locate
@@ -152,11 +152,11 @@ def test_without_current_there_is_no_power_factor() -> None:
         for q, number in (("i", current), ("pf", 0.0), ("thd_i", 0.0), ("u", 230.0))
     )
     found.update([value("pf", 0, 0.7)])
-    _leave_undefined(found)
+    leave_undefined(found)
     assert [found[q, 1].value for q in ("pf", "thd_i", "u")] == [None, None, 230.0]
     assert [found["pf", 2].value, found["pf", 0].value] == [0.0, 0.7]
     found["i", 2] = found["i", 1]
-    _leave_undefined(found)
+    leave_undefined(found)
     assert found["pf", 0].value is None
 
 

@@ -230,9 +230,9 @@ def test_wrong_key_port_client_and_title_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_rows_come_back_as_whole_numbers() -> None:
-    from blathy.headend.collection.dlms import _rescaled
+    from blathy.headend.collection.profile_rows import rescaled
 
     values = np.array([1234, -1234, 7], np.int32)
-    assert _rescaled(values, 2).tolist() == [123_400, -123_400, 700]
-    assert _rescaled(values, -2).tolist() == [12, -12, 0]
-    assert _rescaled(values, 0).tolist() == [1234, -1234, 7]
+    assert rescaled(values, 2).tolist() == [123_400, -123_400, 700]
+    assert rescaled(values, -2).tolist() == [12, -12, 0]
+    assert rescaled(values, 0).tolist() == [1234, -1234, 7]

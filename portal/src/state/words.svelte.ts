@@ -96,8 +96,9 @@ export function obisName(obis: string | null | undefined, name: string): string 
   return code.tariff ? t('obis.tariff', { name: whole, n: code.tariff }) : whole;
 }
 
-/** What is printed beside a lamp or on a button, where it is a word. */
+/** What is printed beside a lamp or on a button: in other languages by what it means. */
 export function frontText(label: string): string {
+  if (settings.language === 'en') return label;
   const [, name = label, number = ''] = /^(\w+?) ?(\d*)$/.exec(label) ?? [];
   const key = `front.${name.toLowerCase()}`;
   return isKey(key) ? `${t(key)} ${number}`.trim() : label;

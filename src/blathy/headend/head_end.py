@@ -15,13 +15,13 @@ from blathy.headend.collection.dlms import DlmsDriver
 from blathy.headend.collection.pushes import PUSH_PORT, PushListener
 from blathy.headend.database import Database
 from blathy.headend.inventory.counters import StoredCounters
-from blathy.headend.inventory.current_transformers import CurrentTransformers
 from blathy.headend.inventory.description import SiteDescription
 from blathy.headend.inventory.registry import Inventory, Meter
 from blathy.headend.inventory.sealing import Sealer
 from blathy.headend.operations.clocks import Clocks
 from blathy.headend.operations.commands import Commands
 from blathy.headend.operations.confirmations import Confirmations
+from blathy.headend.operations.current_transformers import CurrentTransformers
 from blathy.headend.operations.desk import Desk
 from blathy.headend.operations.events import Events
 from blathy.headend.operations.jobs import Jobs

@@ -13,7 +13,7 @@ from blathy.headend.api.bodies import Button, Clock, Command, Keys, ReadNow, jso
 from blathy.headend.api.guard import authorise
 from blathy.headend.api.problems import ApiProblem
 from blathy.headend.collection.conversation import DisplayState
-from blathy.headend.inventory.current_transformers import inputs_of
+from blathy.headend.operations.current_transformers import inputs_of
 from blathy.headend.operations.events import EventFilter
 from blathy.headend.readings.calendar import DAY_S
 from blathy.headend.readings.export import to_csv, to_parquet

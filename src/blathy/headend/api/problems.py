@@ -13,8 +13,8 @@ from starlette.responses import Response
 from blathy.headend.access.accounts import AccessError
 from blathy.headend.collection.conversation import ConversationError, Outcome
 from blathy.headend.database import StoreError
-from blathy.headend.inventory.current_transformers import TransformerRefused
 from blathy.headend.operations.confirmations import CommandRefused
+from blathy.headend.operations.current_transformers import TransformerRefused
 from blathy.headend.operations.jobs import JobsFull
 from blathy.headend.readings.export import ExportUnavailable
 from blathy.headend.readings.series import QueryError

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from blathy.headend.api.asking import Head, Who, point_of
 from blathy.headend.api.bodies import Body, json
 from blathy.headend.api.guard import authorise
-from blathy.headend.inventory.current_transformers import CurrentTransformer
+from blathy.headend.operations.current_transformers import CurrentTransformer
 
 router = APIRouter(dependencies=[Depends(authorise)])
 

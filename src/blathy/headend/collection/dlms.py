@@ -6,14 +6,10 @@ so a first contact costs no object list. Any other meter is read by its channels
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from blathy.client import (
     Garbled,
@@ -32,7 +28,6 @@ from blathy.client import (
 from blathy.client import Meter as Client
 from blathy.client.address import AUTHENTICATION, PROTECTION
 from blathy.client.push import Push, push_of
-from blathy.client.values import ProfileReading
 from blathy.clock import Zone
 from blathy.cosem import axdr
 from blathy.cosem.cosem_time import CosemDateTime
@@ -52,13 +47,15 @@ from blathy.headend.collection.conversation import (
     Sign,
     SupplyState,
 )
+from blathy.headend.collection.live_quantities import live_cells, live_values
+from blathy.headend.collection.profile_rows import column_of, is_frame, rows_of
 from blathy.headend.collection.rendering import constant_of, lcd_text, render_display
 from blathy.headend.inventory.keyring import Secrets
 from blathy.headend.inventory.registry import Channel, Meter
 from blathy.models import MODELS, Model
-from blathy.models.model import EventLog, Row
+from blathy.models.model import EventLog
 from blathy.obis import Obis
-from blathy.quantity import SYMBOL, Kind, Measure, Phase, Quantity, Unit
+from blathy.quantity import SYMBOL, Kind, Phase, Quantity
 from blathy.wire.association_events import EventReport, Notification
 from blathy.wire.security import TITLE_OCTETS, CounterStore
 
@@ -91,16 +88,6 @@ _OUTCOMES: Final[tuple[tuple[type[MeterError], Outcome], ...]] = (
     (Garbled, Outcome.GARBLED),
     (Refused, Outcome.REFUSED),
 )
-_QUANTITIES: Final[dict[Measure, str]] = {
-    Measure.U: "u", Measure.I: "i", Measure.I_N: "i_n", Measure.A_NET: "p", Measure.PF: "pf",
-    Measure.F: "f", Measure.THD_U: "thd_u", Measure.THD_I: "thd_i", Measure.ANGLE: "angle_i",
-}  # fmt: skip
-_SIGNED: Final = (
-    ("p", Measure.A_IMPORT, Measure.A_EXPORT),
-    ("q", Measure.R_PLUS, Measure.R_MINUS),
-    ("s", Measure.E_IMPORT, Measure.E_EXPORT),
-)
-"""Quantities that meters show as two registers, one for each direction."""
 _SUB_METERS: Final = {
     f"mbus-{medium}": f"M-Bus {medium} meter" for medium in ("water", "heat", "gas")
 }
@@ -279,43 +266,6 @@ def _alarm_refs(model: Model | None) -> list[AttributeRef]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _LiveCell:
-    """A row that makes a live value: directly, or one direction of a signed one."""
-
-    ref: AttributeRef
-    row: Row
-    quantity: str
-    sign: int
-
-
-def _live_cells(model: Model) -> tuple[_LiveCell, ...]:
-    """What to read for the live page; a net row wins over the two directions."""
-    rows = [row for row in model.rows if row.source.kind is Kind.INSTANT]
-    nets = {row.source.phase for row in rows if row.source.measure is Measure.A_NET}
-    cells = []
-    for row in rows:
-        measure, phase = row.source.measure, row.source.phase
-        ref = AttributeRef(row.class_id, row.obis, 2)
-        if measure is Measure.ANGLE and row.source.tariff:
-            cells.append(_LiveCell(ref, row, "angle_u", 1))
-        elif measure in _QUANTITIES:
-            cells.append(_LiveCell(ref, row, _QUANTITIES[measure], 1))
-        for quantity, forward, backward in _SIGNED:
-            if quantity == "p" and phase in nets:
-                continue
-            if measure in {forward, backward}:
-                sign = 1 if measure is forward or quantity == "s" else -1
-                cells.append(_LiveCell(ref, row, quantity, sign))
-    return tuple(cells)
-
-
-def _phase_of(cell: _LiveCell) -> int:
-    if cell.quantity == "angle_u":
-        return cell.row.source.tariff // 10 + 1  # 10 is U2 to U1, 20 is U3 to U1
-    return int(cell.row.source.phase)
-
-
 class DlmsConversation:
     """`Conversation` over an open association."""
 
@@ -358,27 +308,12 @@ class DlmsConversation:
     async def live(self, *, brief: bool = False) -> list[LiveValue]:
         cells = [
             cell
-            for cell in _live_cells(self._known())
+            for cell in live_cells(self._known())
             if not brief or (cell.quantity == "p" and cell.row.source.phase is Phase.TOTAL)
         ]
         async with self._asking() as client:
             readings = await client.read_many([cell.ref for cell in cells])
-        found: dict[tuple[str, int], LiveValue] = {}
-        for cell, reading in zip(cells, readings, strict=True):
-            value = _number(reading)
-            if value is None:
-                continue
-            key = cell.quantity, _phase_of(cell)
-            before = found.get(key)
-            total = cell.sign * value + (before.value or 0.0 if before is not None else 0.0)
-            name = cell.row.title[:1].upper() + cell.row.title[1:]
-            name, obis = (before.name, before.obis) if before else (name, str(cell.row.obis))
-            unit = SYMBOL.get(cell.row.shown_unit, "")
-            found[key] = LiveValue(obis, name, key[1], key[0], round(total, 6), unit)
-        if not brief:
-            _leave_undefined(found)
-            _derive(found, int(Phase.TOTAL))
-        return list(found.values())
+        return live_values(cells, readings, brief=brief)
 
     async def registers(self, channels: Sequence[Channel] = ()) -> list[RegisterValue]:
         if channels:
@@ -424,8 +359,8 @@ class DlmsConversation:
         code = Obis.parse(profile)
         async with self._asking() as client:
             captures = await client.capture_objects(code)
-            places = [_place(captures, channel, profile) for channel in channels]
-            keep = sorted({n for n, c in enumerate(captures) if _is_frame(c)} | set(places))
+            places = [column_of(captures, channel, profile) for channel in channels]
+            keep = sorted({n for n, c in enumerate(captures) if is_frame(c)} | set(places))
             selected: tuple[CaptureObject, ...] = ()
             if len(keep) < len(captures):
                 selected = tuple(captures[n] for n in keep)
@@ -438,7 +373,7 @@ class DlmsConversation:
                 reading, selected = await client.profile(code, from_utc, to_utc), ()
             if selected:
                 places = [keep.index(place) for place in places]
-            return _rows_of(reading, channels, places)
+            return rows_of(reading, channels, places)
 
     # -- events ---------------------------------------------------------------------------------
 
@@ -679,13 +614,6 @@ class DlmsConversation:
         await self._client.close()
 
 
-def _number(reading: Reading) -> float | None:
-    value = reading.value
-    if isinstance(value, Quantity):
-        return value.mantissa * 10.0**value.scaler
-    return float(value) if isinstance(value, int | float) and not reading.error else None
-
-
 def _moment(reading: Reading, zone: Zone) -> int | None:
     value = reading.value
     if not isinstance(value, CosemDateTime) or value.is_unset:
@@ -710,139 +638,6 @@ def _register(
     return RegisterValue(
         str(obis), name, value.mantissa, value.scaler, symbol, tariff, text, unit, digits, at
     )
-
-
-def _leave_undefined(found: dict[tuple[str, int], LiveValue]) -> None:
-    """Without current there is no power factor and no distortion of it: meters show 0 then."""
-    currents = {phase: one.value for (name, phase), one in found.items() if name == "i"}
-    idle = {phase for phase, value in currents.items() if value == 0}
-    if currents and len(idle) == len(currents):
-        idle.add(int(Phase.TOTAL))
-    for name in ("pf", "thd_i"):
-        for phase in idle:
-            if (name, phase) in found:
-                found[name, phase] = replace(found[name, phase], value=None)
-
-
-def _derive(found: dict[tuple[str, int], LiveValue], total: int) -> None:
-    """Phase powers and angles that a meter does not show, from what it does show."""
-    inductive = found.get(("q", total))
-    sign = -1.0 if inductive is not None and (inductive.value or 0.0) < 0 else 1.0
-    for phase in (1, 2, 3):
-        u, i, pf = (found.get((q, phase)) for q in ("u", "i", "pf"))
-        if u is None or i is None or None in {u.value, i.value}:
-            continue
-        if ("angle_u", phase) not in found:
-            value = LiveValue("", f"Angle U{phase} (nominal)", phase, "angle_u",
-                              120.0 * (phase - 1), "°")  # fmt: skip
-            found["angle_u", phase] = value
-        own = found.get(("angle_i", phase))
-        start = found["angle_u", phase].value or 0.0
-        if own is not None:
-            # the table's angle is to the phase's own voltage; shown is the lag behind U1
-            found["angle_i", phase] = replace(own, value=round(start + (own.value or 0.0), 2))
-        if pf is None or pf.value is None:
-            continue
-        if ("p", phase) not in found:
-            power = (u.value or 0.0) * (i.value or 0.0) * pf.value
-            found["p", phase] = LiveValue(
-                "",
-                f"Active power L{phase} (from U, I, power factor)",
-                phase,
-                "p",
-                round(power, 1),
-                "W",
-            )
-        if own is None:
-            # many meters give the factor without its sign: the power says which way it flows
-            flow = -1.0 if (found["p", phase].value or 0.0) < 0 else 1.0
-            phi = sign * math.degrees(math.acos(flow * max(-1.0, min(1.0, abs(pf.value)))))
-            found["angle_i", phase] = LiveValue(
-                "",
-                f"Angle I{phase} (from power factor)",
-                phase,
-                "angle_i",
-                round(start + phi, 1),
-                "°",
-            )
-
-
-def _is_frame(capture: CaptureObject) -> bool:
-    """Clock and status columns, which every record needs."""
-    return capture.is_clock or _is_status(capture)
-
-
-def _is_status(capture: CaptureObject) -> bool:
-    return capture.class_id == 1 and (capture.obis.c, capture.obis.d) == (96, 10)
-
-
-def _place(captures: Sequence[CaptureObject], channel: Channel, profile: str) -> int:
-    if 0 <= channel.column_index < len(captures):
-        return channel.column_index
-    wanted = Obis.parse(channel.obis)
-    for n, capture in enumerate(captures):
-        if capture.obis == wanted and capture.attribute == channel.attribute:
-            return n
-    raise ConversationError(
-        Outcome.REFUSED,
-        "not-captured",
-        "The load profile {profile} does not capture {obis}.",
-        "Check the channels in the inventory, or what the meter is set to capture.",
-        profile=profile,
-        obis=channel.obis,
-    )
-
-
-def _rows_of(
-    reading: ProfileReading, channels: Sequence[Channel], places: Sequence[int]
-) -> ProfileRows:
-    times = reading.times
-    order = np.argsort(times.utc_s, kind="stable")
-    order = order[times.valid[order]]
-    status = np.zeros(len(order), np.uint8)
-    for column in reading.columns:
-        if _is_status(column.capture) and column.values.dtype.kind in "iu":
-            status = (column.values[order].astype(np.int64) & 0xFF).astype(np.uint8)
-    values, present = {}, {}
-    for channel, place in zip(channels, places, strict=True):
-        column, unit = reading.columns[place], reading.units[place]
-        if column.values.dtype.kind not in "iu":
-            raise ConversationError(
-                Outcome.GARBLED,
-                "captured-as-text",
-                "{obis} is captured as text, not as a number.",
-                "Check the channels in the inventory.",
-                obis=channel.obis,
-            )
-        if unit is not None and unit.unit not in {Unit.COUNT, Unit.OTHER}:
-            told = SYMBOL.get(unit.unit, "")
-            if told != channel.unit:
-                raise ConversationError(
-                    Outcome.REFUSED,
-                    "other-unit",
-                    "{obis} is in {told}, the inventory says {expected}.",
-                    "Correct the channel's unit.",
-                    obis=channel.obis,
-                    told=told,
-                    expected=channel.unit,
-                )
-        scaler = unit.scaler if unit is not None else channel.scaler
-        values[channel.slug] = _rescaled(column.values[order], scaler - channel.scaler)
-        missing = column.missing
-        there = np.ones(len(order), np.bool_) if missing is None else ~missing[order]
-        present[channel.slug] = there
-    return ProfileRows(times.utc_s[order].astype(np.int64), values, present, status)
-
-
-def _rescaled(values: NDArray[Any], shift: int) -> NDArray[np.int64]:
-    whole: NDArray[np.int64] = values.astype(np.int64)
-    if shift > 0:
-        return whole * int(10**shift)
-    if shift < 0:
-        divisor = int(10**-shift)
-        cut: NDArray[np.int64] = np.where(whole >= 0, whole // divisor, -(-whole // divisor))
-        return cut
-    return whole
 
 
 def _names_of(log: EventLog | None) -> dict[int, tuple[str, int | None]]:
