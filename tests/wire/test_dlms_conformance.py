@@ -47,6 +47,8 @@ HDLC = "test_hdlc_link"
 WORKED = "test_hdlc_worked"
 WRAPPER = "test_wrapper"
 OPTICAL = "tests.client.test_optical_port"
+LINES = "tests.meter.test_serial_ports"
+PARALLEL = "tests.client.test_parallel_conversations"
 TYPES = "tests.cosem.test_axdr"
 COLUMNS = "tests.cosem.test_columns"
 TIMES = "tests.cosem.test_cosem_time"
@@ -100,6 +102,11 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (FRAMES, "test_the_answer_has_the_address_in_the_form_asked"),
         (FRAMES, "test_the_inactivity_time_out_ends_link_and_association"),
         (FRAMES, "test_what_the_setup_object_says_is_what_ua_says"))),
+    ("HDLC and local port setup (classes 23, 19) act on lines and addresses", "server", (
+        (LINES, "test_speed_and_address_of_the_hdlc_port_act_on_the_next_link"),
+        (LINES, "test_the_device_address_holds_over_tcp_as_well"),
+        (LINES, "test_the_optical_port_signs_on_as_it_is_set_up"),
+        (LINES, "test_octets_may_be_far_apart_on_networks_only"))),
     ("HDLC: odd meters", "client", ((ODD, "test_an_odd_hdlc_meter_is_read"),)),
     ("Wrapper in bare octets, TCP and UDP", "server", (
         (PACKETS, "test_a_stream"), (PACKETS, "test_a_datagram"),
@@ -405,6 +412,11 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
          "test_a_compressed_request_is_a_deciphering_error_and_the_association_stands"),
         ("test_compression_refused",
          "test_a_compressed_answer_is_refused_by_the_client_and_the_real_one_taken"))),
+    ("Parallel conversations under one key take turns: tasks, threads, processes", "client", (
+        (PARALLEL, "test_tasks_of_one_process_take_turns"),
+        (PARALLEL, "test_threads_with_one_store_take_turns"),
+        (PARALLEL, "test_processes_with_one_counter_file_speak_with_one_meter_in_turn"),
+        (PARALLEL, "test_a_meter_that_another_process_speaks_with_is_waited_for"))),
     ("Invocation counters: reserved ahead, strictly increasing", "server, client", (
         (SECURITY, "test_numbers_are_reserved_ahead_and_never_given_twice_over_restarts"),
         (SECURITY, "test_replay_names_the_lowest_counter_and_only_to_the_key_holder"),
@@ -464,7 +476,11 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         ("tests.client.test_capture", "test_every_link_layer"),
         ("tests.client.test_capture", "test_what_a_capture_lacks_is_told"),
         ("tests.client.test_capture", "test_traces_with_directions"))),
-    ("`record`, `replay`: wrapper, HDLC, serial; in clear and ciphered", "tool", (
+    ("`record`, `replay`: wrapper, UDP, HDLC, serial, mode E; in clear and ciphered", "tool", (
+        ("tests.cli.test_record_and_replay",
+         "test_a_reader_with_an_optical_head_is_recorded_through_all_its_speeds"),
+        ("tests.cli.test_record_and_replay",
+         "test_datagrams_are_recorded_and_given_back_one_by_one"),
         ("tests.cli.test_record_and_replay", "test_what_was_recorded_answers_as_the_meter"),
         ("tests.cli.test_record_and_replay", "test_serial_lines_are_recorded_and_played"),
         ("tests.client.test_turns", "test_differences_are_told_in_octets_and_in_words"))),
