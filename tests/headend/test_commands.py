@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from blathy.headend.collection.conversation import Outcome
 from blathy.headend.operations import audit, commands
+from blathy.headend.operations.jobs import Jobs
 from blathy.headend.schema import audit_entry
 from tests.headend.conftest import Centre, Clock, browser
 
@@ -77,6 +78,38 @@ def test_a_confirmation_is_for_one_user_point_command_and_minute(
             assert (await command(client, "p-001", "disconnect", confirm=word)).status_code == 409
             assert one.meter("p-001").connected
             assert one.meter("p-002").connected
+
+    asyncio.run(work())
+
+
+def test_every_sentence_has_its_code_also_when_the_job_is_loaded_again(
+    centre: Callable[..., Centre],
+) -> None:
+    one = centre()
+
+    async def work() -> None:
+        async with browser(one, *MANAGER) as client:
+            refused = (await command(client, "p-005", "disconnect")).json()
+            assert (refused["code"], refused["values"]) == (
+                "point-protected", {"point": "Dairy farm"},
+            )  # fmt: skip
+            amount = {"power_w": 5_000}
+            first = (await command(client, "p-001", "limit", arguments=amount)).json()
+            assert first["consequence_code"] == "consequence-limit"
+            assert first["consequence_values"] == amount
+            one.meter("p-001").fails_with = Outcome.TIMED_OUT
+            word = first["confirm"]
+            second = await command(client, "p-001", "limit", arguments=amount, confirm=word)
+            failed = await finished(client, second.json())
+        assert (failed["state"], failed["title_code"]) == ("failed", "job-limit")
+        assert failed["title_values"] == {"point": "Kovács household"}
+        assert failed["message_code"] == "conversation-failed"
+        assert failed["message_values"]["outcome"] == "timeout"
+        later = Jobs(one.head.database, one.clock)
+        later.open()
+        again = later.get(failed["id"])
+        assert again is not None
+        assert again.as_json() == failed
 
     asyncio.run(work())
 
