@@ -36,6 +36,7 @@ from blathy.meter.plan import MeterOptions
 from blathy.models import MODELS
 from blathy.store.store import StorageError, Store
 from blathy.wire.errors import LocalProtocolError
+from blathy.wire.invocation_counters import ONE_TIME
 from blathy.wire.security import (
     KEY_OCTETS,
     Envelope,
@@ -143,7 +144,7 @@ def kept_floors(meter: Meter) -> int:
 
 
 def test_keys_that_come_along_take_no_room_and_work_once_also_after_a_power_cut() -> None:
-    """A meter that hears a new key with every APDU keeps one number for all of them."""
+    """A meter that hears a new key with every APDU keeps a number for each way to make them."""
     store = Store.in_memory()
     meter = of_suite(1, keeper=StoreKeeper(store, "m"))
     signing, agreement = head_end_keys("test", 1)
@@ -175,7 +176,7 @@ def test_keys_that_come_along_take_no_room_and_work_once_also_after_a_power_cut(
         )
         assert hears(meter).unprotect(frames[-1]).plain == b"\xc0"
         sizes.append((kept_floors(meter), len(pack_settings(meter.settings))))
-    assert set(sizes) == {sizes[0]}, "not an octet more for the last than for the first"
+    assert set(sizes[1:]) == {sizes[1]}, "one for all wrapped, one for all agreed keys"
     again = of_suite(1, keeper=StoreKeeper(store, "m"))  # nobody switched the first one off
     for frame in frames:
         with pytest.raises(SecurityError, match="used before"):
@@ -192,7 +193,7 @@ def test_whoever_claims_title_after_title_fills_no_memory_and_frees_no_replay() 
     old = key_fingerprint(meter.key("unicast"))
     for number in range(NAMES_MAX):
         meter.counters.accept(number.to_bytes(8, "big"), old, 7)
-    with pytest.raises(LocalProtocolError, match="transfer a new key"):
+    with pytest.raises(LocalProtocolError, match="transfer new keys"):
         meter.counters.accept(HEAD_END_TITLE, old, 7)
     meter.counters.accept(bytes(8), old, 9)  # whom it knows it goes on to hear
     assert kept_floors(meter) == NAMES_MAX
@@ -202,6 +203,21 @@ def test_whoever_claims_title_after_title_fills_no_memory_and_frees_no_replay() 
     meter.counters.accept(HEAD_END_TITLE, fresh, 7)
     assert meter.counters.lowest(HEAD_END_TITLE, fresh) == 8
     assert kept_floors(meter) == 1
+
+
+def test_floors_of_replaced_makers_of_keys_make_room_and_no_others() -> None:
+    """Under the old master key nothing wrapped opens again; what the new one wraps is counted."""
+    meter = of_suite(0)
+    meter.counters.accept(HEAD_END_TITLE, key_fingerprint(meter.key("unicast")), 7)
+    for number in range(NAMES_MAX - 1):
+        floor = f"{ONE_TIME}.{key_fingerprint(meter.key('master'))}"
+        meter.counters.accept(number.to_bytes(8, "big"), floor, 7)
+    with pytest.raises(LocalProtocolError, match="transfer new keys"):
+        meter.counters.accept(b"ANOTHER1", floor, 7)
+    call(meter, 64, SECURITY, TRANSFER, items((3, wrapped(meter, FRESH[:16]))))
+    meter.counters.accept(b"ANOTHER1", f"{ONE_TIME}.{key_fingerprint(FRESH[:16])}", 7)
+    assert kept_floors(meter) == 2
+    assert meter.received_counter() >= 7
 
 
 # --- policy -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ are written exactly instead.
 There is one floor for each sender and lasting key, one for each sender's signatures and one for all
 keys that came along; NAMES_MAX of them are kept. When there is no room, those of keys that are no
 longer in force go, which must therefore not be transferred again; else a new sender is refused
-until a new key is in force. So whoever holds a key and claims one title after the other fills no
+until new keys are in force. So whoever holds a key and claims one title after the other fills no
 memory, and makes the meter forget nothing that protects the others.
 """
 
@@ -72,7 +72,7 @@ class MeterCounterStore:
         floor = self._floors[name] = max(self._floors[name], lowest)
         if floor <= self._written[name]:
             return
-        self._write(name, floor + (0 if _key_of(name) in _BY_TRANSACTION else AHEAD))
+        self._write(name, floor + (0 if _key_of(name)[0] in _BY_TRANSACTION else AHEAD))
         try:
             self._meter.flush()
         except AccessError as error:
@@ -85,12 +85,17 @@ class MeterCounterStore:
         names = [key for key in settings if key.startswith(_RECEIVE)]
         if len(names) < NAMES_MAX or _RECEIVE + name.encode() in settings:
             return
-        used = {key_fingerprint(self._meter.key(key)) for key in ("unicast", "broadcast")}
-        used.update(_BY_TRANSACTION)
-        gone = [key for key in names if _key_of(key.decode()) not in used]
+        keys = self._meter.key_set()
+        used = {
+            key_fingerprint(key)
+            for key in (
+                keys.unicast, keys.broadcast, keys.master, keys.agreement, keys.peer_signing
+            )
+        }  # fmt: skip
+        gone = [key for key in names if _key_of(key.decode())[1] not in used]
         if not gone:
             raise LocalProtocolError(
-                f"{NAMES_MAX} senders are known under these keys; transfer a new key"
+                f"{NAMES_MAX} senders are known under these keys; transfer new keys"
             )
         for key in gone:
             self._meter.drop_settings(key)
@@ -117,6 +122,8 @@ class MeterCounterStore:
                 self._write(name, floor)
 
 
-def _key_of(name: str) -> str:
-    """The last part of a name: which key or kind of transaction; protected data go apart."""
-    return name.rpartition(":")[2].partition("/")[0]
+def _key_of(name: str) -> tuple[str, str]:
+    """From the last part of a name: the kind of transaction (empty of counters) and the key;
+    protected data go apart."""
+    kind, _, key = name.rpartition(":")[2].partition("/")[0].rpartition(".")
+    return kind, key

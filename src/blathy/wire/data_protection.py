@@ -24,7 +24,7 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data, DataType
 from blathy.wire.apdu import AgreedKey, GeneralHeader, IdentifiedKey, KeyInfo, WrappedKey
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
-from blathy.wire.invocation_counters import COUNTER_LAST, ONE_TIME, TRANSACTION
+from blathy.wire.invocation_counters import COUNTER_LAST, ONE_TIME
 from blathy.wire.octets import Reader, octet_string
 from blathy.wire.security import (
     UNPROVEN_JUMP_MAX,
@@ -223,12 +223,12 @@ def _signed_transaction(
 ) -> tuple[str, int]:
     for element in reversed(elements):
         if element.kind == SIGNATURE:
-            return _transaction_of(context, element)
+            return _transaction_of(context, element, context.signature_floor)
     raise RemoteProtocolError("nothing proves that these protected data were not sent before")
 
 
 def _transaction_of(
-    context: SecurityContext, element: ProtectionElement, name: str = TRANSACTION
+    context: SecurityContext, element: ProtectionElement, name: str
 ) -> tuple[str, int]:
     number = transaction_number(element.transaction_id)
     if number < context.counters.lowest(context.peer_title, name + _DATA):
@@ -263,7 +263,8 @@ def _opened(
         raise RemoteProtocolError("the tag of the protected data does not verify")
     if _is_one_time(element):
         if kind & 0x10:
-            spent.append(_transaction_of(context, element, ONE_TIME))
+            floor = context.one_time_floor(_choice(element.key_info))
+            spent.append(_transaction_of(context, element, floor))
         return plain
     lowest = context.counters.lowest(context.peer_title, key.key_id + _DATA)
     if not lowest <= counter <= COUNTER_LAST:

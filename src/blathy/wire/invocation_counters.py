@@ -25,10 +25,11 @@ DEDICATED: Final = "dedicated"
 and one that takes the same key again must not make us use a nonce twice, not over a restart
 either."""
 TRANSACTION: Final = "transaction"
-"""Names the floor of the transaction-ids of signed APDUs."""
+"""Begins the name of the floor of the transaction-ids of signed APDUs."""
 ONE_TIME: Final = "one-time"
-"""Names the floor of the transaction-ids under keys that came along, one for all such keys, and the
-sequence that such keys of ours are used with where no association ends it."""
+"""Begins the name of the floor of the transaction-ids under keys that came along, one for all that
+were made from one key; and names the sequence that such keys of ours are used with where no
+association ends it."""
 REPORTED_JUMP_MAX: Final = 0x0100_0000
 """How far an unauthenticated report of the peer may move our own counter at once."""
 FAR_JUMP: Final = 0x1_0000

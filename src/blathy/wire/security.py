@@ -17,7 +17,9 @@ A key that comes along with an APDU (wrapped, or agreed for it) is new with ever
 a floor for each would fill any memory. What proves that such an APDU is no replay is therefore its
 transaction-id, which the tag covers: per originator it must rise from one APDU to the next, so one
 number stands for all keys that ever were, and a key need not be remembered to be refused. What
-brings a key must be authenticated, as only then its transaction-id is proved.
+brings a key must be authenticated, as only then its transaction-id is proved. The floor belongs to
+what such keys are made from (the master key, our agreement key, the signer's public key): once that
+was replaced nothing old can be opened again, and the floor may be forgotten.
 
 Signature and encryption may come in either order: general-signing around a ciphered APDU, or a
 general-glo, general-ded or general-ciphering APDU around general-signing. The facts that we have
@@ -779,7 +781,7 @@ class SecurityContext:
         else:
             if self.verify_tags:
                 brought = envelope.key_info is not None
-                self._accept_one_time(title, header, proved, brought=brought)
+                self._accept_one_time(title, header, choice, proved, brought=brought)
             self._derived_in, self._derived_lowest = (choice, key), counter + 1
         broadcast = choice is KeyChoice.BROADCAST
         opened = Opened(
@@ -799,7 +801,7 @@ class SecurityContext:
         return self._derived_lowest if known is not None and known[1].key_id == key.key_id else 0
 
     def _accept_one_time(
-        self, title: bytes, header: GeneralHeader, proved: int, *, brought: bool
+        self, title: bytes, header: GeneralHeader, choice: KeyChoice, proved: int, *, brought: bool
     ) -> None:
         """Take an APDU under a key that came along, once: by its transaction-id.
 
@@ -810,8 +812,19 @@ class SecurityContext:
             if brought:
                 raise _refused("an APDU that brings its own key must be authenticated")
             return  # the sequence of the key, which ends with the association, is its floor
-        transaction = self._rising(title, ONE_TIME, header.transaction_id)
-        self.counters.accept(title, ONE_TIME, transaction)
+        floor = self.one_time_floor(choice)
+        transaction = self._rising(title, floor, header.transaction_id)
+        self.counters.accept(title, floor, transaction)
+
+    def one_time_floor(self, choice: KeyChoice) -> str:
+        """Names the floor of the transaction-ids under keys that come along in this way."""
+        maker = self.keys.master if choice is KeyChoice.WRAPPED else self.keys.agreement
+        return f"{ONE_TIME}.{key_fingerprint(maker)}"
+
+    @property
+    def signature_floor(self) -> str:
+        """Names the floor of the transaction-ids of what the peer signs."""
+        return f"{TRANSACTION}.{key_fingerprint(self.keys.peer_signing)}"
 
     def _rising(self, title: bytes, name: str, transaction_id: bytes) -> int:
         """The number of a transaction-id; refuse one that is not above all before.
@@ -881,7 +894,7 @@ class SecurityContext:
             raise SecurityError(
                 ServiceError.OPERATION_NOT_POSSIBLE, "a signed APDU that is not ciphered"
             )
-        self.counters.accept(title, TRANSACTION, transaction)
+        self.counters.accept(title, self.signature_floor, transaction)
         return Opened(envelope.content, Protection.SIGNED, Envelope.PLAIN, originator=title)
 
     def _verified_signature(self, apdu: bytes) -> tuple[GeneralSigning, bytes]:
@@ -905,7 +918,7 @@ class SecurityContext:
         nested = inner and (inner[0] == Tag.GENERAL_SIGNING or inner[0] in _CIPHERED_INSIDE)
         if not inner or nested or not envelope.header.recipient:
             raise _refused("a signed APDU without content or recipient, or layers beyond two")
-        return self._rising(title, TRANSACTION, envelope.header.transaction_id)
+        return self._rising(title, self.signature_floor, envelope.header.transaction_id)
 
     def _inside(self, plain: bytes, title: bytes, *, signed: bool) -> tuple[bytes, int] | None:
         """Content and transaction of the signed APDU that a ciphered one holds."""
@@ -920,7 +933,7 @@ class SecurityContext:
 
     def _spend(self, inside: tuple[bytes, int], opened: Opened) -> Opened:
         content, transaction = inside
-        self.counters.accept(opened.originator, TRANSACTION, transaction)
+        self.counters.accept(opened.originator, self.signature_floor, transaction)
         return opened._replace(plain=content, protection=opened.protection | _SIGNED | _INSIDE)
 
     def __repr__(self) -> str:
