@@ -206,6 +206,23 @@ def test_a_meter_that_another_process_speaks_with_is_waited_for(
         store.close()
 
 
+def test_a_meter_at_rest_is_left_to_other_processes_and_taken_up_again(tmp_path: Path) -> None:
+    """Two stores of one file are to each other as two processes are."""
+
+    async def work(port: int) -> None:
+        ours, theirs = (FileCounterStore(tmp_path / "counters") for _ in range(2))
+        async with connect(port, ours) as meter:
+            for _ in range(3):
+                assert (await meter.quantity(ENERGY)).mantissa == 1_234_567
+                meter.rest()
+                assert await read_often(connect(port, theirs)) == READS
+        ours.close()
+        theirs.close()
+
+    with served() as port:
+        asyncio.run(asyncio.wait_for(work(port), 120))
+
+
 def test_a_store_from_before_a_fork_gives_no_number(tmp_path: Path) -> None:
     store = FileCounterStore(tmp_path / "counters")
     child = os.fork()

@@ -83,6 +83,7 @@ def read(
             done += 1
             if done >= rounds:
                 return
+            meter.rest()
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     secrets = {"password": password, "ek": ek, "ak": ak, "keys": keys, "counters": counters}

@@ -295,6 +295,8 @@ class Conversation:
 
     async def _request(self, build: Callable[[], bytes]) -> ClientEvent:
         async with self._turn, self._meter_turn:
+            if self._lease is not None and not self._lease.held:
+                await self._lease.hold(self._address)
             if self._lost:
                 raise Refused(
                     f"{self.place} still owes the answer to a request that was given up",
@@ -402,6 +404,8 @@ class Conversation:
             if self.association.associated and isinstance(self._link, WrapperLink):
                 wait_s = min(RELEASE_TIMEOUT_S, self._link.timeout_s)
                 async with asyncio.timeout(2 * wait_s), self._meter_turn:
+                    if self._lease is not None and not self._lease.held:
+                        await self._lease.hold(self._address)
                     event = await self._exchange(self.association.release(), wait_s)
                 assert isinstance(event, Released | ReleaseRefused | ServiceRefused)
         except (MeterError, LocalProtocolError, AssertionError, TimeoutError):

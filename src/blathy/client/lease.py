@@ -74,16 +74,17 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 class Lease:
     """What the conversations of this process with one meter, title and key share."""
 
-    __slots__ = ("_held", "_holders", "_name", "_shared", "protecting", "turn", "was_shared")
+    __slots__ = ("_holders", "_name", "_shared", "held", "protecting", "turn", "was_shared")
 
     def __init__(self, name: str, shared: _Shared) -> None:
         self._name = name
         self._shared = shared
-        self._held = shared.leasing is None
+        self.held = shared.leasing is None
+        """Whether no other process may speak with the meter; `hold` sees to it."""
         self._holders = 0
         self.was_shared = False
-        """Whether there were several conversations at a time: what one of them is still to read may
-        be older than what another has had."""
+        """Whether others spoke with the meter meanwhile: what one of us is still to read may be
+        older than what another has had."""
         self.turn = Turn()
         """To be had for a request and its answer."""
         self.protecting = Turn()
@@ -102,23 +103,24 @@ class Lease:
             lease._holders += 1
             lease.was_shared = lease.was_shared or lease._holders > 1
         try:
-            if not lease._held:
+            if not lease.held:
                 async with lease.turn:
-                    await lease._hold(address)
+                    await lease.hold(address)
         except BaseException:
             lease.give_back()
             raise
         return lease
 
-    async def _hold(self, address: MeterAddress) -> None:
+    async def hold(self, address: MeterAddress) -> None:
+        """To be called in one's turn: wait until no other process has the lease."""
         loop, store = asyncio.get_running_loop(), self._shared.leasing
         assert store is not None
         until_s = loop.time() + LEASE_WAIT_S
-        while not self._held:
+        while not self.held:
             moved = store.lease(self._name)
             if moved is not None:
                 self._shared.counters.forget(moved)
-                self._held = True
+                self.held = True
             elif loop.time() > until_s:
                 raise StoreError(
                     f"{address.place}: another process speaks with this meter under system title "
@@ -128,6 +130,14 @@ class Lease:
             else:
                 await asyncio.sleep(LOOK_AGAIN_S)
 
+    def rest(self) -> None:
+        """Until the next request another process may have it."""
+        with _GUARD:
+            if self.held and self._holders == 1 and self._shared.leasing is not None:
+                self._shared.leasing.end_lease(self._name)
+                self.held = False
+                self.was_shared = True
+
     def give_back(self) -> None:
         """One conversation fewer; after the last another process may speak with the meter."""
         with _GUARD:
@@ -135,7 +145,7 @@ class Lease:
             if self._holders:
                 return
             self._shared.leases.pop(self._name, None)
-            if self._held and self._shared.leasing is not None:
+            if self.held and self._shared.leasing is not None:
                 self._shared.leasing.end_lease(self._name)
 
 

@@ -185,6 +185,12 @@ class Session:
         self._checked.clear()
         self._firmware_known = False
 
+    def rest(self) -> None:
+        """Between requests that are far apart: until the next one another process that uses the
+        same keys and counter file may speak with the meter. The association stays."""
+        if self._lease is not None:
+            self._lease.rest()
+
     def _give_lease_back(self) -> None:
         lease, self._lease = self._lease, None
         if lease is not None:
