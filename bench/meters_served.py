@@ -5,7 +5,7 @@ socket, against the same process before the first one: everything that a meter t
 books, keys, counters, connection and association. The clients are in another process. Sessions are
 whole ones (connect, HLS-GMAC, a register, 96 rows of a profile, release) over TCP on the loopback
 device, one process serving and one reading: two cores. Before they are counted every meter has been
-read once.
+read once. The client keeps its counters in memory; in a file they take what its disk takes to sync.
 """
 
 from __future__ import annotations

@@ -154,6 +154,7 @@ for _kind, _letter in NUMERIC_FORMATS.items():
     _READERS[_kind] = struct.Struct(">" + _letter).unpack_from
 
 _ARRAY, _STRUCTURE, _COMPACT = DataType.ARRAY, DataType.STRUCTURE, DataType.COMPACT_ARRAY
+_BIT_STRING: Final = DataType.BIT_STRING
 _NULL: Final = Data(DataType.NULL_DATA, None)
 
 
@@ -699,4 +700,4 @@ def _measure(buf: bytes, offset: int, tag: int) -> tuple[int, int, int]:
     length, offset = decode_length(buf, offset)
     if kind is _ARRAY or kind is _STRUCTURE:
         return 0, length, offset
-    return ((length + 7) // 8 if kind is DataType.BIT_STRING else length), 0, offset
+    return ((length + 7) // 8 if kind is _BIT_STRING else length), 0, offset

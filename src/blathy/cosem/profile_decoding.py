@@ -50,6 +50,7 @@ SMALL_OCTETS: Final = 1 << 14
 
 _NULLS: Final = frozenset({DataType.NULL_DATA, DataType.DONT_CARE})
 _TAGS: Final = frozenset(DataType)
+_BOOLEAN, _BIT_STRING = DataType.BOOLEAN, DataType.BIT_STRING  # asked for at every column
 _FAR: Final = 1 << 30
 
 
@@ -174,7 +175,7 @@ def _row_layout(buf: bytes, offset: int, columns: int) -> list[_Slot] | None:
         offset += 1
         if kind in LENGTHED_TYPES:
             width, offset = decode_length(buf, offset)
-            if kind is DataType.BIT_STRING:
+            if kind is _BIT_STRING:
                 return None
         elif kind in FIXED_SIZES:
             width = FIXED_SIZES[kind]
@@ -190,10 +191,10 @@ def _view(buf: bytes, slot: _Slot, count: int, stride: int) -> _Raw:
     kind = slot.type
     if kind in _NULLS:
         return _Raw(None, np.zeros(count, np.int64), np.ones(count, np.bool_))
-    if kind in NUMERIC_FORMATS or kind is DataType.BOOLEAN:
+    if kind in NUMERIC_FORMATS or kind is _BOOLEAN:
         letter = NUMERIC_FORMATS.get(kind, "B")
         wire = np.ndarray((count,), ">" + letter, buf, slot.offset, (stride,))
-        if kind is DataType.BOOLEAN:
+        if kind is _BOOLEAN:
             return _Raw(kind, (wire != 0).astype(np.uint8))
         delta = np.ones(count, np.bool_) if kind in DELTA_TYPES else None
         return _Raw(kind, wire.astype(letter), None, delta)
@@ -323,7 +324,7 @@ def _gathered(buf: bytes, octets: Octets, place: Positions) -> _Raw:
     if not kinds:
         return _Raw(None, np.zeros(len(place), np.int64), null)
     kind = kinds[0] if len(kinds) == 1 else None
-    if all(each in NUMERIC_FORMATS or each is DataType.BOOLEAN for each in kinds):
+    if all(each in NUMERIC_FORMATS or each is _BOOLEAN for each in kinds):
         return _gathered_numbers(octets, place, tags, kinds, null)
     if kind in OCTET_TYPES:
         rows = np.flatnonzero(tags == kind)
@@ -362,7 +363,7 @@ def _gathered_numbers(
         letter = NUMERIC_FORMATS.get(kind, "B")
         spread = place[rows][:, None] + np.arange(1, width + 1, dtype=np.int32)
         numbers = octets[spread].view(">" + letter)[:, 0]
-        if kind is DataType.BOOLEAN:
+        if kind is _BOOLEAN:
             numbers = numbers != 0
         values[rows] = numbers
     deltas = DELTA_TYPES.intersection(kinds)
@@ -400,7 +401,7 @@ def _from_data(column: list[Data]) -> _Raw:
     if not kinds:
         return _Raw(None, np.zeros(len(column), np.int64), masked)
     kind = kinds[0] if len(kinds) == 1 else None
-    if all(each in NUMERIC_FORMATS or each is DataType.BOOLEAN for each in kinds):
+    if all(each in NUMERIC_FORMATS or each is _BOOLEAN for each in kinds):
         dtype = _common_dtype(kinds)
         values = np.array([0 if data.value is None else data.value for data in column], dtype)
         delta = np.array([data.type in DELTA_TYPES for data in column], np.bool_)
