@@ -187,6 +187,8 @@ WRONG = [
     (["read", "dlms://no.such.meter.invalid", "1-0:1.8.0"], "host name"),
     (["read", "serial:///dev/no-such-port", "1-0:1.8.0"], "cable"),
     (["profile", "dlms://{}", "1-0:99.1.0", "--from", "20-11-2026"], "date; write 2026-11, "),
+    (["profile", "dlms://{}", "1-0:99.1.0", "--csv", "--plot"], "give one of them"),
+    (["profile", "dlms://{}", "1-0:99.1.0", "--to", "now", "--entries", "1-2"], "one of the two"),
     (["profile", "dlms://{}", "1-0:99.1.0", "--from", "today", "--to", "-3d"], "after"),
     (["profile", "dlms://{}", "1-0:99.1.0", "--zone", "Mars/Base"], "time zone"),
     (["profile", "dlms://{}", "1-0:99.1.0", "--entries", "9-1"], "1-96"),

@@ -79,6 +79,10 @@ def profile(
     as_json: JsonOption = False,
 ) -> None:
     """Read a profile between two times."""
+    if as_csv + as_json + plot > 1:
+        raise CommandError("--csv, --json and --plot exclude each other; give one of them")
+    if entries and (start or end):
+        raise CommandError("--entries counts rows, --from and --to give times; use one of the two")
     here = parse_zone(zone)
     since, until = parse_moment(start, here), parse_moment(end, here)
     if since is not None and until is not None and since > until:
