@@ -15,6 +15,7 @@ import pytest
 
 from blathy.cli import main
 from blathy.client.cache import PROCESS_CACHE
+from blathy.cosem.cosem_time import CosemDateTime
 from blathy.transport.dlms_session import serve_dlms
 from tests.client.small_meter import AK, EK, SmallMeter, device, lookup
 from tests.free_ports import free_port
@@ -154,6 +155,24 @@ def test_profile_as_table_csv_json_parquet_and_plot(run: Run, port: int, tmp_pat
     assert "█" in out
     _, out, _ = run("profile", *secure(port), "1-0:99.1.0", "--entries", "1-3", "--csv")
     assert len(out.splitlines()) == 4
+
+
+def test_a_clock_without_deviation_asks_for_the_zone(
+    run: Run, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = CosemDateTime.raw
+
+    def bare(self: CosemDateTime) -> bytes:
+        return whole(self)[:9] + b"\x80\x00" + whole(self)[11:]
+
+    monkeypatch.setattr(CosemDateTime, "raw", bare)
+    profile = ["profile", *secure(port), "1-0:99.1.0", "--entries", "1-2"]
+    _, out, err = run(*profile, "--csv")
+    assert "give the meter's --zone" in err
+    assert out.splitlines()[1] == ",1000000"
+    _, out, err = run(*profile, "--zone", "UTC", "--csv")
+    assert err == ""
+    assert out.splitlines()[1] == "2026-03-10T00:15:00Z,1000000"
 
 
 WRONG = [

@@ -99,6 +99,8 @@ def profile(
     reading = with_meter(
         url, work, password=password, ek=ek, ak=ak, keys=keys, counters=counters, zone=zone
     )
+    if reading.zone is None and not reading.times.valid.all() and reading.profile.clock is not None:
+        typer.echo("blathy: some times are no full ones; give the meter's --zone", err=True)
     if parquet:
         _write_parquet(reading, Path(parquet))
     if as_csv:
