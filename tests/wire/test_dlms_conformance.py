@@ -42,6 +42,8 @@ DATAGRAMS = "tests.meter.test_dlms_over_udp"
 ENCRYPTED = "tests.meter.test_interface_encryption"
 ACTING = "tests.meter.test_schedules_and_monitors"
 FUNCTIONS = "tests.meter.test_functions_and_tables"
+SINGLE = "tests.meter.test_single_actions"
+UNFRIENDLY = "tests.meter.test_unfriendly_values"
 CLOCK = "tests.meter.test_clock_and_calendar"
 HDLC = "test_hdlc_link"
 WORKED = "test_hdlc_worked"
@@ -380,6 +382,15 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (ACTING, "test_entries_are_disabled_enabled_replaced_and_deleted"),
         (ACTING, "test_a_meter_of_the_command_line_switches_by_itself"),
         (ACTING, "test_an_independent_client_fills_the_schedule_and_switches_load_control_off"))),
+    ("Single action (22), planned activity calendar (20): at their moment, in any cut", "server", (
+        (SINGLE, "test_the_script_that_is_named_runs_and_no_other"),
+        (SINGLE, "test_a_script_that_nobody_may_run_is_refused"),
+        (SINGLE, "test_two_days_at_once_are_as_minute_by_minute"),
+        (SINGLE, "test_what_an_outage_passed_over_runs_once_when_power_returns"),
+        (SINGLE, "test_the_passive_calendar_becomes_active_in_the_middle_of_a_block"))),
+    ("Values out of range, dates that are none, wrong types: refused, nothing changes", "server", (
+        (UNFRIENDLY, "test_a_value_that_cannot_be_is_refused_and_changes_nothing"),
+        (UNFRIENDLY, "test_a_parameter_that_cannot_be_is_refused"))),
     ("Register monitor (21), sensor manager (67), data monitoring (66): crossings act", "server", (
         (ACTING, "test_a_threshold_that_is_crossed_switches_a_relay_there_and_back"),
         (ACTING, "test_only_the_crossing_counts"),
