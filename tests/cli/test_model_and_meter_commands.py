@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
@@ -17,24 +16,17 @@ from blathy.models import MODELS
 from tests.cli.in_process import blathy
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from blathy.cli import main; main()", *arguments],
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-
-
 def test_the_list_names_every_model() -> None:
-    done = run("model", "list", "--json")
-    assert done.returncode == 0, done.stderr
-    assert [row["key"] for row in json.loads(done.stdout)] == list(MODELS)
+    done = blathy("model", "list", "--json")
+    assert done.status == 0, done.err
+    assert [row["key"] for row in done.json] == list(MODELS)
 
 
 def test_a_model_shows_its_name_plate_and_what_is_assumed() -> None:
-    done = run("model", "show", "mt372")
-    assert done.returncode == 0, done.stderr
+    done = blathy("model", "show", "mt372")
+    assert done.status == 0, done.err
     for expected in ("IP 54", "1.3 kg", "18240", "380", "1-0:1.8.4", "Assumed", "client 16"):
-        assert expected in done.stdout
+        assert expected in done.out
     found = blathy("model", "show", "mt372", "--json").json
     assert {"obis": "1-0:1.8.4", "scaler": 0, "unit": "Wh"}.items() <= next(
         row.items() for row in found["registers"] if row["obis"] == "1-0:1.8.4"
@@ -93,13 +85,13 @@ def reading_of(tmp_path: Path) -> float:
             text = _until(process.stdout, "Ctrl-C")
             match = re.search(r"reader\s+(dlms://\S+)", text)
             assert match, text
-            done = run("read", match[1], "1-1:1.8.0", "--json")
+            done = blathy("read", match[1], "1-1:1.8.0", "--json")
         finally:
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
-    assert done.returncode == 0, done.stderr
-    return float(json.loads(done.stdout)[0]["value"])
+    assert done.status == 0, done.err
+    return float(done.json[0]["value"])
 
 
 def test_a_kept_meter_goes_on_after_a_stop(tmp_path: Path) -> None:

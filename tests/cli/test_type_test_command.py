@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-
-def blathy(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from blathy.cli import main; main()", *arguments],
-        capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
-
+from tests.cli.in_process import blathy
 
 VERSIONS: dict[str, list[tuple[str, str, tuple[str, ...]]]] = {
     "MT372-20": [
@@ -47,8 +38,8 @@ def test_every_class_of_the_data_sheets_is_kept(
     model: str, classes: str, version: tuple[str, ...]
 ) -> None:
     done = blathy("type-test", model, "--class", classes, "--json", *version)
-    assert done.returncode == 0, done.stderr
-    (report,) = json.loads(done.stdout)
+    assert done.status == 0, done.err
+    (report,) = done.json
     points = report["points"]
     assert report["passed"]
     assert {p["group"] for p in points} >= {"influence", "starting and no-load", "meter constant"}
@@ -60,10 +51,10 @@ def test_every_class_of_the_data_sheets_is_kept(
 def test_a_poor_sensor_that_nobody_adjusted_breaks_the_limits(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     done = blathy(
-        "type-test", "esox", "--class", "C", "--sensor", "ct", "--uncalibrated", "--html", str(page)
+        "type-test", "esox", "--class", "C", "--sensor", "ct", "--uncalibrated", "--html", page
     )
-    assert done.returncode == 1
-    assert "broken" in done.stdout
+    assert done.status == 1
+    assert "broken" in done.out
     assert "limits are broken" in page.read_text()
 
 
@@ -78,6 +69,6 @@ def test_an_unknown_model_or_class_is_one_sentence() -> None:
         (("type-test", "mt372", "--currents", "many"), "write 5(65)"),
     ):
         done = blathy(*arguments)
-        assert done.returncode == 2
-        assert words in done.stderr
-        assert "Traceback" not in done.stderr
+        assert done.status == 2
+        assert words in done.err
+        assert "Traceback" not in done.err

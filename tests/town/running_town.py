@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from tests.cli.in_process import blathy
 from tests.free_ports import free_port
 from tests.town.town_nursery import MARK
 
@@ -156,15 +157,10 @@ class RunningTown:
     def meters(self) -> list[dict[str, str]]:
         """What `blathy town --json` tells of the meters."""
         where = ["--data", str(self.data), "--dlms-port", str(self.dlms_port)]
-        found: list[dict[str, str]] = json.loads(self._run(["town", "--json", *where]))
+        done = blathy("town", "--json", *where)
+        assert done.status == 0, done.err
+        found: list[dict[str, str]] = done.json
         return found
-
-    def _run(self, arguments: list[str]) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", "from blathy.cli import main; main()", *arguments],
-            capture_output=True, text=True, check=True, timeout=GONE_S,
-        )  # fmt: skip
-        return done.stdout
 
 
 class Nursery:
@@ -223,10 +219,3 @@ class NurseryTown(RunningTown):
 
     def _launch(self) -> None:
         self._pid = self._nursery.launch(self.arguments, self._heard, self._ended)
-
-    def _run(self, arguments: list[str]) -> str:
-        lines: list[str] = []
-        over = threading.Event()
-        self._nursery.launch(arguments, lines.append, lambda _status: over.set())
-        assert over.wait(GONE_S)
-        return "".join(lines)

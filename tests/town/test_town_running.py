@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.town.running_town import GONE_S, RunningTown, last_hours
+from tests.cli.in_process import blathy
+from tests.town.running_town import GONE_S, Nursery, NurseryTown, RunningTown, last_hours
 
 pytestmark = pytest.mark.xdist_group("town")
 PATIENCE_S = 100
@@ -34,6 +35,14 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTown]:
     running.start()
     yield running
     running.kill()
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    """For the towns that are there for one test: a third of a start each."""
+    one = Nursery()
+    yield one
+    one.close()
 
 
 def gurux(job: dict[str, Any]) -> dict[str, Any]:
@@ -150,15 +159,9 @@ MEASURED: dict[str, set[str]] = {
 def test_the_supply_of_a_point_is_assessed_by_its_own_meter(town: RunningTown, model: str) -> None:
     found = [m for m in town.meters() if m["model"] == model]
     login = ("--api", town.address, "--user", "demo", "--password", "demo", "--json")
-    done = subprocess.run(
-        [
-            sys.executable, "-c", "from blathy.cli import main; main()", "en50160",
-            found[0]["id"], *login,
-        ],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode in {0, 1}, done.stderr
-    answer = json.loads(done.stdout)
+    done = blathy("en50160", found[0]["id"], *login)
+    assert done.status in {0, 1}, done.err
+    answer = done.json
     assert answer["interval_s"] == 600
     phases = {"L1"} if model == "omnipower" else {"L1", "L2", "L3"}
     told = {r["parameter"] for r in answer["results"]}
@@ -199,8 +202,8 @@ def _export(town: RunningTown, point: str, since: str, until: str) -> list[tuple
     return [(slot["start"], slot["value"]) for slot in answer["slots"]]
 
 
-def test_stop_start_kill_start_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    town = RunningTown(tmp_path / "data", points=12, days=1)
+def test_stop_start_kill_start_loses_and_doubles_nothing(nursery: Nursery, tmp_path: Path) -> None:
+    town = NurseryTown(nursery, tmp_path / "data", points=12, days=1)
     try:
         town.start()
         since, until = last_hours(20)
@@ -227,8 +230,10 @@ def test_stop_start_kill_start_loses_and_doubles_nothing(tmp_path: Path) -> None
         town.kill()
 
 
-def test_a_second_town_on_the_same_ports_says_what_to_do(town: RunningTown, tmp_path: Path) -> None:
-    other = RunningTown(tmp_path / "other")
+def test_a_second_town_on_the_same_ports_says_what_to_do(
+    town: RunningTown, nursery: Nursery, tmp_path: Path
+) -> None:
+    other = NurseryTown(nursery, tmp_path / "other")
     other.arguments[other.arguments.index("--port") + 1] = str(town.port)
     other.start(wait=False)
     assert other.wait(GONE_S) == 2
@@ -236,8 +241,8 @@ def test_a_second_town_on_the_same_ports_says_what_to_do(town: RunningTown, tmp_
     assert "--port" in other.lines[-1]
 
 
-def test_damaged_readings_are_one_sentence(tmp_path: Path) -> None:
-    town = RunningTown(tmp_path / "data", points=12, days=1)
+def test_damaged_readings_are_one_sentence(nursery: Nursery, tmp_path: Path) -> None:
+    town = NurseryTown(nursery, tmp_path / "data", points=12, days=1)
     (town.data / "headend").mkdir(parents=True)
     (town.data / "headend" / "headend.sqlite").write_bytes(b"no database at all" * 300)
     town.start(wait=False)
@@ -246,8 +251,8 @@ def test_damaged_readings_are_one_sentence(tmp_path: Path) -> None:
     assert "--data" in town.lines[-1]
 
 
-def test_stopped_while_measuring_it_ends_in_order(tmp_path: Path) -> None:
-    town = RunningTown(tmp_path / "data", points=40, days=30)
+def test_stopped_while_measuring_it_ends_in_order(nursery: Nursery, tmp_path: Path) -> None:
+    town = NurseryTown(nursery, tmp_path / "data", points=40, days=30)
     try:
         town.start(wait=False)
         assert town.says("measure their history")

@@ -113,8 +113,10 @@ class Sensor:
             gain *= 1.0 + self.temperature_ppm_per_k * warm * 1e-6
             lead_min = self.phase_error_min.at(share) + self.phase_min_per_k * warm
             out = gain * shifted(signal, lead_min / MINUTES_PER_TURN / nominal_hz * sample_rate_hz)
-            peak = self.rated_rms * np.sqrt(2.0)
-            out = out + self.cubic_percent / 100.0 * peak * (out / peak) ** 3
+            if self.cubic_percent:
+                peak = self.rated_rms * np.sqrt(2.0)
+                relative = out / peak
+                out = out + self.cubic_percent / 100.0 * peak * relative * relative * relative
         if np.isfinite(self.saturation_peak):
             out = np.clip(out, -self.saturation_peak, self.saturation_peak)
         out = out + self.offset
