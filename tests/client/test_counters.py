@@ -183,6 +183,45 @@ def test_a_disk_that_is_full_gives_no_number(
         store.reserve("send:x", 1)
 
 
+def test_floors_are_synced_once_a_second_and_with_what_is_reserved_or_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync lasts milliseconds and a session has five answers; a kill loses none of them."""
+    sync, on_disk = os.fdatasync, [b""]
+
+    def synced(handle: int) -> None:
+        sync(handle)
+        on_disk[0] = (tmp_path / "c").read_bytes()
+
+    def after_a_power_cut() -> int:
+        (tmp_path / "cut").write_bytes(on_disk[0])
+        store = FileCounterStore(tmp_path / "cut")
+        store.close()
+        return store.lowest("receive:x")
+
+    monkeypatch.setattr(os, "fdatasync", synced)
+    now_s = 1000.0
+    monkeypatch.setattr(counters.time, "monotonic", lambda: now_s)
+    store = FileCounterStore(tmp_path / "c")
+    store.accept("receive:x", 10)
+    assert after_a_power_cut() == 10
+    for number in range(11, 20):
+        store.accept("receive:x", number)
+    other = FileCounterStore(tmp_path / "c")
+    assert other.lowest("receive:x") == 19  # whatever happens to the first process
+    assert after_a_power_cut() == 10
+    now_s += counters.SYNC_EVERY_S
+    store.accept("receive:x", 20)
+    assert after_a_power_cut() == 20
+    store.accept("receive:x", 21)
+    store.reserve("send:x", 64)
+    assert after_a_power_cut() == 21
+    store.accept("receive:x", 22)
+    store.close()
+    assert after_a_power_cut() == 22
+    other.close()
+
+
 def test_killed_while_reserving_gives_no_number_twice(tmp_path: Path) -> None:
     program = (
         "import sys; from blathy.client.counters import FileCounterStore\n"

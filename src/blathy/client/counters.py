@@ -3,6 +3,12 @@
 Repeating an invocation counter under one key breaks AES-GCM altogether, so `FileCounterStore`
 writes and syncs a number before anybody uses it. What the file says is never lowered, whoever
 asks: not by a meter's report, not by an older copy of a line, not by a half-written one.
+
+Receive floors are written before what came is handed on, but synced once a second at most: a sync
+takes milliseconds and holds the loop, and a session has five answers. No crash of the process
+loses one. A power cut can lose those of the last moments; the proof of the next HLS association,
+which answers a fresh challenge under a number above all of them, puts the floor back before
+anything else is taken.
 """
 
 from __future__ import annotations
@@ -38,6 +44,8 @@ _WRITING: Final = 1  # locked while numbers are set aside
 _LEASES: Final = 2
 _REWRITING_S: Final = 1.0  # a file is written anew in less
 _LOOK_AGAIN_S: Final = 0.005
+SYNC_EVERY_S: Final = 1.0
+"""How often receive floors alone make the file be synced."""
 
 
 class StoreError(MeterError):
@@ -61,8 +69,9 @@ class FileCounterStore:
     """Counters of any number of meters in one append-only text file.
 
     Every line is `direction name number crc32`. Reserved numbers are synced to the disk before
-    they are given out, and receive floors before what came is handed on: neither a crash nor a
-    power cut lets a message be taken twice.
+    they are given out: neither a crash nor a power cut lets one be used twice. Receive floors are
+    in the file before what came is handed on, and on the disk with the next number reserved, with
+    `close`, or at once where nothing was synced for a second.
 
     Any number of processes may use one file, each of them a store that it opened itself; with
     `alone` (and always where the system is not Linux) only one. Locks end with their process.
@@ -74,6 +83,8 @@ class FileCounterStore:
         self._lowest: dict[str, int] = {}
         self._file = -1
         self._read_to = 0
+        self._synced_s = -SYNC_EVERY_S
+        self._unsynced = False
         self._raised: set[str] = set()
         self._process = os.getpid()
         self._reserving = threading.Lock()
@@ -129,8 +140,14 @@ class FileCounterStore:
     def close(self) -> None:
         """Release the file, and every lease with it."""
         if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+            try:
+                if self._unsynced:
+                    os.fdatasync(self._file)
+            except OSError:
+                pass  # what only a power cut can lose is the system's to write now
+            finally:
+                os.close(self._file)
+                self._file = -1
 
     def reserve(self, name: str, count: int) -> int:
         """Set numbers aside for ever; durable before it returns."""
@@ -153,7 +170,8 @@ class FileCounterStore:
     def accept(self, name: str, lowest: int) -> None:
         """Raise the lowest number still acceptable."""
         if lowest > self._lowest.get(name, 0):
-            self._write("r", name, lowest)
+            due = time.monotonic() - self._synced_s >= SYNC_EVERY_S
+            self._write("r", name, lowest, sync=due)
             self._lowest[name] = lowest
 
     def highest_received(self) -> int:
@@ -205,14 +223,17 @@ class FileCounterStore:
                 "open it in every process: both would use the same numbers",
             )
 
-    def _write(self, direction: str, name: str, number: int) -> None:
-        """Append a line; it is on the disk when this returns."""
+    def _write(self, direction: str, name: str, number: int, *, sync: bool = True) -> None:
+        """Append a line; with `sync` it is on the disk when this returns, and all before it."""
         self._check_open()
         try:
             line = _line(direction, name, number)
             if os.write(self._file, line) != len(line):
                 raise OSError(28, "no space left")
-            os.fdatasync(self._file)
+            self._unsynced = not sync
+            if sync:
+                os.fdatasync(self._file)
+                self._synced_s = time.monotonic()
         except OSError as error:
             # After a failed sync nobody knows what is on the disk: this file is not used again.
             self.close()
