@@ -25,6 +25,7 @@ from blathy.sources.recorded_point import Declared, point_of
 from blathy.sources.recording_stream import open_recording
 from blathy.sources.recordings import Layout
 from blathy.wire.security import VolatileCounterStore
+from tests.cli.in_process import blathy
 from tests.meter.running import START_S, made
 from tests.meter.test_promises_over_the_port import client, number
 
@@ -166,14 +167,10 @@ def test_a_recording_drives_a_meter_through_metrology(
 
 def test_a_recording_of_more_phases_than_the_meter_has_is_one_sentence(tmp_path: Path) -> None:
     path = recording(tmp_path, 1.0, 0.0, 3)
-    done = subprocess.run(
-        [sys.executable, "-c", "from blathy.cli import main; main()", "meter", "run", "omnipower",
-         "--load", str(path), "--channels", "u1,u2,u3,i1,i2,i3"],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "holds 3 phases, the meter has 1" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = blathy("meter", "run", "omnipower", "--load", path, "--channels", "u1,u2,u3,i1,i2,i3")
+    assert done.status == 2
+    assert "holds 3 phases, the meter has 1" in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_every_class_of_the_data_sheets_is_kept(
 def test_a_poor_sensor_that_nobody_adjusted_breaks_the_limits(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     done = blathy(
-        "type-test", "esox", "--class", "C", "--sensor", "ct", "--uncalibrated", "--html", page
+        "type-test", "omnipower", "--class", "A", "--sensor", "ct", "--uncalibrated", "--html", page
     )
     assert done.status == 1
     assert "broken" in done.out
