@@ -423,7 +423,7 @@ def _fuzz(count: int) -> None:
         before = first[len(data) % 3]
         whole, pieces = PushReceiver(lambda _title: KEYS), PushReceiver(lambda _title: KEYS)
         assert whole.receive(before, T0) == pieces.receive(before, T0)
-        size = (1, 5, 20)[len(data) // 3 % 3]
+        size = (1, 7, 19, 31)[len(data) // 3 % 4] + len(data) // 300
         cuts = (data[at : at + size] for at in range(0, len(data), size))
         found = [push for cut in cuts for push in pieces.receive(cut, T0)]
         assert not before or found == whole.receive(data, T0)
