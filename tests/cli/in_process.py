@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 from unittest import mock
 
 from blathy.cli import main
@@ -26,14 +26,14 @@ class Done:
         return json.loads(self.out)
 
 
-def blathy(*arguments: object) -> Done:
-    """Run the entry point with these arguments."""
+def blathy(*arguments: object, stdout: TextIO | None = None) -> Done:
+    """Run the entry point with these arguments; what goes to your own `stdout` is not in `out`."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     argv = ["blathy", *map(str, arguments)]
     with (
         mock.patch.object(sys, "argv", argv),
         mock.patch.dict("os.environ", {"COLUMNS": "160"}),
-        contextlib.redirect_stdout(out),
+        contextlib.redirect_stdout(stdout or out),
         contextlib.redirect_stderr(err),
     ):
         try:

@@ -42,6 +42,7 @@ WRONG = 2
         ("measure x --nominal-u high", "--nominal-u takes a number, not 'high'"),
         ("requirements --only x", "--only takes one of proved, failed, open, not 'x'"),
         ("listen --ek zz", "--ek is not written in hex"),
+        ("listen --ek 1234", "the encryption key has 2 octets; suite 0 needs 16"),
         ("listen --key zz", "--key names no meter; write TITLE=EK:AK"),
         ("meter run mt372 --zone Mars/X", "'Mars/X' is not a time zone"),
         ("meter run mt372 --layout x", "has no load profile 'x'; it has one alone"),
@@ -64,6 +65,15 @@ def test_every_verb_explains_itself_with_examples(verb: str) -> None:
     for example in VERBS[verb].examples:
         assert f"blathy {example}" in done.out
     assert not any(sign in done.out for sign in ("\x1b", "╭", "<str>", "<bool>"))
+
+
+@pytest.mark.parametrize("verb", ["explain", "listen", "read"])
+def test_verbs_with_keys_name_their_values_alike(verb: str) -> None:
+    shown = blathy(verb, "--help").out
+    assert "TEXT" not in shown
+    for option in ("--ek KEY", "--ak KEY", "--keys FILE", "--password SECRET"):
+        assert f"\n  {option} " in shown
+    assert re.search(r"--ek KEY +Encryption key", shown)
 
 
 def test_the_help_lists_every_option_that_a_url_may_have() -> None:

@@ -17,6 +17,7 @@ import typer
 from rich.progress import Progress as Bar
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.console import console
 from blathy.cli.meters import (
     AkOption,
     CountersOption,
@@ -25,7 +26,6 @@ from blathy.cli.meters import (
     KeysOption,
     PasswordOption,
     UrlArgument,
-    console,
     with_meter,
 )
 from blathy.client.address import MeterAddress
@@ -71,7 +71,8 @@ def clone(
 
     async def work(meter: Meter) -> RecordedMeter:
         begun = part.begun(meter.address, output)
-        with Bar(console=console(), transient=True, disable=as_json) as bar:
+        out = console()
+        with Bar(console=out, transient=True, disable=as_json or not out.is_terminal) as bar:
             task = bar.add_task("reading", total=None)
 
             def progress(done: int, total: int) -> None:

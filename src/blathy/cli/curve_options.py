@@ -21,7 +21,8 @@ PublicKeyOption = Annotated[
     list[str],
     typer.Option(
         "--public-key",
-        help="TITLE=KEY: public key for signatures or key agreement; hex of x and y, @FILE or"
+        metavar="TITLE=KEY",
+        help="Public key for signatures or key agreement; hex of x and y, @FILE or"
         " env:NAME. @FILE alone is a certificate, which names its title. May be repeated.",
     ),
 ]
@@ -29,7 +30,8 @@ PrivateKeyOption = Annotated[
     list[str],
     typer.Option(
         "--private-key",
-        help="TITLE=KEY: private key for key agreement; hex, @FILE or env:NAME. May be repeated.",
+        metavar="TITLE=KEY",
+        help="Private key for key agreement; hex, @FILE or env:NAME. May be repeated.",
     ),
 ]
 _BEGIN = b"-----BEGIN"

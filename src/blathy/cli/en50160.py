@@ -17,6 +17,7 @@ from rich.table import Table
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.centre import ControlCentre
+from blathy.cli.console import console
 from blathy.cli.measure import check_page, parse_channels, parse_scale, write_page
 from blathy.clock import iso_utc
 from blathy.metrology.en50160 import (
@@ -105,7 +106,7 @@ def command(
     if as_json:
         typer.echo(json.dumps(plain(found, assessment), indent=1, ensure_ascii=False))
     else:
-        show(found, assessment, Console())
+        show(found, assessment, console())
     if html:
         page = page_of(found.name, found.record, assessment, found.notes, found.absent)
         write_page(page, html)
@@ -194,25 +195,25 @@ def _counts(
     ]  # fmt: skip
 
 
-def show(found: Gathered, assessment: Assessment, console: Console) -> None:
+def show(found: Gathered, assessment: Assessment, out: Console) -> None:
     """The tables of the terminal."""
     record = found.record
-    console.print(
+    out.print(
         f"{found.name}: {assessment.days:.2f} days from {iso_utc(record.start_utc_s)}, Un "
         f"{record.nominal_u_v:g} V, {assessment.flagged_percent:.1f} % of the intervals flagged",
         highlight=False, markup=False,
     )  # fmt: skip
     if not assessment.complete:
-        console.print("note: less than a week: the figures hold for that time only", style="yellow")
+        out.print("note: less than a week: the figures hold for that time only", style="yellow")
     for note in found.notes:
-        console.print(f"note: {note}", style="yellow", highlight=False, markup=False)
-    console.print(_grid(assessment, found.absent))
+        out.print(f"note: {note}", style="yellow", highlight=False, markup=False)
+    out.print(_grid(assessment, found.absent))
     if record.dips_measured or record.events:
         short, long = assessment.interruptions_short, assessment.interruptions_long
         words = f"{_sums(record, assessment)}{short} short and {long} long interruptions"
-        console.print(words, highlight=False)
+        out.print(words, highlight=False)
     broken = sum(result.passed is False for result in assessment.results)
-    console.print("[red]not met: " + f"{broken} criteria[/red]" if broken else "Within the limits")
+    out.print("[red]not met: " + f"{broken} criteria[/red]" if broken else "Within the limits")
 
 
 def _sums(record: QualityRecord, assessment: Assessment) -> str:

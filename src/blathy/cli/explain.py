@@ -4,43 +4,62 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.console import console
 from blathy.cli.curve_options import PrivateKeyOption, PublicKeyOption, curve_keys
+from blathy.cli.meters import AkOption, EkOption, JsonOption
 from blathy.cli.title_keys import KeyOption, TitleKeysOption, title_keys
 from blathy.client.address import parse_address
 from blathy.client.capture import from_octets, load
 from blathy.client.explain import KeyRing, Node, explain_all
 from blathy.transport.errors import MeterError
 
+TREE_COLUMNS: Final = 240
+"""Where there is no terminal: room for deep trees."""
+
 
 @app.command()
 def explain(
     source: Annotated[
         list[str],
-        typer.Argument(help="Hex, a file (hex, dump, trace, record, pcap, raw), or - for stdin."),
+        typer.Argument(
+            metavar="HEX|FILE",
+            help="Hex, a file (hex, dump, trace, record, pcap, raw), or - for stdin.",
+        ),
     ],
-    ek: Annotated[str, typer.Option(help="Encryption key: hex, @FILE or env:NAME.")] = "",
-    ak: Annotated[str, typer.Option(help="Authentication key: hex, @FILE or env:NAME.")] = "",
-    bk: Annotated[str, typer.Option(help="Broadcast key: hex, @FILE or env:NAME.")] = "",
-    kek: Annotated[str, typer.Option(help="Master key: hex, @FILE or env:NAME.")] = "",
+    ek: EkOption = "",
+    ak: AkOption = "",
+    bk: Annotated[
+        str, typer.Option(metavar="KEY", help="Broadcast key: hex, @FILE or env:NAME.")
+    ] = "",
+    kek: Annotated[
+        str, typer.Option(metavar="KEY", help="Master key: hex, @FILE or env:NAME.")
+    ] = "",
     key: KeyOption = [],  # noqa: B006 - typer copies it
     keys: TitleKeysOption = "",
     public_key: PublicKeyOption = [],  # noqa: B006
     private_key: PrivateKeyOption = [],  # noqa: B006
     suite: Annotated[int, typer.Option(min=0, max=2, help="Security suite of the keys.")] = 0,
     password: Annotated[
-        str, typer.Option(help="HLS secret, to check the proofs: text, 0x hex, @FILE or env:NAME.")
+        str,
+        typer.Option(
+            metavar="SECRET",
+            help="HLS secret, to check the proofs: text, 0x hex, @FILE or env:NAME.",
+        ),
     ] = "",
-    client_title: Annotated[str, typer.Option(help="System title of the client, hex.")] = "",
-    meter_title: Annotated[str, typer.Option(help="System title of the meter, hex.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    client_title: Annotated[
+        str, typer.Option(metavar="TITLE", help="System title of the client, hex.")
+    ] = "",
+    meter_title: Annotated[
+        str, typer.Option(metavar="TITLE", help="System title of the meter, hex.")
+    ] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Show HDLC, wrapper, M-Bus and xDLMS octets as a tree with names and units.
 
@@ -72,9 +91,9 @@ def explain(
     if as_json:
         print(json.dumps([_plain(node) for node in nodes], ensure_ascii=False, indent=1))
         return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+    out = console(TREE_COLUMNS)
     for node in nodes:
-        console.print(_tree(node))
+        out.print(_tree(node))
 
 
 def _plain(node: Node) -> dict[str, Any]:

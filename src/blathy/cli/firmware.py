@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.console import console
 from blathy.cli.meters import (
     AkOption,
     CountersOption,
@@ -20,7 +21,6 @@ from blathy.cli.meters import (
     UrlArgument,
     YesOption,
     ask,
-    console,
     with_meter,
 )
 from blathy.client.firmware import transfer_image

@@ -112,18 +112,24 @@ def listen(
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="Where meters push to; 0 for any free one.")
     ] = 4059,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     udp: Annotated[bool, typer.Option("--udp", help="Datagrams instead of connections.")] = False,
     ek: Annotated[
-        str, typer.Option(help="Encryption key of every meter: hex, @FILE or env:NAME.")
+        str,
+        typer.Option(metavar="KEY", help="Encryption key of every meter: hex, @FILE or env:NAME."),
     ] = "",
-    ak: Annotated[str, typer.Option(help="Authentication key; without it nothing is proved.")] = "",
+    ak: Annotated[
+        str,
+        typer.Option(metavar="KEY", help="Authentication key; without it nothing is proved."),
+    ] = "",
     key: KeyOption = [],  # noqa: B006 - typer copies it
     keys: TitleKeysOption = "",
     suite: Annotated[int, typer.Option(min=0, max=2, help="Security suite of the keys.")] = 0,
     clone: Annotated[
         list[str],
-        typer.Option(help="FILE of `blathy clone`: codes and units for what this meter pushes."),
+        typer.Option(
+            metavar="FILE", help="Of `blathy clone`: codes and units for what this meter pushes."
+        ),
     ] = [],  # noqa: B006 - typer copies it
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
     count: Annotated[int, typer.Option(min=0, help="End after so many pushes; 0: never.")] = 0,

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.console import console
 from blathy.clock import NANOSECONDS_PER_S, iso_utc
 from blathy.metrology.engine import Measured
 from blathy.report.measure_page import BETWEEN_HEADER, page_of, shown_between, shown_orders
@@ -98,7 +99,7 @@ def command(
     if as_json:
         typer.echo(json.dumps(plain(found), indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        show(found, Console())
+        show(found, console())
     if html:
         write_page(page_of(found), html)
 
@@ -115,7 +116,7 @@ def write_page(page: Any, path: Path) -> None:
         page.write(path)
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error.strerror}") from error
-    Console(stderr=True).print(f"report written to {path}")
+    console(stderr=True).print(f"report written to {path}")
 
 
 def parse_channels(text: str) -> tuple[str, ...]:
@@ -167,7 +168,7 @@ def _measure(point: RecordedPoint, parquet: Path | None, *, quiet: bool) -> Meas
             one.close()
     if not writer:
         raise CommandError(f"{point.stream.name} is too short for a table: no 10 whole cycles")
-    Console(stderr=True).print(f"table written to {parquet}")
+    console(stderr=True).print(f"table written to {parquet}")
     return found
 
 
@@ -176,7 +177,8 @@ def _with_progress(
 ) -> Measurement:
     if quiet:
         return measure(point, each)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    out = console(stderr=True)
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
         task = bar.add_task(point.stream.name, total=point.stream.frames)
         rate = point.up / point.down
 
@@ -222,29 +224,29 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def show(found: Measurement, console: Console) -> None:
+def show(found: Measurement, out: Console) -> None:
     """The tables of the terminal."""
     start = (
         ""
         if found.start_utc_ns is None
         else ", from " + iso_utc(found.start_utc_ns // NANOSECONDS_PER_S)
     )
-    console.print(
+    out.print(
         f"{found.name}: {found.duration_s:.3f} s at {found.sample_rate_hz:g} samples/s{start}, "
         f"{found.wiring}, Un {found.nominal_u_v:g} V, {found.nominal_hz} Hz",
         highlight=False,
     )
     for note in found.notes:
-        console.print(f"note: {note}", style="yellow", highlight=False, markup=False)
-    console.print(_quantities(found))
+        out.print(f"note: {note}", style="yellow", highlight=False, markup=False)
+    out.print(_quantities(found))
     if found.energies:
-        console.print(_energies(found))
+        out.print(_energies(found))
     for table in _spectra(found):
-        console.print(table)
+        out.print(table)
     if found.flicker:
-        console.print(_flicker(found))
+        out.print(_flicker(found))
     if found.events:
-        console.print(_events(found))
+        out.print(_events(found))
 
 
 def _quantities(found: Measurement) -> Table:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.console import console
 from blathy.cli.meters import (
     AkOption,
     CountersOption,
@@ -20,7 +21,6 @@ from blathy.cli.meters import (
     YesOption,
     ZoneOption,
     ask,
-    console,
     parse_moment,
     parse_zone,
     plain,

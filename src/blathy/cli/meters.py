@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import os
 import re
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
-from rich.console import Console
 
 from blathy.cli.app import CommandError
 from blathy.cli.verbs import URL
@@ -64,7 +62,8 @@ CountersOption = Annotated[
     str, typer.Option("--counters", metavar="FILE", help="Keeps our invocation counters.")
 ]
 ZoneOption = Annotated[
-    str, typer.Option("--zone", help="Time zone of the meter, e.g. Europe/Budapest.")
+    str,
+    typer.Option("--zone", metavar="ZONE", help="Time zone of the meter, e.g. Europe/Budapest."),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it without being asked.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -273,17 +272,6 @@ def plain(value: Any) -> Any:
 
 def _number(value: Quantity) -> int | float:
     return value.mantissa * 10**value.scaler if value.scaler >= 0 else float(value.decimal_text())
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """The same end as for every other output that nobody reads on."""
-        raise BrokenPipeError(errno.EPIPE, "nobody reads on")
-
-
-def console() -> Console:
-    """For tables: as wide as the terminal, or wide enough where there is none."""
-    return _Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def utc_text(utc_s: int, zone: Zone | None) -> str:

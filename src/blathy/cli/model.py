@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from blathy.cli.app import CommandError, app
-from blathy.cli.meters import JsonOption, console
+from blathy.cli.console import console
+from blathy.cli.meters import JsonOption
 from blathy.models import MODELS, Model, model
 from blathy.quantity import SYMBOL
 

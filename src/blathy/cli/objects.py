@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from blathy.cli.app import app
+from blathy.cli.console import console
 from blathy.cli.meters import (
     AkOption,
     CountersOption,
@@ -17,7 +18,6 @@ from blathy.cli.meters import (
     KeysOption,
     PasswordOption,
     UrlArgument,
-    console,
     with_meter,
 )
 from blathy.client.meter import Meter

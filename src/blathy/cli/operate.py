@@ -6,7 +6,6 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from blathy.cli.app import CommandError, app
@@ -19,6 +18,7 @@ from blathy.cli.centre import (
     UserOption,
     YesOption,
 )
+from blathy.cli.console import console
 from blathy.cli.meters import JsonOption
 
 UNITS = {"w": "W", "wh": "Wh", "s": "s"}
@@ -64,7 +64,7 @@ def keys(
             item["fingerprint"] or "",
             item["why_not"] or "can be changed",
         )
-    Console().print(table)
+    console().print(table)
     if found["pending"]:
         waiting = ", ".join(found["pending"]["purposes"])
         typer.echo(f"A change is open: {waiting}, {found['pending']['state']}.")
@@ -119,7 +119,7 @@ def clock(
             item["checked_at"] or "",
             item["proposed"],
         )
-    Console().print(table)
+    console().print(table)
 
 
 @app.command("alarms")
@@ -180,7 +180,7 @@ def order(
     table = _table("read back from the meter", "")
     for name, value in read_back.items():
         table.add_row(*_in_words(name, value))
-    Console().print(table)
+    console().print(table)
 
 
 def _clock_of(centre: ControlCentre, point: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.console import console
 from blathy.cli.meters import (
     AkOption,
     CountersOption,
@@ -23,7 +24,6 @@ from blathy.cli.meters import (
     PasswordOption,
     UrlArgument,
     ZoneOption,
-    console,
     parse_moment,
     parse_zone,
     plain,

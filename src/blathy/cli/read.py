@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.console import console
 from blathy.cli.meters import (
     AkOption,
     CountersOption,
@@ -19,7 +20,6 @@ from blathy.cli.meters import (
     KeysOption,
     PasswordOption,
     UrlArgument,
-    console,
     parse_item,
     plain_reading,
     subject,
@@ -48,7 +48,10 @@ def read(
     raw: Annotated[bool, typer.Option("--raw", help="The A-XDR octets in hex.")] = False,
     protected: Annotated[
         str,
-        typer.Option(help="Sealed by this data protection object (class 30), e.g. 0-0:43.2.0."),
+        typer.Option(
+            metavar="OBIS",
+            help="Sealed by this data protection object (class 30), e.g. 0-0:43.2.0.",
+        ),
     ] = "",
     every: Annotated[
         float,

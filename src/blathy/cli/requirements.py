@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.console import console
 
 
 class Standing(Enum):
@@ -118,6 +118,6 @@ def requirements(
     for r in shown:
         style = _STYLE[r.standing]
         table.add_row(r.id, r.promise, f"[{style}]{r.standing.value}[/]", str(len(r.tests) or ""))
-    console = Console()
-    console.print(table)
-    console.print(f"\n{summary} of {len(shown)} promises")
+    out = console()
+    out.print(table)
+    out.print(f"\n{summary} of {len(shown)} promises")

@@ -12,7 +12,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from blathy.cli.app import CommandError, app
-from blathy.cli.meters import JsonOption, console
+from blathy.cli.console import console
+from blathy.cli.meters import JsonOption
 from blathy.client.address import parse_address
 from blathy.client.scan import CLIENTS, SERVERS, Answer, Tried
 from blathy.client.scan import scan as try_addresses

@@ -17,13 +17,16 @@ KeyOption = Annotated[
     list[str],
     typer.Option(
         "--key",
-        help="TITLE=EK:AK of one meter, in hex; a key may be @FILE or env:NAME. May be repeated.",
+        metavar="TITLE=EK:AK",
+        help="Keys of one meter, in hex; a key may be @FILE or env:NAME. May be repeated.",
     ),
 ]
 TitleKeysOption = Annotated[
     str,
     typer.Option(
-        "--keys", help='TOML file with a table per meter: [4d4d4d0000bc614e] ek = "…", ak, suite.'
+        "--keys",
+        metavar="FILE",
+        help='TOML with a table per meter: [4d4d4d0000bc614e] ek = "…", ak, suite.',
     ),
 ]
 _NAMES: Final = {"ek": "unicast", "ak": "authentication", "bk": "broadcast", "kek": "master"}

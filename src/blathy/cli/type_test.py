@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.console import console
 from blathy.metrology.accuracy_limits import (
     AccuracyClass,
     Energy,
@@ -191,7 +191,8 @@ def _voltage_sensor(un_v: float, kind: str) -> Sensor:
 def _run(plan: TypeTestPlan, *, quiet: bool) -> TypeTestReport:
     if quiet:
         return type_test(plan)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    out = console(stderr=True)
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
         task = bar.add_task(plan.name, total=None)
 
         def progress(what: str, done: int, total: int) -> None:
@@ -223,13 +224,13 @@ def _show(report: TypeTestReport) -> None:
             f"{max(shares):.1%}" if shares else "–", "–" if worst is None else f"{worst:.4f}",
             "passed" if all(p.passed for p in points) else "[red]broken[/red]",
         )  # fmt: skip
-    console = Console()
-    console.print(table)
+    out = console()
+    out.print(table)
     for point in report.points:
         if not point.passed:
             limit = "" if point.limit_percent is None else f", limit ±{point.limit_percent:g} %"
             error = "" if point.error_percent is None else f": {point.error_percent:+.3f} %"
-            console.print(
+            out.print(
                 f"[red]broken[/red] {point.group}, {point.test}, {point.energy.value}, "
                 f"{point.current_a:.4g} A, {point.factor}{error}{limit} {point.note}"
             )
@@ -246,4 +247,4 @@ def _write(reports: list[TypeTestReport], path: Path) -> None:
         more = page_of(report)
         page.add(*more.parts)
     page.write(path)
-    Console(stderr=True).print(f"report written to {path}")
+    console(stderr=True).print(f"report written to {path}")

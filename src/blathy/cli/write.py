@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.console import console
 from blathy.cli.meters import (
     AkOption,
     CountersOption,
@@ -19,7 +20,6 @@ from blathy.cli.meters import (
     UrlArgument,
     YesOption,
     ask,
-    console,
     parse_item,
     plain_reading,
     subject,

@@ -360,7 +360,7 @@ def _key_text(info: apdu.KeyInfo | None) -> str:
     if info is None:
         return "the one agreed before"
     if isinstance(info, apdu.IdentifiedKey):
-        names = {0: "global unicast key", 1: "global broadcast key"}
+        names = {0: "global encryption key", 1: "global broadcast key"}
         return names.get(info.key_id, f"identified by {info.key_id}")
     if isinstance(info, apdu.WrappedKey):
         return f"wrapped under key {info.kek_id} (0: the master key), {len(info.wrapped)} octets"

@@ -275,8 +275,9 @@ class KeySet:
         for name in ("unicast", "authentication", "broadcast", "master"):
             key = getattr(self, name)
             if key and len(key) != expected:
+                called = "encryption" if name == "unicast" else name
                 raise ValueError(
-                    f"the {name} key has {len(key)} octets; suite {self.suite} needs {expected}"
+                    f"the {called} key has {len(key)} octets; suite {self.suite} needs {expected}"
                 )
 
     def __repr__(self) -> str:

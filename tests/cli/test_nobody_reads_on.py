@@ -1,0 +1,87 @@
+"""An output that nobody reads on (`| head`) ends every verb with 0 and without a word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+
+from blathy.cli import operate
+from tests.cli.in_process import blathy
+from tests.cli.made_recordings import three_phase, write_csv
+from tests.cli.test_en50160_command import two_days, write
+
+ANSWERS = {
+    "/points/p1/keys": {
+        "items": [{"purpose": "master", "changed_at": "", "fingerprint": "", "why_not": ""}],
+        "pending": None,
+    },
+    "/clocks": {
+        "items": [
+            {"point": {"id": "p1", "name": "Flat 1"}, "offset_s": 1.0, "drift_s_per_day": 0.1,
+             "checked_at": "", "proposed": "leave"}
+        ],
+    },
+    "/events": {"items": [{"at": "", "pushed_at": "", "point": {"name": "Flat 1"}, "text": "x"}]},
+}  # fmt: skip
+
+
+class Centre:
+    """A control centre that has one point."""
+
+    def __init__(self, *_login: str) -> None:
+        pass
+
+    def get(self, path: str, **_query: str) -> Any:
+        return ANSWERS[path]
+
+    def ordered(self, _path: str, _body: Any, *, yes: bool) -> Any:
+        return {"result": {"read_back": {"limit_w": 5000, "asked": yes}}}
+
+
+@pytest.fixture
+def closed() -> Iterator[TextIO]:
+    """The end of a pipe whose reader has gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8") as pipe:
+        yield pipe
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recording and a table of two days."""
+    folder = tmp_path_factory.mktemp("made")
+    write_csv(folder / "recording.csv", three_phase(0.5))
+    write(folder / "days.csv", two_days())
+    return folder
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "alarms",
+        "clock",
+        "doctor --quiet",
+        "en50160 days.csv",
+        "explain C0018100010000600100FF0200",
+        "keys p1",
+        "measure recording.csv",
+        "measure recording.csv --json",
+        "model list",
+        "model show esox",
+        "order p1 limit power_w=5000 --yes",
+        "requirements",
+        "type-test omnipower --class A",
+    ],
+)
+def test_a_verb_whose_output_nobody_reads_on_ends_quietly(
+    line: str, closed: TextIO, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operate, "ControlCentre", Centre)
+    words = [made / word if word.endswith(".csv") else word for word in line.split()]
+    done = blathy(*words, stdout=closed)
+    assert (done.status, done.err) == (0, "")
