@@ -10,6 +10,7 @@ import pytest
 from blathy.client import Meter as Client
 from blathy.client import ObjectRefused
 from blathy.cosem import axdr
+from blathy.cosem.service import AccessError
 from blathy.fleet.bus import Bus
 from blathy.meter.classes.modem import Lte
 from blathy.meter.keeping import StoreKeeper
@@ -244,7 +245,8 @@ def test_a_device_is_read_when_its_client_object_is_told_to() -> None:
 
     assert five_minutes() == 1000
     count[0] = 1234
-    call(meter, 72, "0-2:24.1.0", 3)
+    with pytest.raises(AccessError):
+        call(meter, 72, "0-2:24.1.0", 3)  # no device there
     assert five_minutes() == 1000
     call(meter, 72, "0-1:24.1.0", 3)
     assert five_minutes() == 1234

@@ -130,18 +130,6 @@ def test_alarms_of_a_phase_have_a_bit_each() -> None:
     assert get(meter, 1, "0-0:97.98.1", 2) == 1 << 4
 
 
-def test_call_home_time_and_mbus_wishes_reach_the_outbox() -> None:
-    meter = made("mt372")
-    call(meter, 29, "0-0:2.1.0", 1)
-    call(meter, 72, "0-1:24.1.0", 1, axdr.u8(5))
-    call(meter, 72, "0-1:24.1.0", 3)
-    assert meter.outbox.call_home
-    assert [command.name for command in meter.outbox.mbus] == ["install", "capture"]
-    assert get(meter, 72, "0-1:24.1.0", 5) == 5
-    call(meter, 72, "0-1:24.1.0", 2)
-    assert get(meter, 72, "0-1:24.1.0", 5) == 0
-
-
 def test_what_an_mbus_device_answers_is_shown_with_its_unit_and_kept() -> None:
     store = Store.in_memory()
     meter = made("mpta-3", keeper=StoreKeeper(store, "m"))

@@ -10,10 +10,13 @@ import pytest
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
+from blathy.fleet.bus import Bus
 from blathy.meter.meter import Meter
 from blathy.meter.pushing import Pusher
 from blathy.models.model import Level
 from blathy.obis import Obis
+from blathy.sources.sub_meters import SubMeterDevice, SubMeterLoad, header_of
+from blathy.wire.mbus import Medium
 from tests.meter.running import DAY_S, START_S, call, get, made, put
 from tests.meter.simple_load import ConstantLoad
 
@@ -167,8 +170,12 @@ def test_ntp_keys_are_kept_or_refused_never_dropped() -> None:
 
 def test_the_status_of_the_m_bus_key_says_what_was_done_with_it() -> None:
     meter = made("reference")
+    load = SubMeterLoad(Medium.WATER, 100.0, 1, 1, START_S)
+    header = header_of(7, "BLT", Medium.WATER)
+    Bus(meter).attach(1, lambda now: SubMeterDevice(load, header, now).slave)
     seen = []
-    for method, octets in ((7, bytes(16)), (8, bytes(24)), (7, bytes(16)), (7, b""), (8, b"w")):
+    key = bytes(16)
+    for method, octets in ((7, key), (8, key), (7, key), (7, b""), (8, key)):
         call(meter, 72, MBUS, method, axdr.octets(octets))
         seen.append(get(meter, 72, MBUS, 14))
     assert seen == [1, 3, 3, 0, 2]

@@ -35,6 +35,7 @@ HEARD = "tests.interop.test_peers_hear_events"
 SELECTED = "tests.meter.test_selective_access"
 COMPACT = "tests.meter.test_compact_and_protected_data"
 PORT_GUARD = "tests.meter.test_port_protection"
+BUS = "tests.fleet.test_bus"
 LINKS = "tests.meter.test_communication_objects"
 PAYMENT = "tests.meter.test_charges_and_tokens"
 GURUX_READS = "tests.meter.test_interop_gurux"
@@ -333,6 +334,15 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (LINKS, "test_a_written_address_is_assigned_and_can_be_given_up"),
         (LINKS, "test_numbers_out_of_range_are_refused"),
         (LINKS, "test_passwords_of_ppp_and_mail_are_written_and_never_read"))),
+    ("M-Bus client (class 72): install, deinstall, capture, clock, data, keys", "server", (
+        (LINKS, "test_a_device_is_read_when_its_client_object_is_told_to"),
+        (BUS, "test_a_deinstalled_device_is_read_no_more_until_it_is_installed_again"),
+        (BUS, "test_without_an_address_the_bus_is_searched_and_a_new_device_gets_one"),
+        (BUS, "test_an_installation_that_cannot_be_is_refused"),
+        (BUS, "test_the_clock_of_the_device_is_set_to_that_of_the_meter"),
+        (BUS, "test_data_reach_the_device_or_are_refused_where_it_does_not_take_them"),
+        (BUS, "test_a_key_of_both_sides_encrypts_the_readings"),
+        (BUS, "test_over_the_port_a_client_exchanges_the_device"))),
     ("M-Bus diagnostic, LTE monitoring (classes 77, 151)", "server", (
         (LINKS, "test_frames_of_the_m_bus_are_counted_and_a_silent_device_shows"),
         (LINKS, "test_lte_is_shown_while_the_modem_is_on_it"))),

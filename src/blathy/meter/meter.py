@@ -27,7 +27,7 @@ from blathy.meter.classes.charge import collect_of_purchase
 from blathy.meter.classes.communication_setup import hdlc_port
 from blathy.meter.classes.function_control import SWITCHED_OFF, names_in
 from blathy.meter.classes.image_transfer import BLOCK_BYTES, ImageStore
-from blathy.meter.classes.mbus_client import MbusReading, keep_reading
+from blathy.meter.classes.mbus_client import MbusPort, MbusReading, keep_reading
 from blathy.meter.classes.mbus_diagnostic import Exchange, keep_exchange
 from blathy.meter.classes.modem import Lte
 from blathy.meter.classes.security_setup import OWN_KEYS, PEER_KEYS, client_certificate, peer_key
@@ -144,22 +144,12 @@ class Modem:
     lte: Lte = field(default_factory=Lte)
 
 
-@dataclass(frozen=True, slots=True)
-class MbusCommand:
-    """What an M-Bus port has to do for a client object."""
-
-    client: Obis
-    name: str
-    octets: bytes
-
-
 @dataclass(slots=True)
 class Outbox:
     """What the meter wants its ports to do."""
 
     pushes: list[PushMessage] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
-    mbus: list[MbusCommand] = field(default_factory=list)
     call_home: bool = False
     wants_time: bool = False
 
@@ -171,8 +161,8 @@ class Meter:
         "_as_written", "_constants", "_control_state", "_dirty", "_face", "_modem", "_orders",
         "_packed", "_profiles", "_told", "_views", "catch_up", "control", "counter_store",
         "counters", "entropy", "faults", "guard", "harmonics", "identity", "image", "keeper",
-        "ledger", "model", "neighbours", "objects", "on_event", "options", "outbox", "seal_open",
-        "settings", "tree", "zone", "zone_delivered",
+        "ledger", "mbus", "model", "neighbours", "objects", "on_event", "options", "outbox",
+        "seal_open", "settings", "tree", "zone", "zone_delivered",
     )  # fmt: skip
 
     def __init__(
@@ -201,6 +191,8 @@ class Meter:
         self._constants: Constants | None = None
         self._modem: Modem | None = None
         self.outbox = Outbox()
+        self.mbus: MbusPort | None = None
+        """The M-Bus that it is the master of, where it has one."""
         self.seal_open = False
         self.catch_up: Callable[[], None] | None = None
         """Called before a port reads: whoever steps meters lazily brings this one up to now."""
@@ -554,11 +546,6 @@ class Meter:
     def request_call_home(self) -> None:
         """Ask the port to connect to the centre."""
         self.outbox.call_home = True
-
-    def mbus_command(self, client: Obis, name: str, octets: bytes) -> None:
-        """Ask the M-Bus port to do something for a client object."""
-        self.outbox.mbus.append(MbusCommand(client, name, octets))
-        del self.outbox.mbus[:-64]
 
     def keep_mbus_reading(self, channel: int, reading: MbusReading) -> None:
         """Take over what the M-Bus port has read of a channel (1, 2, ...)."""

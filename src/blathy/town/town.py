@@ -39,7 +39,7 @@ from blathy.models.model import Level, Mechanism, Model
 from blathy.sources.happenings import GridSupply, LiveOutages
 from blathy.sources.measured import MeasuredSource
 from blathy.sources.source import IntervalSource
-from blathy.sources.sub_meters import SubMeterLoad, header_of
+from blathy.sources.sub_meters import SubMeterDevice, SubMeterLoad, header_of
 from blathy.sources.synthetic import FeederSource, LoadSpec, SyntheticSource
 from blathy.town.channels import channels_of
 from blathy.town.compilation import SampledWhenReady, load_engine
@@ -310,9 +310,15 @@ class Town:
         medium = MEDIA[sub.medium]
         load = SubMeterLoad(medium, sub.annual, self.plan.seed, place.serial, self.plan.begin_utc_s)
 
+        name = b"mbus-device:1"  # what the device itself remembers stands with its meter's settings
+
         def slave(now: Callable[[], int]) -> MbusSlave:
             header = header_of(sub_serial(place), sub.manufacturer, medium)
-            return MbusSlave(1, header, lambda: [load.records(now())])
+            device = SubMeterDevice(
+                load, header, now, remembered=meter.settings.get(name, b""),
+                remember=lambda octets: meter.save_setting(name, octets),
+            )  # fmt: skip
+            return device.slave
 
         bus = Bus(meter)
         bus.attach(1, slave)

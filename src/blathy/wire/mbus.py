@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum
 from typing import Final
 
 from blathy.clock import NANOSECONDS_PER_S, Instant
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.mbus_keys import BLOCK_OCTETS, MODE_5, open_mode_5, seal_mode_5
 
 ACK: Final = b"\xe5"
 SHORT_START, LONG_START, STOP = 0x10, 0x68, 0x16
@@ -243,8 +244,9 @@ def _fd_vif(code: int) -> Vif:
 _FD_NAMES: Final = {
     0x08: "Access number", 0x09: "Medium", 0x0A: "Manufacturer", 0x0B: "Parameter set",
     0x0C: "Model", 0x0D: "Hardware version", 0x0E: "Firmware version", 0x0F: "Software version",
-    0x10: "Customer location", 0x11: "Customer", 0x17: "Error flags", 0x1A: "Digital output",
-    0x1B: "Digital input", 0x3A: "Dimensionless", 0x60: "Reset counter", 0x61: "Cumulation counter",
+    0x10: "Customer location", 0x11: "Customer", 0x17: "Error flags", 0x19: "Security key",
+    0x1A: "Digital output", 0x1B: "Digital input", 0x3A: "Dimensionless", 0x60: "Reset counter",
+    0x61: "Cumulation counter",
 }  # fmt: skip
 
 
@@ -487,6 +489,12 @@ def datetime_bytes(moment: datetime) -> bytes:
     )
 
 
+def datetime_seconds_bytes(moment: datetime) -> bytes:
+    """Type I: a local date and time to the second, six bytes; the week is not specified."""
+    minutes = datetime_bytes(moment)
+    return bytes((moment.second, minutes[0], minutes[1] & 31, minutes[2], minutes[3], 0))
+
+
 def manufacturer_code(letters: str) -> int:
     """The two-byte code of a FLAG manufacturer: `KAM` -> 0x2C2D."""
     if len(letters) != 3 or not all("A" <= letter <= "Z" for letter in letters):
@@ -528,16 +536,20 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Telegram:
-    """A decoded answer: who sent it and its records. `more` tells that another telegram follows."""
+    """A decoded answer: who sent it and its records. `more` tells that another telegram follows.
+    `encrypted`: it came under a key (security mode 5), and has no records where that is not ours.
+    """
 
     address: int
     header: Header | None
     records: tuple[Record, ...]
     more: bool = False
+    encrypted: bool = False
 
 
-def decode_telegram(frame: Frame) -> Telegram:
-    """The header and the records of an RSP_UD; raise RemoteProtocolError if it is none."""
+def decode_telegram(frame: Frame, key: bytes = b"") -> Telegram:
+    """The header and the records of an RSP_UD; raise RemoteProtocolError if it is none. `key`
+    opens what is encrypted."""
     data = frame.data
     if frame.ci == CI_LONG:
         if len(data) < 12:
@@ -549,6 +561,11 @@ def decode_telegram(frame: Frame) -> Telegram:
             manufacturer_letters(int.from_bytes(data[4:6], "little") & 0x7FFF),
             data[6], data[7], data[8], data[9], int.from_bytes(data[10:12], "little"),
         )  # fmt: skip
+        blocks = header.signature >> 4 & 15
+        if header.signature >> 8 & 31 == MODE_5 and blocks:
+            plain = open_mode_5(key, data[:8], data[8], data[12:], blocks)
+            records, more = decode_records(plain or b"")
+            return Telegram(frame.address, header, tuple(records), more, encrypted=True)
         records, more = decode_records(data[12:])
         return Telegram(frame.address, header, tuple(records), more)
     if frame.ci in {CI_SHORT, CI_NONE}:
@@ -564,12 +581,15 @@ def decode_telegram(frame: Frame) -> Telegram:
 @dataclass(slots=True)
 class MbusSlave:
     """A meter on the bus. `telegrams` gives the record bytes of each telegram of a reading, each at
-    most 234 bytes; it is asked anew at the first request of a reading."""
+    most 234 bytes; it is asked anew at the first request of a reading. `on_data` takes the records
+    that are sent to it, and raises RemoteProtocolError for what the device does not take; that is
+    not acknowledged. With a `key` readings go out encrypted (security mode 5)."""
 
     primary_address: int
     header: Header
     telegrams: Callable[[], Sequence[bytes]]
     on_data: Callable[[bytes], None] | None = None
+    key: bytes = b""
     _reader: FrameReader = field(default_factory=FrameReader)
     _selected: bool = False
     _fcb: int | None = None
@@ -609,10 +629,18 @@ class MbusSlave:
         if function == REQ_UD2:
             return self._reading(frame.control & FCB)
         if function == SND_UD:
-            if self.on_data is not None and frame.ci == CI_DATA_SEND:
-                self.on_data(frame.data)
-            return ACK
+            return ACK if frame.ci != CI_DATA_SEND or self._took(frame.data) else b""
         return b""
+
+    def _took(self, data: bytes) -> bool:
+        """Whether the device has taken the records."""
+        if self.on_data is None:
+            return False
+        try:
+            self.on_data(data)
+        except RemoteProtocolError:
+            return False
+        return True
 
     def _matches(self, mask: bytes) -> bool:
         """Secondary selection: F digits and FF bytes are wildcards."""
@@ -637,13 +665,16 @@ class MbusSlave:
         self._fcb = fcb
         records = self._queue[self._index]
         self._index += 1
-        if self._index < len(self._queue):
-            records += b"\x1f"
+        end = b"\x1f" if self._index < len(self._queue) else b""
         self._access = (self._access + 1) & 0xFF
-        header = Header(
-            self.header.identification, self.header.manufacturer, self.header.version,
-            self.header.medium, self._access, self.header.status,
-        )  # fmt: skip
+        header = replace(self.header, access_number=self._access, signature=0)
+        if self.key:
+            device = header.secondary_address()
+            records = seal_mode_5(self.key, device, self._access, records, end)
+            blocks = len(records) // BLOCK_OCTETS
+            header = replace(header, signature=MODE_5 << 8 | blocks << 4)
+        else:
+            records += end
         self._last = Frame(
             RSP_UD, self.primary_address, CI_LONG, header.encode() + records
         ).encode()
@@ -655,11 +686,13 @@ class MbusSlave:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All records of one meter, over as many telegrams as it sent."""
+    """All records of one meter, over as many telegrams as it sent. `encrypted`: all of them were,
+    and there are no records where the key is another one."""
 
     address: int
     header: Header | None
     records: tuple[Record, ...]
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -669,10 +702,20 @@ class NoAnswer:
     address: int
 
 
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The slave has taken what was sent to it."""
+
+    address: int
+
+
+MasterEvent = Reading | NoAnswer | Acknowledged
+
+
 @dataclass(slots=True)
 class MbusMaster:
-    """Reads one slave at a time: `read()` gives the first bytes to send, `receive` and `tick` the
-    rest.
+    """Reads or writes one slave at a time: `read()` or `write()` gives the first bytes to send,
+    `receive` and `tick` the rest.
 
     `to_send()` empties what must go onto the line. Answers are waited for `timeout_ns`, and each
     request is repeated twice, as EN 13757-2 wants.
@@ -691,11 +734,15 @@ class MbusMaster:
     _records: list[Record] = field(default_factory=list)
     _telegrams: int = 0
     _header: Header | None = None
+    _key: bytes = b""
+    _encrypted: bool = False
+    _writing: bool = False
 
-    def read(self, address: int, now: Instant) -> None:
+    def read(self, address: int, now: Instant, key: bytes = b"") -> None:
         """Begin to read the slave at a primary address (0-250, or 254 if it is alone on the
-        bus)."""
+        bus); `key` opens what it encrypts."""
         self._begin(address)
+        self._key = key
         self._steps = [Frame(SND_NKE, address).encode()]
         self._next(now)
 
@@ -705,6 +752,14 @@ class MbusMaster:
         select = Frame(SND_UD, ADDRESS_SELECTED, CI_SELECT, secondary).encode()
         self._steps = [Frame(SND_NKE, ADDRESS_SELECTED).encode(), select]
         self._tries = 2  # nobody may be selected yet, so the reset is not repeated
+        self._next(now)
+
+    def write(self, address: int, records: bytes, now: Instant) -> None:
+        """Begin to send data records (at most 252 bytes) to the slave at a primary address."""
+        frame = Frame(SND_UD | FCB, address, CI_DATA_SEND, records).encode()
+        self._begin(address)
+        self._writing = True
+        self._steps = [Frame(SND_NKE, address).encode(), frame]
         self._next(now)
 
     def to_send(self) -> bytes:
@@ -722,20 +777,28 @@ class MbusMaster:
         """When `tick` must be called."""
         return None if self._deadline is None else Instant(self._deadline)
 
-    def receive(self, data: bytes, now: Instant) -> list[Reading | NoAnswer]:
+    def receive(self, data: bytes, now: Instant) -> list[MasterEvent]:
         """Take what came from the line. Raise RemoteProtocolError if an answer breaks the
         standard."""
-        events: list[Reading | NoAnswer] = []
+        events: list[MasterEvent] = []
         for frame in self._reader.receive(data):
             if self._deadline is None:
                 continue
-            if frame == ACK:
+            if frame == ACK and self._writing and not self._steps:
+                self._deadline = None
+                events.append(Acknowledged(self._address))
+            elif frame == ACK:
                 self._next(now)
-            elif isinstance(frame, Frame) and frame.control & 0x4F == RSP_UD and not self._steps:
-                events += self._take(decode_telegram(frame), now)
+            elif (
+                isinstance(frame, Frame)
+                and frame.control & 0x4F == RSP_UD
+                and not self._steps
+                and not self._writing
+            ):
+                events += self._take(decode_telegram(frame, self._key), now)
         return events
 
-    def tick(self, now: Instant) -> list[Reading | NoAnswer]:
+    def tick(self, now: Instant) -> list[MasterEvent]:
         """Repeat the request or give up when its answer is late."""
         if self._deadline is None or now < self._deadline:
             return []
@@ -756,6 +819,7 @@ class MbusMaster:
             raise LocalProtocolError(msg)
         self._address, self._fcb, self._tries = address, FCB, 0
         self._records, self._telegrams, self._header = [], 0, None
+        self._key, self._encrypted, self._writing = b"", True, False
 
     def _next(self, now: Instant) -> None:
         if self._steps:
@@ -771,13 +835,15 @@ class MbusMaster:
         self._out += frame
         self._deadline = now + self.timeout_ns
 
-    def _take(self, telegram: Telegram, now: Instant) -> list[Reading | NoAnswer]:
+    def _take(self, telegram: Telegram, now: Instant) -> list[MasterEvent]:
         self._records += telegram.records
         self._header = self._header or telegram.header
+        self._encrypted = self._encrypted and telegram.encrypted
         self._telegrams += 1
         if telegram.more and self._telegrams < self.telegrams_max:
             self._fcb ^= FCB
             self._next(now)
             return []
         self._deadline = None
-        return [Reading(telegram.address, self._header, tuple(self._records))]
+        records = tuple(self._records)
+        return [Reading(telegram.address, self._header, records, self._encrypted)]

@@ -1,5 +1,5 @@
 """User keys of M-Bus devices, as they come to a meter for its M-Bus client (class 72,
-transfer_key).
+transfer_key), and what they encrypt (EN 13757-7, security mode 5).
 
 SMR 5: key change counter, then AES-GCM under the device's master key of {key id, key size, key},
 with the first eight octets of the tag; the nonce is the device's address and the counter. DSMR 4:
@@ -77,3 +77,38 @@ def unwrap_user_key_dsmr4(master: bytes, data: bytes) -> bytes:
         raise RemoteProtocolError("a user key of DSMR 4 comes as 16 octets")
     decryptor = Cipher(algorithms.AES(master), modes.ECB()).decryptor()  # noqa: S305
     return decryptor.update(data) + decryptor.finalize()
+
+
+# --- security mode 5 ------------------------------------------------------------------------------
+
+MODE_5: Final = 5
+"""AES-128-CBC; the initialisation vector is the device's address and the access number."""
+BLOCK_OCTETS: Final = 16
+_CHECK: Final = b"\x2f\x2f"
+_FILLER: Final = b"\x2f"
+
+
+def _mode_5(key: bytes, device: bytes, access: int) -> Cipher[modes.CBC]:
+    """`device`: the eight octets of a long header, which has the identification first."""
+    vector = device[4:6] + device[:4] + device[6:8] + bytes((access,)) * 8
+    return Cipher(algorithms.AES(key), modes.CBC(vector))
+
+
+def seal_mode_5(key: bytes, device: bytes, access: int, records: bytes, end: bytes = b"") -> bytes:
+    """The records and their end mark in whole encrypted blocks."""
+    filler = _FILLER * (-(len(_CHECK) + len(records) + len(end)) % BLOCK_OCTETS)
+    encryptor = _mode_5(key, device, access).encryptor()
+    return encryptor.update(_CHECK + records + filler + end) + encryptor.finalize()
+
+
+def open_mode_5(key: bytes, device: bytes, access: int, data: bytes, blocks: int) -> bytes | None:
+    """The reverse, with what follows the encrypted blocks; None where the key is another one.
+    Raise RemoteProtocolError where blocks are missing."""
+    size = blocks * BLOCK_OCTETS
+    if len(data) < size:
+        raise RemoteProtocolError(f"{blocks} encrypted blocks do not fit {len(data)} octets")
+    if len(key) != BLOCK_OCTETS:
+        return None
+    decryptor = _mode_5(key, device, access).decryptor()
+    plain = decryptor.update(data[:size]) + decryptor.finalize()
+    return plain + data[size:] if plain.startswith(_CHECK) else None

@@ -1,14 +1,19 @@
-"""M-Bus client (class 72, version 1): a channel of the meter for a downstream device."""
+"""M-Bus client (class 72, version 1): a channel of the meter for a downstream device.
+
+Its methods act on the bus at once and answer what came of it: temporary-failure where no device is
+bound, none answers, or the one that does will not take it. A meter without a bus finds no device.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import UNSET, CosemDateTime
-from blathy.cosem.service import Requester
+from blathy.cosem.service import AccessError, ActionResult, Requester
 from blathy.meter.objects import (
     ANY,
     I8,
@@ -30,45 +35,157 @@ from blathy.meter.objects import (
 )
 from blathy.models.model import Facility
 from blathy.obis import Obis
+from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
+from blathy.wire.mbus import datetime_seconds_bytes, decode_records, record_bytes
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
 CAPTURE: Final = array_shape(structure_shape(OS, OS))
 RECORDS: Final = array_shape(structure_shape(OS, OS, ANY))
-NO_KEY, KEY_SET, KEY_TRANSFERRED = 0, 1, 2
+NO_KEY, KEY_SET, KEY_TRANSFERRED, KEY_IN_USE = 0, 1, 2, 4
 """encryption_key_status; 3 is set and transferred."""
 KEY_OCTETS: Final = 16
-CAPTURE_COMMAND: Final = "capture"
+TRANSFERRED_OCTETS_MAX: Final = 64
+SENT_OCTETS_MAX: Final = 252
+"""Of the data records in one frame."""
+CAPTURE_PERIOD_S: Final = 3600
+"""capture_period as delivered."""
 ADDRESS_MAX: Final = 250
 NULL: Final = axdr.encode_null()
+
+
+class MbusPort(Protocol):
+    """The M-Bus master of a meter, as its client objects use it. A channel is reached at the
+    primary address of its client object, and what is read goes into the channel's objects."""
+
+    def install(self, channel: int, address: int, taken: Collection[int]) -> int:
+        """Find a device and give it an address: this one, or with 0 any that is not `taken`; a
+        device without an address is preferred. Its primary address; 0 where there is none."""
+
+    def read(self, channel: int) -> bool:
+        """Read the channel's device now; whether it has answered with a value."""
+
+    def write(self, channel: int, records: bytes) -> bool:
+        """Send data records to the channel's device; whether it has taken them."""
+
+
+def _client(channel: int) -> Obis:
+    return Obis(0, channel, 24, 1, 0)
+
+
+def bound_address(meter: Meter, channel: int) -> int | None:
+    """The primary address that a channel reads; 0 for none, None where none was ever set."""
+    held = setting_of(meter, _client(channel), 5)
+    return None if held is None else int(held.value)
+
+
+def bind(meter: Meter, channel: int, address: int) -> None:
+    """From now on the channel reads the device with this primary address."""
+    _put(meter, _client(channel), 5, axdr.u8(address))
+
+
+def capture_period_s(meter: Meter, channel: int) -> int:
+    """Every so many seconds a channel is read; 0 for never."""
+    held = setting_of(meter, _client(channel), 4)
+    return CAPTURE_PERIOD_S if held is None else int(held.value)
+
+
+def user_key(meter: Meter, channel: int) -> bytes:
+    """What opens the readings of the channel's device; empty for none."""
+    return meter.settings.get(_key_name(_client(channel)), b"")
+
+
+def key_in_use(meter: Meter, channel: int) -> bool:
+    """Whether readings of the channel's device come encrypted, and no others are taken."""
+    return _key_status(meter, _client(channel)) == KEY_IN_USE
+
+
+def key_was_used(meter: Meter, channel: int) -> None:
+    """The channel's key has opened a reading."""
+    if not key_in_use(meter, channel):
+        _put(meter, _client(channel), 14, axdr.enum(KEY_IN_USE))
+
+
+def _failed(reason: str) -> AccessError:
+    return AccessError(ActionResult.TEMPORARY_FAILURE, reason)
+
+
+def _port(meter: Meter, obis: Obis) -> MbusPort:
+    """The bus, where the channel has a device on it."""
+    if meter.mbus is None or not bound_address(meter, obis[1]):
+        raise _failed("no device is installed at this channel")
+    return meter.mbus
+
+
+def _write(meter: Meter, obis: Obis, records: bytes) -> None:
+    if not _port(meter, obis).write(obis[1], records):
+        raise _failed("the device does not answer, or does not take it")
+
+
+def _record_of(item: Data) -> bytes:
+    """One data record of {DIB, VIB, value}; LocalProtocolError where the value does not fit."""
+    dib, vib = (bytes(part.value) for part in item.value[:2])
+    value = item.value[2].value
+    if not dib or not vib:
+        raise LocalProtocolError("a record has a data and a value information block")
+    if isinstance(value, str):
+        value = value.encode("latin-1", "replace")
+    elif value is None:
+        value = b""
+    if not isinstance(value, int | bytes):
+        raise LocalProtocolError("an M-Bus record carries a number or octets")
+    return dib + vib + record_bytes(dib[0] & 0x0F, [0], value)[2:]
 
 
 def _put(meter: Meter, obis: Obis, number: int, data: Data) -> None:
     meter.save_setting(bytes(obis) + bytes((number,)), axdr.encode(data))
 
 
-def _methods(obis: Obis) -> tuple[Method | None, ...]:
+def _installing(obis: Obis) -> tuple[Method, Method]:
+    """slave_install and slave_deinstall."""
+    channel = obis[1]
+
     def install(meter: Meter, data: Data, _who: Requester) -> bytes:
         require(data, ("either", U8, I8), "the primary address is an unsigned")
         if not 0 <= data.value <= ADDRESS_MAX:
             raise refused("a primary address is 0 to 250")
-        _put(meter, obis, 5, axdr.u8(int(data.value)))
-        meter.mbus_command(obis, "install", b"")
+        if bound_address(meter, channel):
+            raise refused("a device is installed at this channel; deinstall it first")
+        clients = (f.obis[1] for f in meter.model.facilities if f.class_id == 72)
+        taken = {bound_address(meter, each) or 0 for each in clients}
+        if data.value and data.value in taken:
+            raise refused("another channel has the device with this address")
+        found = meter.mbus.install(channel, int(data.value), taken) if meter.mbus else 0
+        if not found:
+            raise _failed("no device answers on the bus")
+        bind(meter, channel, found)
+        _port(meter, obis).read(channel)
         return b""
 
     def deinstall(meter: Meter, _data: Data, _who: Requester) -> bytes:
+        if meter.mbus is not None and bound_address(meter, channel):
+            meter.mbus.write(channel, record_bytes(0x01, [0x7A], 0))  # a lost device stays lost
         for number, value in (
-            (5, axdr.u8(0)), (6, axdr.u32(0)), (7, axdr.u16(0)), (8, axdr.u8(0)),
-            (9, axdr.u8(0)), (14, axdr.enum(NO_KEY)),
+            (5, axdr.u8(0)), (6, axdr.u32(0)), (7, axdr.u16(0)), (8, axdr.u8(0)), (9, axdr.u8(0)),
+            (10, axdr.u8(0)), (11, axdr.u8(0)), (12, axdr.u8(0)), (13, axdr.u16(0)),
+            (14, axdr.enum(NO_KEY)),
         ):  # fmt: skip
             _put(meter, obis, number, value)
         meter.save_setting(_key_name(obis), b"")
-        meter.mbus_command(obis, "deinstall", b"")
+        meter.save_setting(_value_name(_value(channel)), b"")
         return b""
 
+    return install, deinstall
+
+
+def _using(obis: Obis) -> tuple[Method, ...]:
+    """capture, reset_alarm, synchronize_clock and data_send."""
+    channel = obis[1]
+
     def capture(meter: Meter, _data: Data, _who: Requester) -> bytes:
-        meter.mbus_command(obis, CAPTURE_COMMAND, b"")
+        if not _port(meter, obis).read(channel):
+            raise _failed("the device does not answer with a value")
         return b""
 
     def reset_alarm(meter: Meter, _data: Data, _who: Requester) -> bytes:
@@ -76,13 +193,27 @@ def _methods(obis: Obis) -> tuple[Method | None, ...]:
         return b""
 
     def synchronize(meter: Meter, _data: Data, _who: Requester) -> bytes:
-        meter.mbus_command(obis, "synchronize", meter.clock_raw())
+        now = meter.zone.civil(meter.clock_utc_s())
+        _write(meter, obis, record_bytes(0x06, [0x6D], datetime_seconds_bytes(now)))
         return b""
 
     def send(meter: Meter, data: Data, _who: Requester) -> bytes:
         require(data, RECORDS, "data are an array of DIB, VIB and value")
-        meter.mbus_command(obis, "send", axdr.encode(data))
+        try:
+            records = b"".join(_record_of(item) for item in data.value)
+            decode_records(records)
+        except (LocalProtocolError, RemoteProtocolError) as error:
+            raise AccessError(ActionResult.TYPE_UNMATCHED, str(error)) from error
+        if not 0 < len(records) <= SENT_OCTETS_MAX:
+            raise refused(f"data records have 1 to {SENT_OCTETS_MAX} octets together")
+        _write(meter, obis, records)
         return b""
+
+    return capture, reset_alarm, synchronize, send
+
+
+def _keying(obis: Obis) -> tuple[Method, Method]:
+    """set_encryption_key and transfer_key."""
 
     def set_key(meter: Meter, data: Data, _who: Requester) -> bytes:
         require(data, OS, "a key is an octet-string")
@@ -95,13 +226,14 @@ def _methods(obis: Obis) -> tuple[Method | None, ...]:
 
     def transfer_key(meter: Meter, data: Data, _who: Requester) -> bytes:
         require(data, OS, "the wrapped key is an octet-string")
-        meter.mbus_command(obis, "transfer key", bytes(data.value))
-        _put(meter, obis, 14, axdr.enum(_key_status(meter, obis) | KEY_TRANSFERRED))
+        if not KEY_OCTETS <= len(data.value) <= TRANSFERRED_OCTETS_MAX:
+            raise refused(f"a wrapped key has {KEY_OCTETS} to {TRANSFERRED_OCTETS_MAX} octets")
+        _write(meter, obis, record_bytes(0x0D, [0xFD, 0x19], bytes(data.value)))
+        kept = _key_status(meter, obis) & KEY_SET | KEY_TRANSFERRED
+        _put(meter, obis, 14, axdr.enum(kept))
         return b""
 
-    return (
-        install, deinstall, capture, reset_alarm, synchronize, send, set_key, transfer_key,
-    )  # fmt: skip
+    return set_key, transfer_key
 
 
 def _key_status(meter: Meter, obis: Obis) -> int:
@@ -115,9 +247,10 @@ def _key_name(obis: Obis) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class MbusReading:
-    """What a downstream device answered: its value and its header (EN 13757-3)."""
+    """What a downstream device answered: its value and its header (EN 13757-3). `mantissa` None:
+    there was no value in it, or none that our key opens."""
 
-    mantissa: int
+    mantissa: int | None
     scaler: int
     unit: int
     at_utc_s: int
@@ -127,6 +260,11 @@ class MbusReading:
     device_type: int = 0
     access_number: int = 0
     status: int = 0
+    configuration: int = 0
+
+
+def _value(channel: int) -> Obis:
+    return Obis(0, channel, 24, 2, 1)
 
 
 def _value_name(obis: Obis) -> bytes:
@@ -135,14 +273,16 @@ def _value_name(obis: Obis) -> bytes:
 
 def keep_reading(meter: Meter, channel: int, reading: MbusReading) -> None:
     """Put what the port has read of a channel into its value and client objects."""
-    value = Obis(0, channel, 24, 2, 1)
-    numbers = (reading.mantissa, reading.scaler, reading.unit, reading.at_utc_s)
-    meter.save_setting(_value_name(value), axdr.encode(axdr.array_of(map(axdr.i64, numbers))))
-    client = Obis(0, channel, 24, 1, 0)
+    if reading.mantissa is not None:
+        numbers = (reading.mantissa, reading.scaler, reading.unit, reading.at_utc_s)
+        value = axdr.encode(axdr.array_of(map(axdr.i64, numbers)))
+        meter.save_setting(_value_name(_value(channel)), value)
+    client = _client(channel)
     header = (
         (6, axdr.u32(reading.identification)), (7, axdr.u16(reading.manufacturer)),
         (8, axdr.u8(reading.version)), (9, axdr.u8(reading.device_type)),
         (10, axdr.u8(reading.access_number)), (11, axdr.u8(reading.status)),
+        (13, axdr.u16(reading.configuration)),
     )  # fmt: skip
     for number, data in header:
         _put(meter, client, number, data)
@@ -150,7 +290,7 @@ def keep_reading(meter: Meter, channel: int, reading: MbusReading) -> None:
 
 def _reading(meter: Meter, obis: Obis) -> tuple[int, int, int, int] | None:
     raw = meter.settings.get(_value_name(obis))
-    if raw is None:
+    if not raw:
         return None
     mantissa, scaler, unit, at_utc_s = (int(item.value) for item in axdr.decode(raw).value)
     return mantissa, scaler, unit, at_utc_s
@@ -201,7 +341,7 @@ def mbus_client_object(facility: Facility) -> CosemObject:
         (
             setting(obis, 2, axdr.octets(bytes(6)), LN),
             setting(obis, 3, axdr.array(), CAPTURE, check=lambda d: len(d.value) <= 16),
-            held(4, axdr.u32(3600), U32, writable=True),
+            held(4, axdr.u32(CAPTURE_PERIOD_S), U32, writable=True),
             setting(obis, 5, axdr.u8(0), U8, check=lambda d: int(d.value) <= ADDRESS_MAX),
             held(6, axdr.u32(0), U32, writable=True),
             held(7, axdr.u16(0), U16, writable=True),
@@ -213,5 +353,5 @@ def mbus_client_object(facility: Facility) -> CosemObject:
             held(13, axdr.u16(0), U16, writable=False),
             held(14, axdr.enum(NO_KEY), axdr.DataType.ENUM, writable=False),
         ),
-        _methods(obis),
+        (*_installing(obis), *_using(obis), *_keying(obis)),
     )
