@@ -35,6 +35,7 @@ HEARD = "tests.interop.test_peers_hear_events"
 SELECTED = "tests.meter.test_selective_access"
 COMPACT = "tests.meter.test_compact_and_protected_data"
 PORT_GUARD = "tests.meter.test_port_protection"
+ASKED = "tests.fleet.test_time_asker"
 BUS = "tests.fleet.test_bus"
 LINKS = "tests.meter.test_communication_objects"
 PAYMENT = "tests.meter.test_charges_and_tokens"
@@ -334,6 +335,13 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (LINKS, "test_a_written_address_is_assigned_and_can_be_given_up"),
         (LINKS, "test_numbers_out_of_range_are_refused"),
         (LINKS, "test_passwords_of_ppp_and_mail_are_written_and_never_read"))),
+    ("NTP setup (class 100): synchronize, and once a day", "server", (
+        (ASKED, "test_a_meter_that_is_told_to_synchronize_takes_the_time_of_its_server"),
+        (ASKED, "test_an_activated_setup_asks_once_a_day_and_an_hour_after_a_failure"),
+        (ASKED,
+         "test_a_server_that_cannot_be_reached_leaves_the_clock_and_harms_nobody"),
+        (ASKED, "test_a_forged_answer_is_passed_over_for_the_true_one"),
+        (ASKED, "test_synchronize_is_refused_where_no_server_can_be_asked"))),
     ("M-Bus client (class 72): install, deinstall, capture, clock, data, keys", "server", (
         (LINKS, "test_a_device_is_read_when_its_client_object_is_told_to"),
         (BUS, "test_a_deinstalled_device_is_read_no_more_until_it_is_installed_again"),

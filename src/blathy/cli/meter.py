@@ -18,6 +18,7 @@ from blathy.cli.app import CommandError, app
 from blathy.cli.measure import parse_channels, parse_scale
 from blathy.cli.model import model_of
 from blathy.cli.pulses import PulseLine
+from blathy.cli.ready import Tell, connection, print_ready, ready_lines
 from blathy.cli.recorded_meter import (
     RecordedDevice,
     load_recording,
@@ -26,6 +27,7 @@ from blathy.cli.recorded_meter import (
 )
 from blathy.clock import Zone
 from blathy.fleet.push_sender import PushSender
+from blathy.fleet.time_asker import TimeAsker
 from blathy.meter.classes.communication_setup import (
     has_physical_address,
     hdlc_speed,
@@ -223,7 +225,18 @@ def connection_lines(
     """How to connect: an address for every client, with its secrets; `seed` is the one that the
     meter was made from, for the keys of the client of a meter with signatures. `schemes` are those
     of the places where not all of them are `dlms`; `line` says how a serial port is set up."""
-    lines = [f"system title {meter.identity.system_title.hex()}"]
+    return ready_lines({
+        "system_title": meter.identity.system_title.hex(),
+        "connections": _connections(meter, places, seed, schemes, line),
+    })  # fmt: skip
+
+
+def _connections(
+    meter: Meter, places: Sequence[tuple[str, int]], seed: str, schemes: Sequence[str] = (),
+    line: str = "",
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The same as records, a client at a place each; no `port` at a serial line."""
+    found = []
     for number, (host, port) in enumerate(places):
         scheme = schemes[number] if schemes else "dlms"
         place = f"{scheme}://{host}" if line else f"{scheme}://{host}:{port}"
@@ -231,8 +244,8 @@ def connection_lines(
             if association.pre_established or association.needs_open_seal:
                 continue
             url = _url(meter, association, place, seed) + line
-            lines.append(f"{association.level.value:<12} {url}")
-    return lines
+            found.append(connection(association.level.value, host, None if line else port, url))
+    return found
 
 
 def _url(meter: Meter, association: Association, place: str, seed: str) -> str:
@@ -340,11 +353,15 @@ def run_meter(
     period: Annotated[int, typer.Option(help="Load profile period in seconds.")] = 0,
     layout: Annotated[str, typer.Option(help="Load profile columns, e.g. 'A+/A-'.")] = "",
     outside: Annotated[bool, typer.Option(help="Allow other machines to connect.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="How to connect as a line of JSON, when it is ready.")
+    ] = False,
 ) -> None:
     """Run one meter until Ctrl-C; print how to connect to it."""
     wishes = [port_wish(text) for text in port]
+    tell = partial(print_ready, as_json=as_json)
     if Path(name).is_file() or name.endswith(".json"):
-        _run_recorded(Path(name), wishes, load, data, seed, auth, zone, outside=outside)
+        _run_recorded(Path(name), wishes, load, data, seed, auth, zone, tell, outside=outside)
         return
     found = model_of(name)
     if not 0 < serial < 10**8:
@@ -376,7 +393,7 @@ def run_meter(
         raise CommandError(f"nothing can be kept in {data}: {error}") from error
     try:
         run = _runs(meter, source, further, f"meter/{seed}", store)
-        asyncio.run(_serve(run, wishes, f"meter/{seed}", pulses, outside=outside))
+        asyncio.run(_serve(run, wishes, f"meter/{seed}", pulses, tell, outside=outside))
     except MeterError as error:
         raise CommandError(str(error)) from error
     finally:
@@ -387,7 +404,7 @@ def run_meter(
 
 def _run_recorded(
     path: Path, wishes: Sequence[PortWish], load: str, data: Path | None, seed: int, auth: str,
-    zone: str, *, outside: bool,
+    zone: str, tell: Tell, *, outside: bool,
 ) -> None:  # fmt: skip
     """A meter that `blathy clone` has read; without a load its registers stand still."""
     recorded = load_recording(path)
@@ -401,7 +418,7 @@ def _run_recorded(
     ports = [(SCHEMES[w.protocol], w.host, w.port, FRAMINGS[w.protocol]) for w in wishes]
     try:
         one = RecordedDevice(recorded, seed, data, chosen)
-        asyncio.run(serve_recorded(one, ports, source, outside=outside))
+        asyncio.run(serve_recorded(one, ports, source, tell, outside=outside))
     except MeterError as error:
         raise CommandError(str(error)) from error
     except OSError as error:
@@ -476,8 +493,9 @@ def _runs(
 
 
 async def _serve(
-    run: _Run, wishes: Sequence[PortWish], seed: str, pulses: str, *, outside: bool
-) -> None:
+    run: _Run, wishes: Sequence[PortWish], seed: str, pulses: str, tell_ready: Tell, *,
+    outside: bool,
+) -> None:  # fmt: skip
     meter = run.meter
     devices = {w.protocol: meter.logical_device(ports=PORTS[w.protocol]) for w in wishes}
 
@@ -487,7 +505,7 @@ async def _serve(
     run.history(int(time.time()))
     listeners: list[TcpListener | UdpListener] = []
     places: list[tuple[str, int]] = []
-    sender = PushSender(outside=outside)
+    sender, times = PushSender(outside=outside), TimeAsker(outside=outside)
     links = OpenLinks()
     line = PulseLine(meter)
     stop = asyncio.Event()
@@ -506,33 +524,53 @@ async def _serve(
             )  # fmt: skip
             listeners.append(listener)
             places.append((wish.host, bound))
-        typer.echo(f"{meter.model.name} {meter.identity.serial_text} runs. Connect with:")
         schemes = [SCHEMES[w.protocol] for w in networks]
-        lines = connection_lines(meter, places, seed, schemes) + serial_ports.lines(seed)
-        for text in lines:
-            typer.echo(f"  {text}")
-        for sap, one in sorted(run.loads.meters.items()) if run.loads is not None else ():
-            if one is not meter:
-                typer.echo(f"Load {sap}, server address {sap}:")
-                for text in connection_lines(one, places[:1], seed):
-                    typer.echo(f"  {text}" + (f"&server={sap}" if "://" in text else ""))
+        ready = {
+            "model": meter.model.key,
+            "serial": meter.identity.serial_text,
+            "system_title": meter.identity.system_title.hex(),
+            "connections": [
+                *_connections(meter, places, seed, schemes), *serial_ports.connections(seed),
+            ],
+            "loads": _load_connections(run, places[:1], seed),
+            "pulses": None,
+        }  # fmt: skip
         if pulses:
             host = pulses.rpartition(":")[0]
-            typer.echo(f"Pulses at {host}:{await line.start(pulses, outside=outside)}")
-        typer.echo("Ctrl-C ends it.")
+            ready["pulses"] = f"{host}:{await line.start(pulses, outside=outside)}"
+        tell_ready(f"{meter.model.name} {meter.identity.serial_text} runs.", ready)
 
         def tell() -> None:
+            sender.collect(meter)
+            times.collect(meter)
             links.send_all(devices.values(), meter.take_notices())
             if pulses:
                 line.tell()
 
-        await _live(run, stop, sender, tell)
+        await _live(run, stop, tell)
     finally:
         await line.stop()
         await sender.stop()
+        await times.stop()
         await serial_ports.stop()
         for listener in listeners:
             await listener.stop()
+
+
+def _load_connections(
+    run: _Run, places: Sequence[tuple[str, int]], seed: str
+) -> list[dict[str, Any]]:
+    """How to reach the further loads of a device, each at a server address of its own."""
+    found = []
+    for sap, one in sorted(run.loads.meters.items()) if run.loads is not None else ():
+        if one is run.meter:
+            continue
+        connections = _connections(one, places, seed)
+        for each in connections:
+            each["url"] += f"&server={sap}"
+        title = one.identity.system_title.hex()
+        found.append({"server": sap, "system_title": title, "connections": connections})
+    return found
 
 
 async def _listen(
@@ -562,7 +600,15 @@ class _SerialPorts:
             except MeterError as error:
                 raise CommandError(str(error)) from error
             make = partial(self._session, wish, line, lookups[wish.protocol], **options)
-            self._tasks.append(asyncio.get_running_loop().create_task(serve_port(line, make)))
+            served = self._serve(wish, line, make)
+            self._tasks.append(asyncio.get_running_loop().create_task(served))
+
+    async def _serve(
+        self, wish: PortWish, line: SerialLine, make: Callable[[], DlmsSession]
+    ) -> None:
+        """One port until its line ends, for instance by a speed that it can't do."""
+        why = await serve_port(line, make)
+        typer.echo(f"blathy: {wish.protocol}:{wish.host} is served no more: {why}", err=True)
 
     def _session(
         self, wish: PortWish, line: SerialLine, lookup: Lookup, **options: Any
@@ -581,12 +627,12 @@ class _SerialPorts:
     def _speed(self, wish: PortWish) -> tuple[int, bool]:
         return local_speed(self._meter) if wish.protocol == OPTICAL else hdlc_speed(self._meter)
 
-    def lines(self, seed: str) -> list[str]:
+    def connections(self, seed: str) -> list[dict[str, Any]]:
         """How to connect at the other ends of the lines."""
-        found = []
+        found: list[dict[str, Any]] = []
         for wish in self._wishes:
             how = "&mode=e" if self._signs_on(wish) else f"&baud={self._speed(wish)[0]}"
-            found += connection_lines(self._meter, [(wish.host, 0)], seed, ["serial"], how)[1:]
+            found += _connections(self._meter, [(wish.host, 0)], seed, ["serial"], how)
         return found
 
     async def stop(self) -> None:
@@ -596,13 +642,10 @@ class _SerialPorts:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def _live(
-    run: _Run, stop: asyncio.Event, sender: PushSender, tell: Callable[[], None]
-) -> None:
+async def _live(run: _Run, stop: asyncio.Event, tell: Callable[[], None]) -> None:
     """Step the meter once a second, and send what it pushes and tells, until it is to stop."""
     while not stop.is_set():
         run.live(int(time.time()))
-        sender.collect(run.meter)
         tell()
         try:
             await asyncio.wait_for(stop.wait(), 1.0 - time.time() % 1.0)

@@ -20,6 +20,7 @@ import structlog
 from blathy.clock import SECONDS_PER_DAY
 from blathy.fleet.bus import Bus
 from blathy.fleet.push_sender import PushSender
+from blathy.fleet.time_asker import TimeAsker
 from blathy.meter.classes.communication_setup import has_physical_address
 from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
@@ -99,6 +100,7 @@ class Fleet:
         self.commits = 0
         self.storage_error = ""
         self.pushes = PushSender()
+        self.times = TimeAsker(now)
         self.open_links = OpenLinks()
         self._stepping = False
         self._own_addresses = True
@@ -312,7 +314,9 @@ class Fleet:
                 self.step_until(second)
                 await self.commit()
             for one in self.running.values():
-                self.pushes.collect(one.meter, one.host if self._own_addresses else "")
+                source = one.host if self._own_addresses else ""
+                self.pushes.collect(one.meter, source)
+                self.times.collect(one.meter, source)
                 if notices := one.meter.take_notices():
                     self.open_links.send(one.device, notices)
             await asyncio.sleep(max(0.02, second + 1.0 - self.now()))
@@ -329,6 +333,7 @@ class Fleet:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self.pushes.stop()
+        await self.times.stop()
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
         for one in self.running.values():

@@ -152,6 +152,8 @@ class Outbox:
     notices: list[Notice] = field(default_factory=list)
     call_home: bool = False
     wants_time: bool = False
+    ask_at_s: float = 0.0
+    """From then on a time server is asked again."""
 
 
 class Meter:

@@ -38,11 +38,12 @@ def _set_time(meter: Meter, data: Data) -> None:
         utc_s = int(date_time_of(data).utc(meter.zone))
     except AxdrError as error:
         raise AccessError(DataAccessResult.TYPE_UNMATCHED, str(error)) from error
-    _require_in_range(utc_s)
+    require_in_range(utc_s)
     meter.set_clock(utc_s)
 
 
-def _require_in_range(utc_s: int) -> None:
+def require_in_range(utc_s: int) -> None:
+    """AccessError for a time that no clock is set to."""
     if not EARLIEST_UTC_S <= utc_s < END_OF_CENTURY_UTC_S:
         raise AccessError(DataAccessResult.OTHER_REASON, "a clock shows the years 2000 to 2099")
 
@@ -109,7 +110,7 @@ def _preset(meter: Meter, data: Data, _who: Requester) -> bytes:
         moments = [int(date_time_of(item).utc(meter.zone)) for item in data.value]
     except AxdrError as error:
         raise AccessError(ActionResult.TYPE_UNMATCHED, str(error)) from error
-    _require_in_range(moments[0])
+    require_in_range(moments[0])
     if moments[1] > moments[2]:
         raise AccessError(ActionResult.OTHER_REASON, "the interval ends before it begins")
     meter.save_setting(

@@ -19,6 +19,7 @@ from blathy.meter.classes.ipv6_setup import (
     ipv6_addresses_fit,
     ipv6_methods,
 )
+from blathy.meter.classes.time_server import synchronize
 from blathy.meter.objects import (
     ANY,
     BOOL,
@@ -254,10 +255,6 @@ def _multicast_methods(obis: Obis) -> tuple[Method, ...]:
 
 def _ntp_methods(obis: Obis) -> tuple[Method, ...]:
     """Class 100: synchronize, add and delete an authentication key."""
-
-    def synchronize(meter: Meter, _data: Data, _who: Requester) -> bytes:
-        meter.request_time()
-        return b""
 
     def add(meter: Meter, data: Data, _who: Requester) -> bytes:
         require(data, _NTP_KEY, "a key is a structure of its number and its octets")

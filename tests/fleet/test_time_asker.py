@@ -1,0 +1,225 @@
+"""Meters that ask a time server (NTP setup, class 100), which answers on the loopback device."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from blathy.cosem import axdr
+from blathy.cosem.service import AccessError, ActionResult
+from blathy.fleet.fleet import Fleet
+from blathy.fleet.time_asker import AFTER_FAILURE_S, AGAIN_S, TimeAsker
+from blathy.meter.meter import Meter
+from blathy.store.store import Store
+from blathy.wire import sntp
+from blathy.wire.errors import RemoteProtocolError
+from tests.meter.running import START_S, call, get, made, put
+from tests.meter.simple_load import ConstantLoad
+
+NTP = "0-0:25.10.0"
+NONCE = bytes(range(8))
+HOUR_S = 3600
+SECOND_NS = 1_000_000_000
+Answer = Callable[[bytes], list[bytes]]
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 240))
+
+
+def answer(nonce: bytes, utc_s: int, first: int = 0x24, stratum: int = 2) -> bytes:
+    time = sntp.timestamp(utc_s * SECOND_NS)
+    return bytes((first, stratum, 6, 0xEC)) + bytes(8) + b"LOCL" + bytes(8) + nonce + time + time
+
+
+class Server(asyncio.DatagramProtocol):
+    """Answers every question with what `answers` makes of it."""
+
+    def __init__(self, answers: Answer) -> None:
+        self.answers = answers
+        self.questions: list[bytes] = []
+        self.transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.questions.append(data)
+        for octets in self.answers(data):
+            self.transport.sendto(octets, addr)
+
+
+async def serving(answers: Answer) -> tuple[Server, int]:
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(
+        lambda: Server(answers), local_addr=("127.0.0.1", 0)
+    )
+    return server, transport.get_extra_info("sockname")[1]
+
+
+def asking(port: int, *, activated: bool = True, host: bytes = b"127.0.0.1") -> Meter:
+    meter = made("omnipower")
+    meter.step(ConstantLoad(600, 1).block(START_S, 60, 60))
+    meter.commit()
+    put(meter, 100, NTP, 2, axdr.boolean(activated))
+    put(meter, 100, NTP, 3, axdr.octets(host))
+    put(meter, 100, NTP, 4, axdr.u16(port))
+    return meter
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(6000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen within a minute")
+
+
+def result(meter: Meter) -> int:
+    with pytest.raises(AccessError) as refused:
+        call(meter, 100, NTP, 1)
+    return refused.value.result
+
+
+def test_a_meter_that_is_told_to_synchronize_takes_the_time_of_its_server() -> None:
+    async def test() -> None:
+        now = START_S + HOUR_S
+        server, port = await serving(lambda question: [answer(question[40:48], now + 100)])
+        meter = asking(port)
+        asker = TimeAsker(lambda: now)
+        call(meter, 100, NTP, 1)
+        asker.collect(meter)
+        await until(lambda: asker.answered == 1)
+        meter.flush()
+        assert meter.clock_utc_s() == meter.ledger.now + 100
+        adjusted = [e.value for log in meter.books.logs.values() for e in log]
+        assert START_S + HOUR_S in adjusted  # the old time, and the new one
+        assert START_S + HOUR_S + 100 in adjusted
+        assert server.questions[0][0] == 0x23  # version 4, client
+        asker.collect(meter)
+        assert len(server.questions) == 1
+        await asker.stop()
+        server.transport.close()
+
+    run(test)
+
+
+def test_an_activated_setup_asks_once_a_day_and_an_hour_after_a_failure() -> None:
+    async def test() -> None:
+        now = [float(START_S + HOUR_S)]
+        good = [False]
+
+        def answers(question: bytes) -> list[bytes]:
+            away = answer(question[40:48], int(now[0]), stratum=0)
+            return [answer(question[40:48], int(now[0]) + 5) if good[0] else away]
+
+        server, port = await serving(answers)
+        meter = asking(port)
+        asker = TimeAsker(lambda: now[0], answer_s=0.05)
+        asker.collect(meter)
+        await until(lambda: asker.failed == 1)
+        assert meter.clock_utc_s() == meter.ledger.now
+        asker.collect(meter)
+        assert asker.failed + asker.answered == 1
+        now[0] += AFTER_FAILURE_S
+        good[0] = True
+        asker.collect(meter)
+        await until(lambda: asker.answered == 1)
+        now[0] += AGAIN_S - 1
+        asker.collect(meter)
+        now[0] += 1
+        asker.collect(meter)
+        await until(lambda: asker.answered == 2)
+        assert len(server.questions) == 3
+        await asker.stop()
+        server.transport.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("host", [b"127.0.0.1", b"192.0.2.1", b"time.example", b"\xff", b"::1"])
+def test_a_server_that_cannot_be_reached_leaves_the_clock_and_harms_nobody(host: bytes) -> None:
+    async def test() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+            nobody.bind(("127.0.0.1", 0))  # takes questions and never answers
+            meter = asking(nobody.getsockname()[1], host=host)
+            asker = TimeAsker(lambda: START_S, answer_s=0.05)
+            call(meter, 100, NTP, 1)
+            asker.collect(meter, "127.0.0.1")
+            await until(lambda: asker.failed == 1)
+            assert meter.ledger.clock_utc_s == meter.ledger.now
+            await asker.stop()
+
+    run(test)
+
+
+def test_a_forged_answer_is_passed_over_for_the_true_one() -> None:
+    async def test() -> None:
+        now = START_S + HOUR_S
+        server, port = await serving(
+            lambda question: [answer(bytes(8), now + 900), b"x", answer(question[40:48], now + 30)]
+        )
+        meter = asking(port)
+        asker = TimeAsker(lambda: now)
+        asker.collect(meter)
+        await until(lambda: asker.answered == 1)
+        assert meter.ledger.clock_utc_s == meter.ledger.now + 30
+        await asker.stop()
+        server.transport.close()
+
+    run(test)
+
+
+def test_synchronize_is_refused_where_no_server_can_be_asked() -> None:
+    off = asking(123, activated=False)
+    assert result(off) == ActionResult.OTHER_REASON
+    assert not off.outbox.wants_time
+    assert result(asking(123, host=b"")) == ActionResult.OTHER_REASON
+    proving = asking(123)
+    put(proving, 100, NTP, 5, axdr.enum(1))
+    assert result(proving) == ActionResult.OTHER_REASON
+    assert get(proving, 100, NTP, 2) is True
+
+
+def test_a_fleet_asks_for_its_meters() -> None:
+    async def test() -> None:
+        now = float(START_S + 2 * HOUR_S)
+        server, port = await serving(lambda question: [answer(question[40:48], int(now) + 60)])
+        meter = asking(port)
+        fleet = Fleet(Store.in_memory(), lambda: now)
+        fleet.add("m", meter, ConstantLoad(600, 1), "127.0.0.2")
+        fleet.start()
+        await until(lambda: fleet.times.answered == 1)
+        assert meter.ledger.clock_utc_s == meter.ledger.now + 60
+        await fleet.stop()
+        server.transport.close()
+
+    run(test)
+
+
+def test_what_is_no_answer_is_refused() -> None:
+    good = answer(NONCE, START_S)
+    assert sntp.answer(good, NONCE).answered_ns == START_S * SECOND_NS
+    for bad in (
+        good[:47],
+        answer(NONCE, START_S, first=0x23),  # a question
+        answer(NONCE, START_S, first=0xE4),  # not synchronised
+        answer(NONCE, START_S, first=0x0C),  # version 1
+        answer(NONCE, START_S, stratum=16),
+        answer(NONCE, START_S, stratum=0),
+        answer(NONCE, -sntp.UNIX_EPOCH_S),
+        answer(bytes(8), START_S),
+    ):
+        with pytest.raises(RemoteProtocolError):
+            sntp.answer(bad, NONCE)
+
+
+def test_times_of_the_second_era_and_the_way_there_and_back() -> None:
+    in_2040 = 2_208_988_800 + 7
+    told = sntp.answer(answer(NONCE, in_2040), NONCE)
+    assert told == (in_2040 * SECOND_NS, in_2040 * SECOND_NS)
+    assert told.offset_ns(in_2040 * SECOND_NS - 300, in_2040 * SECOND_NS + 100) == 100
