@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TextIO
 from unittest import mock
@@ -24,6 +25,19 @@ class Done:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+class Watched(io.StringIO):
+    """An output for `blathy` that does something as soon as a line with a mark is there."""
+
+    def __init__(self, mark: str, then: Callable[[str], object]) -> None:
+        super().__init__()
+        self._mark, self._then = mark, then
+
+    def write(self, text: str) -> int:
+        if self._mark in text:
+            self._then(text)
+        return super().write(text)
 
 
 def blathy(*arguments: object, stdout: TextIO | None = None) -> Done:

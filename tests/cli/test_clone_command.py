@@ -47,19 +47,14 @@ def state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def running(file: Path, *options: str) -> Iterator[str]:
     """`blathy meter run FILE` in a process of its own; the URL of its recorded client."""
     ran = subprocess.Popen(
-        [*COMMAND, "meter", "run", str(file), "--port", "dlms-tcp:127.0.0.1:0", *options],
+        [*COMMAND, "meter", "run", str(file), "--port", "dlms-tcp:127.0.0.1:0", "--json", *options],
         stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     assert ran.stdout is not None
-    url = ""
-    for line in ran.stdout:
-        if line.lstrip().startswith("recorded"):
-            url = line.split()[1]
-        if line.startswith("Ctrl-C"):
-            break
-    assert url
     try:
-        yield url
+        ready = json.loads(ran.stdout.readline())
+        assert ready["connections"][0]["level"] == "recorded"
+        yield ready["connections"][0]["url"]
     finally:
         ran.send_signal(signal.SIGTERM)
         ran.communicate(timeout=120)

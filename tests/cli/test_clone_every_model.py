@@ -95,11 +95,8 @@ async def read_the_clone(recorded: RecordedMeter, job: dict[str, Any]) -> tuple[
 
     listener, port = await serve_dlms(lookup, "127.0.0.1", 0)
     try:
-        url = next(
-            line.split()[1]
-            for line in served_one.lines([Place("dlms", "127.0.0.1", port)])
-            if "recorded" in line
-        )
+        ready = served_one.ready([Place("dlms", "127.0.0.1", port)])
+        url = ready["connections"][0]["url"]
         async with connect(url) as one:
             found = await everything(one)
         told = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +16,7 @@ from typing import IO
 import pytest
 
 from blathy.models import MODELS
-from tests.cli.in_process import blathy
+from tests.cli.in_process import Watched, blathy
 
 
 def test_the_list_names_every_model() -> None:
@@ -56,6 +59,42 @@ def test_what_is_wrong_is_one_sentence(arguments: tuple[str, ...], sentence: str
     assert sentence in done.err
     assert "Traceback" not in done.err
     assert done.err.count("\n") == 1
+
+
+def test_a_script_gets_the_ports_in_a_line_of_json() -> None:
+    """As soon as they are open, and nothing else on standard output."""
+    opened: list[int] = []
+
+    def look(text: str) -> None:
+        port = json.loads(text)["connections"][0]["port"]
+        with socket.create_connection(("127.0.0.1", port)):
+            opened.append(port)
+        signal.raise_signal(signal.SIGINT)
+
+    out = Watched("connections", look)
+    master, slave = os.openpty()
+    device = os.ttyname(slave)
+    try:
+        ports = ("dlms-tcp:127.0.0.1:0", "dlms-udp:127.0.0.1:0", f"optical:{device}")
+        options = [word for port in ports for word in ("--port", port)]
+        done = blathy("meter", "run", "mt372", "--days", 0, "--json", *options,
+                      "--pulses", "127.0.0.1:0", stdout=out)  # fmt: skip
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert (done.status, done.err) == (0, "")
+    ready = json.loads(out.getvalue())
+    assert (ready["model"], ready["serial"], ready["loads"]) == ("mt372", "12345678", [])
+    assert len(bytes.fromhex(ready["system_title"])) == 8
+    assert re.fullmatch(r"127\.0\.0\.1:[1-9]\d*", ready["pulses"])
+    readers = [each for each in ready["connections"] if each["level"] == "reader"]
+    assert len(readers) == len(ports)
+    for each, scheme in zip(readers, ("dlms", "dlms+udp"), strict=False):
+        assert each["url"].startswith(f"{scheme}://127.0.0.1:{each['port']}?client=2&auth=lls&")
+    assert readers[0]["port"] == opened[0]
+    assert (readers[2]["host"], readers[2]["port"]) == (device, None)
+    assert readers[2]["url"].startswith(f"serial://{device}?client=2&auth=lls&")
+    assert readers[2]["url"].endswith("&mode=e")
 
 
 def _until(stream: IO[str], word: str, limit_s: float = 240) -> str:

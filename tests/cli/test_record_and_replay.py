@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import socket
 import sys
 import termios
 import tty
@@ -27,7 +29,7 @@ from blathy.transport.line import Line
 from blathy.transport.serving import serve_line
 from blathy.wire.hdlc_frames import CONTROL, POLL, Frame, FrameType
 from blathy.wire.iec62056_21 import block
-from tests.cli.in_process import blathy
+from tests.cli.in_process import Watched, blathy
 from tests.client.small_meter import AK, EK, SECURE, SmallMeter, device, lookup
 from tests.client.test_optical_port import ENDPOINT, PseudoTerminal
 from tests.wire.association_pair import repeatable_entropy
@@ -48,9 +50,12 @@ async def command(*arguments: object) -> AsyncIterator[tuple[asyncio.subprocess.
     assert first, f"{arguments[0]} ended before it listened"
     try:
         yield ran, first.split()[-1]
+        if ran.returncode is None:
+            ran.send_signal(signal.SIGINT)
+            assert await ran.wait() == 0
     finally:
         if ran.returncode is None:
-            ran.terminate()
+            ran.kill()
         await ran.wait()
 
 
@@ -310,3 +315,70 @@ def test_a_reader_with_an_optical_head_is_recorded_through_all_its_speeds(tmp_pa
         meter.close()
     lines = [line for line in file.read_text().splitlines() if line[0] != "#"]
     assert lines == [f"{who} {text.hex(' ')}" for who, text, _, _ in MODE_E + MODE_C]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "record serial:///dev/ttyNone FILE",
+        "record 127.0.0.1:4059 FILE --listen serial:///dev/ttyNone",
+        "replay FILE --listen serial:///dev/ttyNone",
+        "replay FILE --against serial:///dev/ttyNone",
+    ],
+)
+def test_a_device_that_is_not_there_is_told_at_once(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "talk.txt"
+    file.write_text("> 7e\n< 7e\n")
+    done = blathy(*line.replace("FILE", str(file)).split())
+    assert (done.status, done.out) == (2, "")
+    assert done.err == (
+        "blathy: /dev/ttyNone: the device is not there; check the cable and its name\n"
+    )
+    assert file.read_text() == "> 7e\n< 7e\n"
+
+
+@pytest.mark.parametrize("here", ["127.0.0.1:0", "udp://127.0.0.1:0", "serial"])
+@pytest.mark.parametrize("verb", ["record 127.0.0.1:4059 FILE", "replay FILE"])
+def test_ctrl_c_ends_a_recording_and_a_player_in_order(
+    verb: str, here: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "talk.txt"
+    file.write_text("> 7e\n< 7e\n")
+    if here == "serial" and verb.startswith("record"):
+        verb = "record udp://127.0.0.1:4059 FILE"  # a meter that cannot be missed
+    end = End()
+    try:
+        place = end.device if here == "serial" else here
+        words = [str(file) if word == "FILE" else word for word in verb.split()]
+        interrupted = Watched(" on ", lambda _: signal.raise_signal(signal.SIGINT))
+        done = blathy(*words, "--listen", place, stdout=interrupted)
+    finally:
+        end.close()
+    assert (done.status, done.err) == (0, "")
+    assert file.read_text().startswith("> 7e\n< 7e\n")
+
+
+def test_a_meter_that_cannot_be_reached_is_one_sentence_and_the_end(tmp_path: Path) -> None:
+    """With --once at the first client; on a serial line, where there is one client, at once."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+    clients: list[socket.socket] = []
+
+    def connect(announced: str) -> None:
+        port = int(announced.rpartition(":")[2])
+        clients.append(socket.create_connection(("127.0.0.1", port)))
+
+    verb = ("record", nobody, tmp_path / "talk.txt", "--listen")
+    end = End()
+    try:
+        for done in (
+            blathy(*verb, "127.0.0.1:0", "--once", stdout=Watched(" on ", connect)),
+            blathy(*verb, end.device),
+        ):
+            assert done.status == 2
+            assert done.err.startswith(f"blathy: {nobody} refuses the connection")
+            assert done.err.count("\n") == 1
+    finally:
+        end.close()
+        for client in clients:
+            client.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import termios
 import tty
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -25,6 +26,7 @@ from blathy.meter.meter import Meter
 from blathy.models.model import Level
 from blathy.transport.dlms_session import DlmsSession, Framing, serve_dlms
 from blathy.transport.line import Line
+from blathy.transport.serial_line import SerialLine
 from blathy.transport.session import Endpoint
 from blathy.wire.hdlc_frames import CONTROL, POLL, Frame, FrameType
 from blathy.wire.server import LogicalDevice
@@ -65,9 +67,7 @@ async def served(meter: Meter, kind: str) -> AsyncIterator[Callable[[], Reader]]
         return device if sap == 1 and has_physical_address(meter, lower) else None
 
     await ports.open({kind: lookup})
-    assert [line.split("?")[0].split()[-1] for line in ports.lines("test")][:1] == [
-        f"serial://{os.ttyname(slave)}"
-    ]
+    assert ports.connections("test")[0]["host"] == os.ttyname(slave)
     try:
         yield lambda: Reader(master)
     finally:
@@ -111,6 +111,43 @@ def test_speed_and_address_of_the_hdlc_port_act_on_the_next_link() -> None:
             for address in ("physical=17", "address_size=1"):
                 async with client(meter, begin(), f"{address}&timeout=60") as one:
                     assert await one.read("0-0:22.0.0/device_address") == 17
+
+    run(test)
+
+
+def test_a_port_whose_speed_is_refused_says_so_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The adapter can't do the speed that a client has set up: from the next link on."""
+    set_line = SerialLine._set
+
+    def refuse(line: SerialLine, baud: int, size: int, parity: str) -> None:
+        if baud == 19200:
+            raise ValueError(f"Invalid baud rate: {baud!r}")
+        set_line(line, baud, size, parity)
+
+    monkeypatch.setattr(SerialLine, "_set", refuse)
+
+    async def test() -> None:
+        meter = fed("mt372", days=0)
+        async with served(meter, "serial") as begin, served(meter, "optical") as look_at:
+            line = begin()
+            await line.until_at(9600)
+            async with client(meter, line, "physical=16&timeout=60") as one:
+                await write(one, "0-0:22.0.0", 2, axdr.enum(6))
+            told = ""
+            while not told.endswith("\n"):
+                await asyncio.sleep(0.01)
+                told += capsys.readouterr().err
+            assert re.fullmatch(
+                r"blathy: serial:/dev/\S+ is served no more: "
+                r"/dev/\S+ can't do 19200 Bd; use another one\n", told,
+            )  # fmt: skip
+            other = look_at()
+            await other.until_at(300)
+            async with client(meter, other, "mode=e&timeout=60") as one:
+                assert await one.read("0-0:22.0.0/comm_speed") == 6
+        assert capsys.readouterr().err == ""
 
     run(test)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TextIO
@@ -61,11 +62,21 @@ def record(
     meter: Annotated[str, typer.Argument(help=f"The meter, {PLACE_HELP}")],
     file: Annotated[Path, typer.Argument(help="File to write; what it holds is kept.")],
     listen: Annotated[
-        str, typer.Option(help=f"Where clients connect, {PLACE_HELP}")
+        str, typer.Option(metavar="PLACE", help=f"Where clients connect, {PLACE_HELP}")
     ] = "127.0.0.1:4060",
     once: Annotated[bool, typer.Option("--once", help="End after one connection.")] = False,
 ) -> None:
-    """Stand between a client and a meter and write down what they say."""
+    """Stand between a client and a meter and write down what they say, until Ctrl-C."""
+    there, here = _place(meter), _place(listen, 4060)
+    try:
+        asyncio.run(_record(there, here, file, once=once))
+    except MeterError as error:
+        raise CommandError(str(error)) from error
+
+
+async def _record(there: MeterAddress, here: MeterAddress, file: Path, *, once: bool) -> None:
+    if there.scheme == "serial":  # else it is missed only when the first client is there
+        await (await open_line(there)).close()
     try:
         out = file.open("a", encoding="ascii")
     except OSError as error:
@@ -73,12 +84,8 @@ def record(
             f"{file} can't be written: {error.strerror}; check the folder"
         ) from error
     with out:
-        there, here = _place(meter), _place(listen, 4060)
         recorder = _Recorder(there, out, follows=there.mode_e or here.mode_e)
-        try:
-            asyncio.run(_serve(here, recorder.relay, recorder.begins(file), once=once))
-        except MeterError as error:
-            raise CommandError(str(error)) from error
+        await _until_stopped(_serve(here, recorder.relay, recorder.begins(file), once=once))
 
 
 class _Speeds:
@@ -115,8 +122,11 @@ class _Speeds:
     async def _apply(self) -> None:
         assert self._follower is not None
         baud, seven_bits = self._follower.speed
-        for line in self._lines:
-            await line.set_speed(baud, seven_bits=seven_bits)
+        try:
+            for line in self._lines:
+                await line.set_speed(baud, seven_bits=seven_bits)
+        except MeterError as error:  # else a conversation would end here without a word
+            raise CommandError(str(error)) from error
 
 
 class _Recorder:
@@ -132,15 +142,17 @@ class _Recorder:
         return f"recording {_shown(self._meter)} to {file}, listening on"
 
     async def relay(self, client: Line) -> None:
-        """One connection, from the moment that the client is there until either end is gone."""
+        """One connection, from the moment that the client is there until either end is gone.
+
+        CommandError where the meter cannot be reached.
+        """
         self._connections += 1
         mark = str(self._connections) if self._connections > 1 else ""
         self._out.write(f"# {_shown(self._meter)}\n")
         try:
             there = await open_line(self._meter)
         except MeterError as error:
-            typer.echo(str(error), err=True)
-            return
+            raise CommandError(str(error)) from error
         speeds = _Speeds(client, there, follows=self._follows)
         try:
             await speeds.begin()
@@ -176,17 +188,23 @@ class _Recorder:
 def replay(
     file: Annotated[Path, typer.Argument(help="A record file, a trace or a packet capture.")],
     listen: Annotated[
-        str, typer.Option(help=f"Where to answer as the meter, {PLACE_HELP}")
+        str, typer.Option(metavar="PLACE", help=f"Where to answer as the meter, {PLACE_HELP}")
     ] = "127.0.0.1:4059",
     against: Annotated[
-        str, typer.Option(help=f"Send the requests to this meter instead, {PLACE_HELP}")
+        str,
+        typer.Option(
+            metavar="PLACE", help=f"Send the requests to this meter instead, {PLACE_HELP}"
+        ),
     ] = "",
     timeout_s: Annotated[
-        float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the meter's answer.")
+        float,
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=0.1, help="How long the meter has to answer."
+        ),
     ] = 20.0,
     once: Annotated[bool, typer.Option("--once", help="End after one connection.")] = False,
 ) -> None:
-    """Give a recorded conversation back, as the meter or to a meter."""
+    """Give a recorded conversation back, as the meter (until Ctrl-C) or to a meter."""
     if not file.is_file():
         raise CommandError(f"{file} can't be read; check its name")
     try:
@@ -203,7 +221,8 @@ def replay(
         else:
             place = _place(listen)
             player = _Player(conversations, follows=place.mode_e)
-            asyncio.run(_serve(place, player.answer, "answering as the meter on", once=once))
+            serving = _serve(place, player.answer, "answering as the meter on", once=once)
+            asyncio.run(_until_stopped(serving))
     except MeterError as error:
         raise CommandError(str(error)) from error
 
@@ -362,10 +381,24 @@ class _UdpPort(asyncio.DatagramProtocol):
         peer.feed(data)
 
 
+async def _until_stopped(serving: Coroutine[Any, Any, None]) -> None:
+    """Serve until the end of it, or until Ctrl-C or SIGTERM, which are an end in order."""
+    task = asyncio.create_task(serving)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+
+
 async def _serve(
     listen: MeterAddress, talk: Callable[[Line], Awaitable[None]], begins: str, *, once: bool
 ) -> None:
-    """Talk to every client that connects; on a serial line to the one that is there."""
+    """Talk to every client that connects; on a serial line to the one that is there.
+
+    A conversation that can't be held (CommandError) is told; where it is the only one, raised.
+    """
     if listen.scheme == "serial":
         line = await open_line(listen)
         typer.echo(f"{begins} {_shown(listen)}")
@@ -377,12 +410,18 @@ async def _serve(
             await line.close()
         return
     finished = asyncio.Event()
+    failed: list[CommandError] = []
     tasks: set[asyncio.Task[None]] = set()
 
     async def served(line: Line) -> None:
         try:
             with contextlib.suppress(MeterError):
                 await talk(line)
+        except CommandError as error:
+            if once:
+                failed.append(error)
+            else:
+                typer.echo(f"blathy: {error}", err=True)
         finally:
             await line.close()
             if once:
@@ -412,6 +451,8 @@ async def _serve(
         await finished.wait()
     finally:
         close()
+    if failed:
+        raise failed[0]
 
 
 def _shown(place: MeterAddress) -> str:

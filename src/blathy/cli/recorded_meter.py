@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import typer
-
 from blathy.cli.app import CommandError
+from blathy.cli.ready import Tell, connection
 from blathy.client.address import AUTHENTICATION
 from blathy.client.counters import FileCounterStore
 from blathy.meter.recorded import PUBLIC_CLIENT, Key, RecordedObjects, derived_secret
@@ -174,14 +173,19 @@ class RecordedDevice:
                 text += "&protect=both"
         return text
 
-    def lines(self, places: Sequence[Place]) -> list[str]:
-        found = [f"system title {self.title.hex()}"]
+    def ready(self, places: Sequence[Place]) -> dict[str, Any]:
+        """How to connect, for people and programs."""
+        connections = []
         for place in places:
-            found.append(f"{'recorded':<12} {self.url(place)}")
+            at = (place.host, place.port)
+            connections.append(connection("recorded", *at, self.url(place)))
             if self.recorded.client != PUBLIC_CLIENT:
                 public = f"{place.scheme}://{place.host}:{place.port}?client=16&auth=none"
-                found.append(f"{'public':<12} {public}")
-        return found
+                connections.append(connection("public", *at, public))
+        return {
+            "recorded": self.recorded.place, "objects": len(self.recorded.objects),
+            "system_title": self.title.hex(), "connections": connections,
+        }  # fmt: skip
 
 
 def _mechanism(name: str) -> Mechanism:
@@ -202,10 +206,12 @@ async def serve_recorded(
     one: RecordedDevice,
     ports: Sequence[tuple[str, str, int, Framing]],
     source: IntervalSource | None,
+    tell: Tell,
     *,
     outside: bool,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `ports` are scheme, host, port and framing."""
+    """Serve until SIGINT or SIGTERM; `ports` are scheme, host, port and framing. `tell` is called
+    when they are open."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -228,10 +234,7 @@ async def serve_recorded(
             listeners.append(listener)
             places.append(Place(scheme, host, bound))
         count = len(one.recorded.objects)
-        typer.echo(f"{count} objects of {one.recorded.place} run. Connect with:")
-        for line in one.lines(places):
-            typer.echo(f"  {line}")
-        typer.echo("Ctrl-C ends it.")
+        tell(f"{count} objects of {one.recorded.place} run.", one.ready(places))
         await _live(one, source, stop)
     finally:
         for listener in listeners:

@@ -57,7 +57,11 @@ class SerialLine(Line):
 
     async def set_speed(self, baud: int, *, seven_bits: bool) -> None:
         """7E1 or 8N1 at this rate, once everything written has left."""
-        await asyncio.to_thread(self._port.flush)
+        try:
+            await asyncio.to_thread(self._port.flush)
+        except _SPEED_ERRORS as error:
+            self._lose(error)
+            raise self.end_or(Unreachable(f"{self.name} is closed")) from error
         self._parity_by_hand = False
         try:
             self._set(baud, 7 if seven_bits else 8, "E" if seven_bits else "N")
@@ -84,7 +88,7 @@ class SerialLine(Line):
         if data:
             self.feed(data)
 
-    def _lose(self, error: OSError) -> None:
+    def _lose(self, error: Exception) -> None:
         self._detach()
         self.finish(Garbled(f"{self.name} is gone: {error}", "check the cable"))
 
@@ -105,6 +109,5 @@ class SerialLine(Line):
             raise self.end_or(Unreachable(f"{self.name} is closed")) from error
 
     async def close(self) -> None:
-        if not self.ended:
-            self._detach()
+        self._detach()
         await super().close()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from blathy.clock import NANOSECONDS_PER_S
-from blathy.transport.errors import MeterError, TimedOut
+from blathy.transport.errors import MeterError, TimedOut, Unreachable
 from blathy.transport.line import Line, monotonic_now
 from blathy.transport.session import Session
 
@@ -32,15 +32,16 @@ async def serve_line(line: Line, session: Session) -> None:
         await line.close()
 
 
-async def serve_port(line: Line, make: Callable[[], Session]) -> None:
-    """Answer with one session after the other until the line ends."""
+async def serve_port(line: Line, make: Callable[[], Session]) -> MeterError:
+    """Answer with one session after the other until the line ends; returns why it did."""
     try:
         while not line.ended:
             await _answer(line, make())
-    except MeterError:
-        pass
+    except MeterError as error:
+        return error
     finally:
         await line.close()
+    return line.end_or(Unreachable(f"{line.name} is closed"))
 
 
 async def _answer(line: Line, session: Session) -> None:
