@@ -35,6 +35,7 @@ HEARD = "tests.interop.test_peers_hear_events"
 SELECTED = "tests.meter.test_selective_access"
 COMPACT = "tests.meter.test_compact_and_protected_data"
 PORT_GUARD = "tests.meter.test_port_protection"
+CALLED = "tests.fleet.test_call_home"
 ASKED = "tests.fleet.test_time_asker"
 BUS = "tests.fleet.test_bus"
 LINKS = "tests.meter.test_communication_objects"
@@ -335,6 +336,13 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (LINKS, "test_a_written_address_is_assigned_and_can_be_given_up"),
         (LINKS, "test_numbers_out_of_range_are_refused"),
         (LINKS, "test_passwords_of_ppp_and_mail_are_written_and_never_read"))),
+    ("Auto connect (class 29): a meter calls home, a client takes the call", "server, client", (
+        (CALLED, "test_a_meter_that_is_told_to_connect_is_read_on_its_own_connection"),
+        (CALLED, "test_a_fleet_keeps_a_permanent_call_from_the_address_of_its_meter"),
+        (CALLED, "test_nobody_there_means_again_as_often_as_set_and_an_end"),
+        (CALLED, "test_the_calling_window_begins_and_ends_a_call"),
+        (CALLED, "test_an_alarm_calls_home_as_the_mode_says"),
+        (CALLED, "test_connect_is_refused_where_no_call_goes_out"))),
     ("NTP setup (class 100): synchronize, and once a day", "server", (
         (ASKED, "test_a_meter_that_is_told_to_synchronize_takes_the_time_of_its_server"),
         (ASKED, "test_an_activated_setup_asks_once_a_day_and_an_hour_after_a_failure"),

@@ -26,6 +26,7 @@ from blathy.cli.recorded_meter import (
     serve_recorded,
 )
 from blathy.clock import Zone
+from blathy.fleet.call_home import CallHome
 from blathy.fleet.push_sender import PushSender
 from blathy.fleet.time_asker import TimeAsker
 from blathy.meter.classes.communication_setup import (
@@ -507,6 +508,8 @@ async def _serve(
     places: list[tuple[str, int]] = []
     sender, times = PushSender(outside=outside), TimeAsker(outside=outside)
     links = OpenLinks()
+    calls = CallHome(links, outside=outside)
+    called = meter.logical_device(ports=PORTS["dlms-tcp"])
     line = PulseLine(meter)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -543,7 +546,8 @@ async def _serve(
         def tell() -> None:
             sender.collect(meter)
             times.collect(meter)
-            links.send_all(devices.values(), meter.take_notices())
+            calls.collect(meter, called)
+            links.send_all((*devices.values(), called), meter.take_notices())
             if pulses:
                 line.tell()
 
@@ -552,6 +556,7 @@ async def _serve(
         await line.stop()
         await sender.stop()
         await times.stop()
+        await calls.stop()
         await serial_ports.stop()
         for listener in listeners:
             await listener.stop()

@@ -19,6 +19,7 @@ import structlog
 
 from blathy.clock import SECONDS_PER_DAY
 from blathy.fleet.bus import Bus
+from blathy.fleet.call_home import CallHome
 from blathy.fleet.push_sender import PushSender
 from blathy.fleet.time_asker import TimeAsker
 from blathy.meter.classes.communication_setup import has_physical_address
@@ -102,6 +103,7 @@ class Fleet:
         self.pushes = PushSender()
         self.times = TimeAsker(now)
         self.open_links = OpenLinks()
+        self.calls = CallHome(self.open_links)
         self._stepping = False
         self._own_addresses = True
         self._listeners: list[TcpListener] = []
@@ -149,6 +151,7 @@ class Fleet:
             self._commit()
         for one in self.running.values():
             one.meter.outbox.pushes.clear()  # the past is in the logs: nobody is called for it
+            one.meter.outbox.call_home = False
 
     @staticmethod
     def _synchronise(one: Running) -> None:
@@ -317,6 +320,7 @@ class Fleet:
                 source = one.host if self._own_addresses else ""
                 self.pushes.collect(one.meter, source)
                 self.times.collect(one.meter, source)
+                self.calls.collect(one.meter, one.device, source)
                 if notices := one.meter.take_notices():
                     self.open_links.send(one.device, notices)
             await asyncio.sleep(max(0.02, second + 1.0 - self.now()))
@@ -334,6 +338,7 @@ class Fleet:
             await asyncio.gather(self._task, return_exceptions=True)
         await self.pushes.stop()
         await self.times.stop()
+        await self.calls.stop()
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
         for one in self.running.values():

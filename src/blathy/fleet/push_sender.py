@@ -34,7 +34,12 @@ log = structlog.get_logger("blathy.push")
 
 def destination_of(message: PushMessage) -> tuple[str, int]:
     """Host and port of `192.0.2.1:4059` or `[2001:db8::1]:4059`; raise ValueError for others."""
-    text = message.destination.decode("ascii").strip()
+    return place_of(message.destination)
+
+
+def place_of(destination: bytes) -> tuple[str, int]:
+    """The same of the octets of any destination."""
+    text = destination.decode("ascii").strip()
     host, _, port = text.rpartition(":") if text[-1:].isdigit() and ":" in text else (text, "", "")
     host = host.strip("[]")
     ipaddress.ip_address(host)

@@ -1,12 +1,22 @@
-"""Times of day of schedules and single actions on a local day, as the meter's clock shows them."""
+"""Times of day of schedules and single actions on a local day, and windows in which a meter may
+speak of its own accord, as its clock shows them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from blathy.clock import Zone
-from blathy.cosem.cosem_time import CosemTime
+from blathy.cosem import axdr
+from blathy.cosem.axdr import AxdrError
+from blathy.cosem.cosem_time import CosemDateTime, CosemTime, date_of
+
+if TYPE_CHECKING:
+    from blathy.meter.meter import Meter
+
+Windows = tuple[tuple[bytes, bytes], ...]
+"""Beginning and end of each, as date-times."""
 
 
 def seconds_of(time: CosemTime) -> Iterator[int]:
@@ -24,3 +34,28 @@ def utc_of(zone: Zone, day: date, second: int) -> int:
     comes an hour later by the wall clock."""
     wall = datetime(day.year, day.month, day.day, tzinfo=zone.tzinfo)
     return int((wall + timedelta(seconds=second)).timestamp())
+
+
+def in_a_window(meter: Meter, windows: Windows) -> bool:
+    """Whether the clock of the meter stands in one of the windows; none: always."""
+    now = meter.clock_utc_s()
+    return not windows or any(_holds(meter, *window, now) for window in windows)
+
+
+def _holds(meter: Meter, begin: bytes, end: bytes, now: int) -> bool:
+    """From `begin` to `end`; with wildcards in the date on every day that fits, by the clock."""
+    try:
+        first, last = CosemDateTime.of(begin), CosemDateTime.of(end)
+        if 0xFF not in begin[2:4] and 0xFF not in end[2:4] and begin[:2] != b"\xff\xff":
+            return int(first.utc(meter.zone)) <= now < int(last.utc(meter.zone))
+        local = meter.zone.civil(now)
+        wall = bytes((local.hour, local.minute, local.second))
+        fits = date_of(axdr.octets(begin[:5])).matches(local.date())
+        return fits and _filled(begin[5:8], 0) <= wall < _filled(end[5:8], 0xFF)
+    except AxdrError:
+        return False
+
+
+def _filled(time: bytes, instead: int) -> bytes:
+    """Hour, minute and second, with what is not specified replaced."""
+    return bytes(instead if octet == 0xFF else octet for octet in time)

@@ -23,6 +23,7 @@ from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import ClockStatus, CosemDateTime, CosemTimeError
 from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
 from blathy.meter.certificates import SIGNATURE
+from blathy.meter.classes.auto_connect import calling_of, may_begin
 from blathy.meter.classes.charge import collect_of_purchase
 from blathy.meter.classes.communication_setup import hdlc_port
 from blathy.meter.classes.function_control import SWITCHED_OFF, names_in
@@ -746,6 +747,9 @@ class Meter:
             setup = next((f.obis for f in self.model.facilities if f.class_id == 40), None)
             if setup is not None:
                 self.push(setup)
+            calling = calling_of(self)
+            if calling is not None and may_begin(self, calling, alarm=True):
+                self.request_call_home()
 
     def _alarm_row(self, number: int) -> Obis | None:
         name = f"alarm_register_{number}"

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
-from blathy.cosem.axdr import AxdrError, Data
+from blathy.cosem.axdr import Data
 from blathy.cosem.captured_items import CapturedItem, parse_items
-from blathy.cosem.cosem_time import CosemDateTime, date_of
 from blathy.cosem.selective import CaptureObject
 from blathy.cosem.service import AccessError, AttributeRef
 from blathy.meter.classes.compact_data import captured_value
 from blathy.meter.classes.scripts import own_authority
+from blathy.meter.local_times import Windows, in_a_window
 from blathy.obis import Obis
 from blathy.wire.apdu import DataNotificationConfirm, decode
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
@@ -41,7 +41,7 @@ class PushMessage:
     retries: int
     repetition_delay_s: int
     randomisation_s: int
-    windows: tuple[tuple[bytes, bytes], ...] = ()
+    windows: Windows = ()
     """Beginning and end of each time at which it may go, as date-times; none: at any time."""
 
 
@@ -108,31 +108,7 @@ class Pusher:
 
 def may_go(meter: Meter, message: PushMessage) -> bool:
     """Whether the clock of the meter stands in a communication window of the message."""
-    now = meter.clock_utc_s()
-    return not message.windows or any(_holds(meter, *window, now) for window in message.windows)
-
-
-def _holds(meter: Meter, begin: bytes, end: bytes, now: int) -> bool:
-    """From `begin` to `end`; with wildcards in the date on every day that fits, by the clock."""
-    try:
-        first, last = CosemDateTime.of(begin), CosemDateTime.of(end)
-        if 0xFF not in begin[2:4] and 0xFF not in end[2:4] and begin[:2] != b"\xff\xff":
-            return int(first.utc(meter.zone)) <= now < int(last.utc(meter.zone))
-        local = meter.zone.civil(now)
-        wall = bytes((local.hour, local.minute, local.second))
-        fits = date_of(_os(begin[:5])).matches(local.date())
-        return fits and _filled(begin[5:8], 0) <= wall < _filled(end[5:8], 0xFF)
-    except AxdrError:
-        return False
-
-
-def _os(octets: bytes) -> Data:
-    return axdr.octets(octets)
-
-
-def _filled(time: bytes, instead: int) -> bytes:
-    """Hour, minute and second, with what is not specified replaced."""
-    return bytes(instead if octet == 0xFF else octet for octet in time)
+    return in_a_window(meter, message.windows)
 
 
 def _security_of(meter: Meter, message: PushMessage) -> tuple[SecurityContext | None, int]:

@@ -175,6 +175,16 @@ class TcpLine(Line):
         assert failure is not None
         raise from_os_error(failure, line.name) from failure
 
+    @classmethod
+    def over(cls, sock: socket.socket, name: str, limits: LineLimits = LINE) -> TcpLine:
+        """The line of a connection that the other side has opened."""
+        line = cls(name, limits)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line._socket, line._connecting = sock, False
+        line._poller.watch(sock.fileno(), line)
+        return line
+
     async def _addresses(
         self, host: str, port: int, within_s: float
     ) -> Sequence[tuple[int, tuple[Any, ...]]]:

@@ -22,10 +22,11 @@ class SpeedLine(Protocol):
         """From the next octet on: 7E1 or 8N1 at this rate."""
 
 
-async def serve_line(line: Line, session: Session) -> None:
-    """Answer until the line ends or the session closes it; follows changes of speed."""
+async def serve_line(line: Line, session: Session, *, idle_s: float = 0.0) -> None:
+    """Answer until the line ends, the session closes it, or nothing has come for `idle_s` (0: for
+    ever); follows changes of speed."""
     try:
-        await _answer(line, session)
+        await _answer(line, session, idle_s)
     except MeterError:
         pass  # the line is gone, and so is everything on it
     finally:
@@ -44,23 +45,28 @@ async def serve_port(line: Line, make: Callable[[], Session]) -> MeterError:
     return line.end_or(Unreachable(f"{line.name} is closed"))
 
 
-async def _answer(line: Line, session: Session) -> None:
+async def _answer(line: Line, session: Session, idle_s: float = 0.0) -> None:
     speed: Any = getattr(session, "speed", None)
     if speed is not None and isinstance(line, SpeedLine):
         await line.set_speed(speed[0], seven_bits=speed[1])
+    heard, idle_ns = monotonic_now(), int(idle_s * NANOSECONDS_PER_S)
     try:
         while not session.closing:
+            if idle_ns and monotonic_now() - heard >= idle_ns:
+                return
             deadline = session.deadline()
-            wait_s = IDLE_S
+            wait_s = idle_s or IDLE_S
             if deadline is not None:
-                wait_s = max(0.0, (deadline - monotonic_now()) / NANOSECONDS_PER_S)
+                due_s = max(0.0, (deadline - monotonic_now()) / NANOSECONDS_PER_S)
+                wait_s = min(wait_s, due_s) if idle_ns else due_s
             reaction_s = 0.0
             try:
                 data = await line.receive(wait_s)
             except TimedOut:
                 session.tick(monotonic_now())
             else:
-                session.receive(data, monotonic_now())
+                heard = monotonic_now()
+                session.receive(data, heard)
                 reaction_s = getattr(session, "reaction_s", 0.0)
             await _send(line, session, reaction_s)
     finally:

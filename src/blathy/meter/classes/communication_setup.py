@@ -13,6 +13,13 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import Data, DataType
 from blathy.cosem.classes.enumerations import Ipv6AddressType
 from blathy.cosem.service import Requester
+from blathy.meter.classes.auto_connect import (
+    DELIVERED_DELAY_S,
+    DELIVERED_MODE,
+    DELIVERED_REPETITIONS,
+    INACTIVITY_S,
+    connect,
+)
 from blathy.meter.classes.ipv6_setup import (
     IPV6_ADDRESS,
     IPV6_ADDRESSES,
@@ -141,9 +148,9 @@ HELD: Final[Mapping[int, tuple[Held, ...]]] = {
         Held(array_shape(structure_shape(OS, ENUM)), EMPTY),
     ),
     29: (
-        Held(ENUM, axdr.enum(101), check=lambda data: data.value in CONNECT_MODES),
-        Held(U8, axdr.u8(3)),
-        Held(U16, axdr.u16(60)),
+        Held(ENUM, axdr.enum(DELIVERED_MODE), check=lambda data: data.value in CONNECT_MODES),
+        Held(U8, axdr.u8(DELIVERED_REPETITIONS)),
+        Held(U16, axdr.u16(DELIVERED_DELAY_S)),
         Held(WINDOWS, EMPTY),
         Held(array_shape(OS), EMPTY),
     ),
@@ -152,7 +159,7 @@ HELD: Final[Mapping[int, tuple[Held, ...]]] = {
         Held(LN, NO_REFERENCE),
         Held(U16, axdr.u16(576), lowest=40, highest=0xFFFF),
         Held(U8, axdr.u8(4), lowest=1, highest=0xFF),
-        Held(U16, axdr.u16(180)),
+        Held(U16, axdr.u16(INACTIVITY_S)),
     ),
     42: (
         Held(LN, NO_REFERENCE),
@@ -273,11 +280,6 @@ def _ntp_methods(obis: Obis) -> tuple[Method, ...]:
     return synchronize, add, delete
 
 
-def _connect(meter: Meter, _data: Data, _who: Requester) -> bytes:
-    meter.request_call_home()
-    return b""
-
-
 def _in_bounds(held: Held) -> Callable[[Data], bool]:
     """Whether a value of the right type may be kept."""
 
@@ -316,7 +318,7 @@ def held_object(facility: Facility) -> CosemObject:
     elif facility.class_id == 100:
         methods = _ntp_methods(facility.obis)
     elif facility.class_id == 29:
-        methods = (_connect,)
+        methods = (connect,)
     elif facility.class_id == 48:
         methods = ipv6_methods(facility.obis)
     return CosemObject(
