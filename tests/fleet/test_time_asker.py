@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from blathy.cli.meter import _Run
 from blathy.cosem import axdr
 from blathy.cosem.service import AccessError, ActionResult
 from blathy.fleet.fleet import Fleet
@@ -223,3 +224,15 @@ def test_times_of_the_second_era_and_the_way_there_and_back() -> None:
     told = sntp.answer(answer(NONCE, in_2040), NONCE)
     assert told == (in_2040 * SECOND_NS, in_2040 * SECOND_NS)
     assert told.offset_ns(in_2040 * SECOND_NS - 300, in_2040 * SECOND_NS + 100) == 100
+
+
+def test_further_loads_of_a_device_ask_as_well() -> None:
+    """The command line hands over what the meters of all its loads want."""
+    meter, load = made("mpta-3"), made("mpta-1")
+
+    class Loads:
+        meters = {1: meter, 2: load}  # noqa: RUF012
+
+    run_ = _Run(meter, ConstantLoad(600, 3), Loads())  # type: ignore[arg-type]
+    assert run_.meters() == [meter, load]
+    assert _Run(meter, ConstantLoad(600, 3)).meters() == [meter]

@@ -442,6 +442,11 @@ class _Run:
         if self.loads is not None:
             self.loads.advance(self.meter.ledger.now + 1)
 
+    def meters(self) -> list[Meter]:
+        """The meter, and those of its further loads."""
+        loads = self.loads.meters.values() if self.loads is not None else ()
+        return [self.meter, *(one for one in loads if one is not self.meter)]
+
     def device(self, server: int) -> LogicalDevice | None:
         """The logical device at a server address."""
         if server in {1, 16}:
@@ -544,8 +549,9 @@ async def _serve(
         tell_ready(f"{meter.model.name} {meter.identity.serial_text} runs.", ready)
 
         def tell() -> None:
-            sender.collect(meter)
-            times.collect(meter)
+            for one in run.meters():
+                sender.collect(one)
+                times.collect(one)
             calls.collect(meter, called)
             links.send_all((*devices.values(), called), meter.take_notices())
             if pulses:
