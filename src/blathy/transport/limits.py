@@ -30,11 +30,14 @@ class ListenerLimits:
 
 @dataclass(frozen=True, slots=True)
 class LineLimits:
-    """What a client grants one line."""
+    """What one line is granted."""
 
     connect_s: float = 10.0
     response_s: float = 10.0
     unread_octets_max: int = 1 << 22
+    unsent_octets_max: int = 1 << 22
+    closing_s: float = 30.0
+    """So long what is unsent may still go out after the line was closed."""
 
 
 LISTENER = ListenerLimits()

@@ -307,10 +307,13 @@ class TcpLine(Line):
     def send(self, data: bytes) -> None:
         if self._socket is None or self._closing:
             raise self.end_or(Unreachable(f"{self.name} is closed"))
-        if self._unsent is not None:
-            self._unsent += data
-        else:
+        if self._unsent is None:
             self._transmit(data)
+            return
+        self._unsent += data
+        if len(self._unsent) > self.limits.unsent_octets_max:
+            self.finish(Garbled(f"{self.name} asks but does not take what it is sent"))
+            self._drop()
 
     async def close(self) -> None:
         self._closing = True
@@ -318,6 +321,7 @@ class TcpLine(Line):
             self._drop()
         else:
             self._poller.change(self._fd(), WRITE)
+            self._loop.call_later(self.limits.closing_s, self._drop)
         self.finish(Unreachable(f"{self.name} is closed"))
 
 
