@@ -39,6 +39,8 @@ ORIGINATORS_MAX: Final = 100_000
 CONFIRMED_SERVICE: Final = 0x4000_0000
 """The bit of a long-invoke-id-and-priority that asks for an answer."""
 _MBUS_START: Final = 0x68
+_WRAPPER_VERSION: Final = wrapper.VERSION.to_bytes(2, "big")
+_STARTS: Final = {hdlc.FLAG: "hdlc", _MBUS_START: "mbus"}
 _MBUS_LAST: Final = 0x10
 
 
@@ -153,35 +155,48 @@ class PushReceiver:
         self.frames += len(found)
         return found
 
+    @property
+    def broken(self) -> bool:
+        """Whether packets of the wrapper have lost their place: nothing more can be read, and the
+        connection is to be closed, so that the meter begins anew."""
+        return self._wrapper.failure is not None
+
     def _unframed(self, data: bytes, now: Instant) -> list[bytes]:
         if not self._framing:
             data = self._head + data
             self._framing = self._detect(data)
-            if not self._framing:
-                self._head = data if len(data) == 1 else b""  # noise is not kept
+            self._head = b"" if self._framing else data
+            if self._framing == "":
                 return []
-            self._head = b""
+        if self._framing == "wrapper":
+            return self._from_wrapper(data, now)
+        if self._framing == "serial":
+            data = self._from_start(data)
         if self._framing == "hdlc":
             return self._from_hdlc(self._hdlc.receive(data, now))
-        if self._framing == "mbus":
-            return self._from_mbus(data)
-        try:
-            return [packet.apdu for packet in self._wrapper.receive(data, now)]
-        except RemoteProtocolError:
-            self._wrapper = wrapper.WrapperStream()
-            self._framing = ""
-            return []
+        return self._from_mbus(data) if self._framing == "mbus" else []
 
     @staticmethod
     def _detect(data: bytes) -> str:
-        if data[:2] == b"\0\x01":
-            return "wrapper"
-        for octet in data:
-            if octet == hdlc.FLAG:
-                return "hdlc"
-            if octet == _MBUS_START:
-                return "mbus"
-        return ""
+        """A connection with the wrapper begins with its version, any other is searched for the
+        start of a frame; undecided while less has come than the version."""
+        if data[:2] == _WRAPPER_VERSION[: len(data)]:
+            return "wrapper" if len(data) > 1 else ""
+        return "serial"
+
+    def _from_start(self, data: bytes) -> bytes:
+        """The octets from the first that begins a frame; noise before it is not kept."""
+        for at, octet in enumerate(data):
+            if octet in _STARTS:
+                self._framing = _STARTS[octet]
+                return data[at:]
+        return b""
+
+    def _from_wrapper(self, data: bytes, now: Instant) -> list[bytes]:
+        try:
+            return [packet.apdu for packet in self._wrapper.receive(data, now)]
+        except RemoteProtocolError:
+            return []
 
     def _from_hdlc(self, frames: list[hdlc.Frame]) -> list[bytes]:
         found = []
@@ -603,8 +618,11 @@ class PushSession:
     endpoint: Endpoint
     receiver: PushReceiver
     sink: PushSink
-    closing: bool = False
     datagrams: bool = False
+
+    @property
+    def closing(self) -> bool:
+        return self.receiver.broken
 
     @property
     def stage(self) -> Stage:

@@ -176,11 +176,12 @@ class _PushSession:
                 if not self._owner.offer(arrival):
                     self.closing = True
                     return
+        self.closing = self.closing or receiver.broken
 
     def refuse(self) -> None:
         """One that was no good; the connection ends after a few."""
         self._bad += 1
-        self.closing = self._bad >= BAD_MAX
+        self.closing = self.closing or self._bad >= BAD_MAX
 
     def data_to_send(self) -> bytes:
         return b""
