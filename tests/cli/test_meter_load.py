@@ -119,7 +119,7 @@ def test_light_and_s0_pulse_at_their_port_in_step_with_the_registers(
         key, "--load", str(path), "--channels", "u1,i1", "--scale", f"{U_V},{I_A}",
         "--pulses", "127.0.0.1:0",
     ) as one:  # fmt: skip
-        edges = edges_of(one.pulses(), 30)
+        edges = edges_of(one.pulses(), 20)
         with connected(one.url("management")) as port:
             registers = [number(port.read(f"1-1:{c}.8.0")) for c in (1, 3)]
     outputs = {o.key: o for o in MODELS[key].pulses}
@@ -144,7 +144,14 @@ def test_light_and_s0_pulse_at_their_port_in_step_with_the_registers(
         assert 0 <= value <= (time.time() - first + 120) * power / 3600
 
 
-@pytest.mark.parametrize(("key", "phases"), [("mt372", 3), ("esox", 3), ("omnipower", 1)])
+@pytest.mark.parametrize(
+    ("key", "phases"),
+    [
+        ("mt372", 3),
+        pytest.param("esox", 3, marks=pytest.mark.thorough),
+        ("omnipower", 1),
+    ],
+)
 def test_a_recording_drives_a_meter_through_metrology(
     key: str, phases: int, tmp_path: Path
 ) -> None:

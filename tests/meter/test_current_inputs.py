@@ -59,12 +59,14 @@ def served(devices: LoadDevices) -> Iterator[int]:
 
 
 @contextmanager
-def client(devices: LoadDevices, port: int, load: int = 1) -> Iterator[SyncMeter]:
+def client(
+    devices: LoadDevices, port: int, load: int = 1, patience_s: int = 10
+) -> Iterator[SyncMeter]:
     meter = devices.meters.get(load, devices.meter)
     association = next(a for a in meter.model.associations if a.level is Level.MANAGEMENT)
     assert meter.mechanism_of(association) is Mechanism.HLS_GMAC
     keys = f"ek={meter.key('unicast').hex()}&ak={meter.key('authentication').hex()}"
-    url = f"dlms://127.0.0.1:{port}?client=1&server={load}&auth=hls5&{keys}"
+    url = f"dlms://127.0.0.1:{port}?client=1&server={load}&auth=hls5&timeout={patience_s}&{keys}"
     talk = Client.connect(url, counters=VolatileCounterStore(), cache=ObjectCache())
     with SyncMeter(talk) as open_meter:
         yield open_meter
@@ -164,7 +166,7 @@ def test_two_inputs_of_the_single_phase_device_are_two_loads() -> None:
         device.set("1-0:0.4.138", axdr.u8(0))
         devices.advance(START_S + 40)
         devices.meters[2] = keys_of  # only for its keys: the device does not serve it
-        with pytest.raises(MeterError), client(devices, port, 2):
+        with pytest.raises(MeterError), client(devices, port, 2, patience_s=1):
             pass
 
 
