@@ -61,7 +61,7 @@ portal-check: $(STAMPS)/dev $(PORTAL)
 
 unit: $(STAMPS)/dev $(PORTAL)
 	$(BIN)/python tools/ensure_browser.py
-	$(BIN)/pytest -q -n 3 --dist loadgroup
+	$(BIN)/pytest -q -n 2 --dist loadgroup
 
 bench: setup $(STAMPS)/dev
 	$(BIN)/python -m bench
