@@ -18,11 +18,12 @@ import uvicorn
 
 from blathy.headend import HeadEnd
 from blathy.headend.api import create_app
+from blathy.headend.api.app import STATIC
 from blathy.headend.collection.conversation import LoggedEvent, Outcome
 from tests.headend.fake_meters import EVENT_NAMES, FakeDriver, demo_site, fake_meters
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, static: Path = STATIC) -> None:
     meters = fake_meters(time.time())
     driver = FakeDriver(meters, time.time)
     with tempfile.TemporaryDirectory() as folder:
@@ -32,7 +33,7 @@ async def serve(port: int) -> None:
         await head.start()
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(head),
+                create_app(head, static),
                 "127.0.0.1",
                 port,
                 log_level="warning",
@@ -59,4 +60,6 @@ async def serve(port: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=8765)
-    asyncio.run(serve(parser.parse_args().port))
+    parser.add_argument("--static", type=Path, default=STATIC, help="the built portal")
+    asked = parser.parse_args()
+    asyncio.run(serve(asked.port, asked.static))

@@ -36,14 +36,15 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-START_S = 120
+START_S = 600
+WAIT_MS = 120_000
 DESK: ViewportSize = {"width": 1440, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -71,7 +72,7 @@ def portal_url() -> Iterator[str]:
         yield url
     finally:
         server.kill()
-        server.wait(timeout=10)
+        server.wait()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def browser() -> Iterator[Browser]:
     other modules start their own."""
     found = installed()
     choose_node()
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
         yield opened
@@ -94,6 +95,7 @@ Opener = Callable[..., Page]
 def session_state(browser: Browser, portal_url: str) -> StorageState:
     """The cookie of somebody who has logged in through the portal's own form."""
     context = browser.new_context(base_url=portal_url)
+    context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     page.goto("/")
     page.get_by_label("User").fill("demo")
@@ -133,6 +135,7 @@ def open_portal(browser: Browser, portal_url: str, session_state: StorageState) 
             base_url=portal_url,
             storage_state=session_state if log_in else None,
         )
+        context.set_default_timeout(WAIT_MS)
         contexts.append(context)
         page = context.new_page()
         if language != "en":

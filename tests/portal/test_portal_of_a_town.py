@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.portal.conftest import DESK, STATIC
+from tests.portal.conftest import DESK, STATIC, WAIT_MS
 from tests.town.running_town import RunningTown
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("town")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("town"),
+    pytest.mark.timeout(1800),
+]
 FEEDERS = 4
 
 
@@ -33,6 +37,7 @@ def page(browser: Browser, town: RunningTown) -> Iterator[Page]:
     """Logged in through the form; a page that throws fails."""
     faults: list[str] = []
     context = browser.new_context(viewport=DESK, locale="en-GB", base_url=town.address)
+    context.set_default_timeout(WAIT_MS)
     opened = context.new_page()
     opened.on("pageerror", lambda error: faults.append(str(error)))
     opened.goto("/")
@@ -66,7 +71,7 @@ def test_the_town_is_seen_and_a_meter_is_read_and_pressed(page: Page, town: Runn
 
     live = page.locator("#live").locator("table")
     before = live.inner_text()
-    expect(live).not_to_have_text(before, use_inner_text=True, timeout=60_000)
+    expect(live).not_to_have_text(before, use_inner_text=True)
 
     press = page.locator("#display").get_by_role("button", name="scroll")
     listed = page.locator("#display").get_by_text(re.compile(r"list \d+/\d+"))
@@ -113,12 +118,12 @@ def test_keys_are_changed_and_the_meter_answers_to_the_new(page: Page, town: Run
     dialog.get_by_role("button", name="Check first").click()
     expect(dialog).to_contain_text("Consequence")
     dialog.get_by_role("button", name="Yes: Change keys").click()
-    expect(dialog).to_contain_text("Read back from the meter", timeout=60_000)
+    expect(dialog).to_contain_text("Read back from the meter")
     page.keyboard.press("Escape")
     expect(row.locator("code")).not_to_have_text(before)
     check = page.get_by_role("button", name="Check now")
-    expect(check).to_be_enabled(timeout=60_000)
+    expect(check).to_be_enabled()
     checks = page.locator("#clock tbody tr")
     before_count = checks.count()
     check.click()
-    expect(checks).not_to_have_count(before_count, timeout=60_000)
+    expect(checks).not_to_have_count(before_count)
