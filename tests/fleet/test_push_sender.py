@@ -215,10 +215,15 @@ def moment(text: str) -> bytes:
         ("07EA0102FF02000000800000", "07EA0103FF00000000800000", False),
         ("FFFFFFFFFF00000000800000", "FFFFFFFFFF02000000800000", True),
         ("FFFFFFFFFF02000000800000", "FFFFFFFFFF05000000800000", False),
+        ("FFFFFFFFFF16000000800000", "FFFFFFFFFF06000000800000", True),
+        ("FFFFFFFFFF16000000800000", "FFFFFFFFFF01000000800000", False),
+        ("FFFFFFFF0416000000800000", "FFFFFFFFFF06000000800000", True),
+        ("FFFFFFFF0516000000800000", "FFFFFFFFFF06000000800000", False),
+        ("FFFFFFFF0500000000800000", "FFFFFFFFFFFFFFFFFF800000", True),
     ],
 )
 def test_communication_windows(begin: str, end: str, open_: bool) -> None:
-    """The clock stands at 2026-01-02 01:00 local time."""
+    """The clock stands at 2026-01-02 01:00 local time, a Friday; some windows pass midnight."""
     meter = pushing(4059)
     meter.push(Obis.parse(SETUP))
     (message,) = meter.outbox.pushes

@@ -127,7 +127,7 @@ def test_an_activated_setup_asks_once_a_day_and_an_hour_after_a_failure() -> Non
         asker.collect(meter)
         assert asker.failed + asker.answered == 1
         now[0] += AFTER_FAILURE_S
-        good[0] = True
+        good[0], asker = True, TimeAsker(lambda: now[0])
         asker.collect(meter)
         await until(lambda: asker.answered == 1)
         now[0] += AGAIN_S - 1
@@ -154,6 +154,18 @@ def test_a_server_that_cannot_be_reached_leaves_the_clock_and_harms_nobody(host:
             await until(lambda: asker.failed == 1)
             assert meter.ledger.clock_utc_s == meter.ledger.now
             await asker.stop()
+
+    run(test)
+
+
+def test_a_name_that_cannot_be_one_is_a_failure_like_any_other() -> None:
+    async def test() -> None:
+        meter = asking(123, host=b"time..example")
+        asker = TimeAsker(lambda: START_S, outside=True)
+        asker.collect(meter)
+        await until(lambda: asker.failed == 1)
+        assert meter.outbox.ask_at_s == START_S + AFTER_FAILURE_S
+        await asker.stop()
 
     run(test)
 

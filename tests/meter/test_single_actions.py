@@ -198,6 +198,15 @@ def test_no_time_is_none_whatever_deviation_and_status_say(rest: str) -> None:
     assert get(meter, 20, CALENDAR, 10) == nothing
 
 
+def test_a_planned_time_with_wildcards_that_is_still_in_the_store_harms_nobody() -> None:
+    """No client can write one any more; earlier versions took it."""
+    meter = made("mt372")
+    every_year = axdr.encode_octets(bytes.fromhex("FFFF0101FF06000000800000"))
+    meter.save_setting(bytes(Obis.parse(CALENDAR)) + bytes((10,)), every_year)
+    meter.advance(ConstantLoad(600), START_S + DAY_S)
+    assert meter.ledger.now == START_S + DAY_S
+
+
 def test_a_calendar_whose_function_is_off_is_not_activated() -> None:
     meter = made("reference")
     name = axdr.octets(b"tariffs")

@@ -78,6 +78,7 @@ REFUSED = {
         22, PUSH_SCHEDULE, 4,
         axdr.array(structure(axdr.octets(b"\x18\0\0\0"), axdr.octets(ANY_DATE))), TYPE,
     ),
+    "auto answer, a window of dates": (28, "0-0:2.2.0", 3, window(ANY_DATE, ANY_DATE), TYPE),
     "auto answer, no window": (28, "0-0:2.2.0", 3, window(NOT_A_DATE_TIME, EVERY_YEAR), TYPE),
     "auto connect, mode": (29, "0-0:2.1.0", 2, axdr.enum(77), RANGE),
     "push, element that is none": (40, PUSH_SETUP, 2, axdr.array(pushed(), axdr.u8(1)), TYPE),

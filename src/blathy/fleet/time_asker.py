@@ -79,7 +79,7 @@ class TimeAsker:
             utc_s = meter.ledger.now + (offset_ns + half_s) // NANOSECONDS_PER_S
             require_in_range(utc_s)
             meter.set_clock(utc_s)
-        except (AccessError, OSError, RemoteProtocolError) as error:
+        except (AccessError, OSError, ValueError, RemoteProtocolError) as error:
             self.failed += 1
             meter.outbox.ask_at_s = self._now() + AFTER_FAILURE_S
             log.warning(

@@ -1,5 +1,9 @@
 """Times of day of schedules and single actions on a local day, and windows in which a meter may
-speak of its own accord, as its clock shows them."""
+speak of its own accord, as its clock shows them.
+
+A window whose times come again, as its date has wildcards, begins on every day that fits the
+beginning; where it ends at an earlier time of day than it begins, that is on the next day.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from blathy.clock import Zone
-from blathy.cosem import axdr
-from blathy.cosem.axdr import AxdrError
-from blathy.cosem.cosem_time import CosemDateTime, CosemTime, date_of
+from blathy.cosem.cosem_time import CosemDateTime, CosemTime, CosemTimeError
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
@@ -46,14 +48,18 @@ def _holds(meter: Meter, begin: bytes, end: bytes, now: int) -> bool:
     """From `begin` to `end`; with wildcards in the date on every day that fits, by the clock."""
     try:
         first, last = CosemDateTime.of(begin), CosemDateTime.of(end)
-        if 0xFF not in begin[2:4] and 0xFF not in end[2:4] and begin[:2] != b"\xff\xff":
+        if first.date.is_exact and last.date.is_exact:
             return int(first.utc(meter.zone)) <= now < int(last.utc(meter.zone))
-        local = meter.zone.civil(now)
-        wall = bytes((local.hour, local.minute, local.second))
-        fits = date_of(axdr.octets(begin[:5])).matches(local.date())
-        return fits and _filled(begin[5:8], 0) <= wall < _filled(end[5:8], 0xFF)
-    except AxdrError:
+    except CosemTimeError:
         return False
+    local = meter.zone.civil(now)
+    wall = bytes((local.hour, local.minute, local.second))
+    since, until = _filled(begin[5:8], 0), _filled(end[5:8], 0xFF)
+    today = first.date.matches(local.date())
+    if since <= until:
+        return today and since <= wall < until
+    yesterday = first.date.matches(local.date() - timedelta(days=1))
+    return (today and since <= wall) or (yesterday and wall < until)
 
 
 def _filled(time: bytes, instead: int) -> bytes:

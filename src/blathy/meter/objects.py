@@ -181,8 +181,8 @@ def fits(data: Data, shape: Shape) -> bool:
 
 
 def _is_moment(data: Data, kind: str) -> bool:
-    """A date-time is an octet-string here; dates and times come in both forms."""
-    if kind == "date-time" and data.type is not OS:
+    """A date-time is an octet-string of twelve here; dates and times come in both forms."""
+    if kind == "date-time" and not fits(data, ("octets", 12)):
         return False
     try:
         MOMENTS[kind](data)

@@ -225,7 +225,10 @@ class _PlannedActivation(Decider):
         if raw == _UNSET:
             return None
         moment = CosemDateTime.of(bytes(axdr.decode(raw).value))
-        return None if moment.is_unset else int(moment.utc(meter.zone))
+        try:
+            return None if moment.is_unset else int(moment.utc(meter.zone))
+        except CosemTimeError:
+            return None  # set by an earlier version, which took any date-time
 
     def watching(self, meter: Meter) -> bool:
         return self._planned_utc_s(meter) is not None
