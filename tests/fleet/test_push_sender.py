@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,36 @@ import pytest
 
 from blathy.client import Meter as Client
 from blathy.client import ObjectCache, VolatileCounterStore
-from blathy.client.push import Push, Unreadable, push_sessions
+from blathy.client.push import Push, PushReceiver, Unreadable, push_sessions
 from blathy.cosem import axdr
+from blathy.cosem.axdr import Data
+from blathy.cosem.service import AccessError, AttributeRef, DataAccessResult
 from blathy.fleet.fleet import Fleet
 from blathy.fleet.push_sender import TCP, UDP, PushSender, destination_of
+from blathy.meter.identity import HEAD_END_TITLE, head_end_keys
 from blathy.meter.meter import Meter
+from blathy.meter.plan import MeterOptions
 from blathy.meter.pushing import may_go, push_apdus
 from blathy.obis import Obis
 from blathy.store.store import Store
 from blathy.transport.listener import TcpListener, UdpListener
 from blathy.transport.session import Endpoint
 from blathy.wire import wrapper
+from blathy.wire.apdu import AgreedKey, IdentifiedKey, KeyInfo, WrappedKey
+from blathy.wire.data_protection import (
+    AUTHENTICATION,
+    BOTH,
+    ENCRYPTION,
+    SIGNATURE,
+    ProtectionElement,
+    elements_data,
+    parse_elements,
+)
+from blathy.wire.errors import LocalProtocolError
 from blathy.wire.security import KeySet, SecurityPolicy
+from blathy.wire.suites import public_key_of
 from tests.interop.peers import Peer
-from tests.meter.running import START_S, fed, put
+from tests.meter.running import START_S, call, fed, made, put, who
 from tests.meter.simple_load import ConstantLoad
 
 SETUP = "0-0:25.9.0"
@@ -253,6 +269,141 @@ def test_a_fleet_sends_from_each_meters_own_address() -> None:
         await listener.stop()
 
     run(test)
+
+
+# --- protection of its own (push_protection_parameters) -----------------------------------------
+
+GLOBAL, BROADCAST, BY_MASTER = IdentifiedKey(0), IdentifiedKey(1), WrappedKey(0, b"")
+ONE_PASS, STATIC = AgreedKey(b"\x01", b""), AgreedKey(b"\x02", b"")
+SUITE_0: tuple[tuple[tuple[int, KeyInfo], ...], ...] = (
+    ((BOTH, GLOBAL),), ((AUTHENTICATION, GLOBAL),), ((ENCRYPTION, GLOBAL),), ((BOTH, BY_MASTER),),
+)  # fmt: skip
+SIGNED: tuple[tuple[tuple[int, KeyInfo], ...], ...] = (
+    ((SIGNATURE, GLOBAL),), ((BOTH, GLOBAL), (SIGNATURE, GLOBAL)), ((BOTH, ONE_PASS),),
+    ((SIGNATURE, GLOBAL), (BOTH, STATIC)), ((AUTHENTICATION, BY_MASTER), (SIGNATURE, GLOBAL)),
+)  # fmt: skip
+
+
+def protecting(layers: Sequence[tuple[int, KeyInfo]], recipient: bytes = b"") -> Data:
+    return elements_data(
+        [ProtectionElement(kind, recipient=recipient, key_info=info) for kind, info in layers]
+    )
+
+
+def all_keys(meter: Meter) -> KeySet:
+    """What the receiver of a meter's messages holds."""
+    suite = meter.identity.suite
+    signing, agreement = head_end_keys("test", suite) if suite else (b"", b"")
+    own = [meter.key(n) for n in ("signing", "agreement")] if suite else []
+    return KeySet(
+        suite, meter.key("unicast"), meter.key("authentication"), meter.key("broadcast"),
+        meter.key("master"), signing, agreement, *(public_key_of(key, suite) for key in own),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("suite", "layers"), [(0, row) for row in SUITE_0] + [(1, row) for row in SUITE_0 + SIGNED]
+)
+def test_a_setup_protects_its_messages_as_its_parameters_say(
+    suite: int, layers: tuple[tuple[int, KeyInfo], ...]
+) -> None:
+    """Opened by our listener, which proves what there is to prove; the same twice is told."""
+    meter = fed("reference", 1, options=MeterOptions(suite=suite))
+    put(meter, 40, SETUP, 9, axdr.i8(16))
+    put(meter, 40, SETUP, 10, protecting(layers, HEAD_END_TITLE))
+    assert parse_elements(axdr.decode(raw_of(meter))) == tuple(
+        ProtectionElement(kind, recipient=HEAD_END_TITLE, key_info=info) for kind, info in layers
+    )
+    call(meter, 40, SETUP, 1)
+    (message,) = meter.outbox.pushes
+    receiver = PushReceiver(lambda _title: all_keys(meter))
+    sent = [push_apdus(meter, message, 7)[0] for _ in range(2)]
+    first, second = (receiver.receive_datagram(octets)[0] for octets in sent)
+    for push in (first, second):
+        assert isinstance(push, Push), push
+        kinds = {kind for kind, _info in layers}
+        assert push.originator == meter.identity.system_title
+        assert push.ciphered is bool(kinds - {SIGNATURE})
+        assert push.signed is push.signature_checked is (SIGNATURE in kinds)
+        assert push.authenticated is (kinds != {ENCRYPTION})
+        assert push.values
+        assert not push.repeated
+    again = receiver.receive_datagram(sent[1])[0]
+    assert isinstance(again, Push)
+    assert again.repeated or BY_MASTER in dict(layers).values() or layers[0][1] is ONE_PASS
+    put(meter, 40, SETUP, 10, axdr.array())
+    meter.push(Obis.parse(SETUP))
+    assert push_apdus(meter, meter.outbox.pushes[-1], 7)[0][0] == 0x0F
+
+
+def raw_of(meter: Meter) -> bytes:
+    ref = AttributeRef(40, Obis.parse(SETUP), 10)
+    return meter.objects.get(ref, who(meter))
+
+
+OTHER_TITLE = b"OTH\0\0\0\0\1"
+
+
+@pytest.mark.parametrize(
+    ("suite", "data"),
+    [
+        (0, protecting([(SIGNATURE, GLOBAL)], HEAD_END_TITLE)),
+        (0, protecting([(BOTH, ONE_PASS)], HEAD_END_TITLE)),
+        (1, protecting([(SIGNATURE, GLOBAL)])),
+        (1, protecting([(BOTH, ONE_PASS)])),
+        (1, protecting([(BOTH, ONE_PASS)], OTHER_TITLE)),
+        (1, protecting([(BOTH, AgreedKey(b"\x09", b""))], HEAD_END_TITLE)),
+        (1, protecting([(BOTH, GLOBAL), (BOTH, GLOBAL)])),
+        (1, protecting([(SIGNATURE, GLOBAL), (SIGNATURE, GLOBAL)], HEAD_END_TITLE)),
+        (0, protecting([(BOTH, WrappedKey(0, bytes(24)))])),
+        (0, protecting([(BOTH, WrappedKey(1, b""))])),
+        (0, protecting([(BOTH, GLOBAL)], b"short")),
+        (0, elements_data([ProtectionElement(BOTH, originator=OTHER_TITLE)])),
+        (0, elements_data([ProtectionElement(BOTH, b"\1", key_info=BY_MASTER)])),
+    ],
+)
+def test_protection_that_cannot_be_is_refused_when_it_is_written(suite: int, data: Data) -> None:
+    meter = made("reference", options=MeterOptions(suite=suite))
+    put(meter, 40, SETUP, 9, axdr.i8(16))
+    with pytest.raises(AccessError) as refused:
+        put(meter, 40, SETUP, 10, data)
+    assert refused.value.result is DataAccessResult.OTHER_REASON
+    assert axdr.decode(raw_of(meter)) == axdr.array()
+
+
+def test_no_setup_gives_less_protection_than_the_policy_asks_for() -> None:
+    meter = fed("reference", 1)
+    put(meter, 40, SETUP, 9, axdr.i8(1))
+    meter.raise_policy(int(SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED))
+    with pytest.raises(AccessError):
+        put(meter, 40, SETUP, 10, protecting([(ENCRYPTION, GLOBAL)]))
+    put(meter, 40, SETUP, 9, axdr.i8(16))  # the public client, of whom no protection is asked
+    put(meter, 40, SETUP, 10, protecting([(ENCRYPTION, GLOBAL)]))
+    put(meter, 40, SETUP, 9, axdr.i8(1))
+    with pytest.raises(AccessError):
+        call(meter, 40, SETUP, 1)
+    meter.push(Obis.parse(SETUP))  # an alarm does not stop the meter, and nothing leaves it
+    with pytest.raises(LocalProtocolError):
+        push_apdus(meter, meter.outbox.pushes[-1], 7)
+
+
+@pytest.mark.interop
+def test_gurux_reads_pushes_under_protection_of_their_setup() -> None:
+    """Where the parameters name a global key and nothing else; of general-ciphering its client
+    opens none."""
+    meter = fed("reference", 1)
+    keys = {n: meter.key(name).hex() for n, name in (("ek", "unicast"), ("ak", "authentication"))}
+    put(meter, 40, SETUP, 9, axdr.i8(16))
+    with Peer("gurux_client") as gurux:
+        for kind in (AUTHENTICATION, ENCRYPTION, BOTH):
+            put(meter, 40, SETUP, 10, protecting([(kind, GLOBAL)]))
+            meter.push(Obis.parse(SETUP))
+            message = meter.outbox.pushes[-1]
+            (octets,) = push_apdus(meter, message, 7)
+            assert octets[0] == 0xDB
+            result = gurux({"push": wrapper.encode(1, 102, octets).hex(), **keys})
+            assert "failed" not in result, result
+            assert len(result["values"]) == len(axdr.decode(message.body).value)
 
 
 @pytest.mark.interop

@@ -240,6 +240,11 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (PUSHED, "test_randomised_pushes_do_not_all_come_at_once"),
         (PUSHED, "test_communication_windows"),
         (PUSHED, "test_a_meter_of_the_command_line_pushes_to_a_listener_of_the_command_line"))),
+    ("Push protection of the setup itself (class 40, attribute 10): every kind and key", "server", (
+        (PUSHED, "test_a_setup_protects_its_messages_as_its_parameters_say"),
+        (PUSHED, "test_protection_that_cannot_be_is_refused_when_it_is_written"),
+        (PUSHED, "test_no_setup_gives_less_protection_than_the_policy_asks_for"),
+        (PUSHED, "test_gurux_reads_pushes_under_protection_of_their_setup"))),
     ("DataNotification confirmed", "server, client", (
         (ASSOCIATION, "test_notification_confirmation_reaches_the_meter"),)),
     ("EventNotification", "server, client", (

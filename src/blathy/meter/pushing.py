@@ -15,12 +15,14 @@ from blathy.cosem.captured_items import CapturedItem, parse_items
 from blathy.cosem.selective import CaptureObject
 from blathy.cosem.service import AccessError, AttributeRef
 from blathy.meter.classes.compact_data import captured_value
+from blathy.meter.classes.push_protection import Layers, layers_of, required_protection
 from blathy.meter.classes.scripts import own_authority
 from blathy.meter.local_times import Windows, in_a_window
 from blathy.obis import Obis
-from blathy.wire.apdu import DataNotificationConfirm, decode
+from blathy.wire.apdu import DataNotification, DataNotificationConfirm, decode
+from blathy.wire.data_protection import protect_apdu, protection_of
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
-from blathy.wire.push import data_notification
+from blathy.wire.push import data_notification, whole_or_blocks
 from blathy.wire.security import SecurityContext
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class PushMessage:
     retries: int
     repetition_delay_s: int
     randomisation_s: int
+    layers: Layers = ()
+    """The envelopes that the setup asks for; none: as the association of the receiver."""
     windows: Windows = ()
     """Beginning and end of each time at which it may go, as date-times; none: at any time."""
 
@@ -69,6 +73,7 @@ class Pusher:
             int(self._attribute(setup, 6).value),
             int(self._attribute(setup, 7).value),
             int(self._attribute(setup, 5).value),
+            layers_of(self._meter, setup),
             tuple(
                 (bytes(window.value[0].value), bytes(window.value[1].value))
                 for window in self._attribute(setup, 4).value
@@ -115,18 +120,26 @@ def _security_of(meter: Meter, message: PushMessage) -> tuple[SecurityContext | 
     """How messages to and from the receiver are protected; None: not at all."""
     profile = meter.logical_device().profiles.get(message.client_sap)
     keys = None if profile is None else profile.keys
-    policy = meter.policy if profile is None else profile.policy
-    if keys is None or not policy.response:
+    protection = required_protection(meter, message.client_sap)
+    peer = b""
+    if message.layers:
+        keys, peer = meter.key_set(), message.layers[0].recipient
+        given = protection_of(message.layers)
+        if protection & ~given:
+            raise LocalProtocolError("the security policy asks for more than the push setup gives")
+        protection = given
+    if keys is None or not protection:
         return None, 0
     title = meter.identity.system_title
-    return SecurityContext(title, keys, meter.counters, meter.entropy), policy.response
+    context = SecurityContext(title, keys, meter.counters, meter.entropy, peer_title=peer)
+    return context, protection
 
 
 def is_confirmation(meter: Meter, message: PushMessage, octets: bytes, long_invoke: int) -> bool:
     """Whether these octets are the receiver's confirmation of an attempt, protected as the message
     itself was."""
-    security, protection = _security_of(meter, message)
     try:
+        security, protection = _security_of(meter, message)
         if security is not None:
             opened = security.unprotect(octets)
             if protection & ~opened.protection:
@@ -139,12 +152,13 @@ def is_confirmation(meter: Meter, message: PushMessage, octets: bytes, long_invo
 
 
 def push_apdus(meter: Meter, message: PushMessage, long_invoke: int) -> list[bytes]:
-    """The APDUs of one attempt to send, protected as the association of its receiver asks."""
+    """The APDUs of one attempt to send, protected as the setup or else the association of its
+    receiver asks; LocalProtocolError where that cannot be done (any more)."""
     security, protection = _security_of(meter, message)
+    time = meter.clock_raw()
+    if message.layers and security is not None:
+        octets = DataNotification(long_invoke, time, message.body).encode()
+        return whole_or_blocks(protect_apdu(security, octets, message.layers))
     return data_notification(
-        message.body,
-        long_invoke=long_invoke,
-        time=meter.clock_raw(),
-        security=security,
-        protection=protection,
+        message.body, long_invoke=long_invoke, time=time, security=security, protection=protection
     )

@@ -1,4 +1,8 @@
-"""Protection of data, independent of the association that carries them (class 30, class 40).
+"""Protection independent of the association: of data (class 30), of pushed APDUs (class 40).
+
+An APDU gets the envelopes of the Green Book: general-signing for a signature, general-ciphering for
+authentication and encryption with the fields that its element names, general-glo-ciphering where it
+names a global key and nothing else.
 
 Data are A-XDR octets. Each element of the protection parameters puts one layer around what it gets,
 in the order of the array, the last outermost. Authentication and encryption make the ciphered
@@ -22,12 +26,21 @@ from typing import Final, Self
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import AxdrError, Data, DataType
-from blathy.wire.apdu import AgreedKey, GeneralHeader, IdentifiedKey, KeyInfo, WrappedKey
+from blathy.wire.apdu import (
+    AgreedKey,
+    GeneralCiphering,
+    GeneralHeader,
+    GeneralSigning,
+    IdentifiedKey,
+    KeyInfo,
+    WrappedKey,
+)
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.invocation_counters import COUNTER_LAST, ONE_TIME
 from blathy.wire.octets import Reader, octet_string
 from blathy.wire.security import (
     UNPROVEN_JUMP_MAX,
+    Envelope,
     GcmKey,
     KeyChoice,
     Protection,
@@ -49,6 +62,8 @@ _KINDS: Final = {
     SIGNATURE: int(Protection.SIGNED),
 }
 _STATIC: Final = b"\x02"
+SCHEMES: Final = frozenset({b"\x01", _STATIC})
+"""How keys are agreed: with an ephemeral key of the sender, or of the static keys alone."""
 _DATA: Final = "/data"
 """Counters of protected data are followed apart: they arrive inside an APDU of a later number."""
 _BROADCAST: Final = 0x40  # of the security control octet
@@ -156,29 +171,69 @@ def protect_data(
     """
     used = []
     for element in wanted:
-        transaction = element.transaction_id
-        if not transaction or _is_one_time(element):
-            transaction = context.new_transaction()
-        element = replace(
-            element, transaction_id=transaction, originator=context.title,
-            recipient=context.peer_title,
-        )  # fmt: skip
+        element = _from_us(context, element)
         if element.kind == SIGNATURE:
-            keys = context.keys
-            signature = sign(element.header.encode() + data, keys.signing, keys.suite)
-            data = octet_string(data) + octet_string(signature)
+            data = octet_string(data) + octet_string(_signature(context, element, data))
         else:
-            choice = _choice(element.key_info)
-            key, info = context.named_key(choice, element.header)
-            sequence = ONE_TIME if _is_one_time(element) else key.key_id
-            counter = context.counters.next(context.title, sequence)
-            control = _KINDS[element.kind] | context.keys.suite
-            control |= _BROADCAST if choice is KeyChoice.BROADCAST else 0
-            nonce = context.title + counter.to_bytes(4, "big")
-            data = key.seal(control, nonce, data, element.header.encode())
-            element = replace(element, key_info=info)
+            element, data = _sealed(context, element, data)
         used.append(element)
     return tuple(used), data
+
+
+def protect_apdu(
+    context: SecurityContext, apdu: bytes, wanted: Sequence[ProtectionElement]
+) -> bytes:
+    """The APDU in the wanted envelopes, the last outermost; keys and transaction-ids are chosen as
+    for data. Raise LocalProtocolError where a key is missing."""
+    for element in wanted:
+        if _is_anonymous(element):
+            kind, choice = _KINDS[element.kind], _choice(element.key_info)
+            apdu = context.protect(apdu, kind, Envelope.GENERAL_GLO, choice)
+            continue
+        element = _from_us(context, element)
+        if element.kind == SIGNATURE:
+            signature = _signature(context, element, apdu)
+            apdu = GeneralSigning(element.header, apdu, signature).encode()
+        else:
+            element, content = _sealed(context, element, apdu)
+            apdu = GeneralCiphering(element.header, element.key_info, content).encode()
+    return apdu
+
+
+def _is_anonymous(element: ProtectionElement) -> bool:
+    """Whether general-glo-ciphering, which every receiver opens, says all that the element does."""
+    named = element.transaction_id or element.recipient or element.other_information
+    identified = element.kind != SIGNATURE and isinstance(element.key_info, IdentifiedKey)
+    return identified and not named
+
+
+def _from_us(context: SecurityContext, element: ProtectionElement) -> ProtectionElement:
+    transaction = element.transaction_id
+    if not transaction or _is_one_time(element):
+        transaction = context.new_transaction()
+    return replace(
+        element, transaction_id=transaction, originator=context.title, recipient=context.peer_title
+    )
+
+
+def _signature(context: SecurityContext, element: ProtectionElement, data: bytes) -> bytes:
+    keys = context.keys
+    return sign(element.header.encode() + data, keys.signing, keys.suite)
+
+
+def _sealed(
+    context: SecurityContext, element: ProtectionElement, data: bytes
+) -> tuple[ProtectionElement, bytes]:
+    """The element with the key that was used, and the ciphered content."""
+    choice = _choice(element.key_info)
+    key, info = context.named_key(choice, element.header)
+    sequence = ONE_TIME if _is_one_time(element) else key.key_id
+    counter = context.counters.next(context.title, sequence)
+    control = _KINDS[element.kind] | context.keys.suite
+    control |= _BROADCAST if choice is KeyChoice.BROADCAST else 0
+    nonce = context.title + counter.to_bytes(4, "big")
+    content = key.seal(control, nonce, data, element.header.encode())
+    return replace(element, key_info=info), content
 
 
 def _is_one_time(element: ProtectionElement) -> bool:

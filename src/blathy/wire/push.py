@@ -35,6 +35,13 @@ def data_notification(
         if security is None:
             raise LocalProtocolError("a protected notification needs keys")
         octets = security.protect(octets, protection, envelope, key_choice)
+    return whole_or_blocks(octets, pdu_size, now, blocks=blocks)
+
+
+def whole_or_blocks(
+    octets: bytes, pdu_size: int = 0xFFFF, now: Instant = _ANY_TIME, *, blocks: bool = True
+) -> list[bytes]:
+    """The APDU itself where it fits, else in unconfirmed blocks."""
     if len(octets) <= pdu_size:
         return [octets]
     if not blocks:

@@ -16,6 +16,13 @@ from blathy.cosem.axdr import Data
 from blathy.cosem.captured_items import parse_items
 from blathy.cosem.classes.enumerations import PushMessage, TransportService
 from blathy.cosem.service import AccessError, DataAccessResult, Requester
+from blathy.meter.classes.push_protection import (
+    DELIVERED_SAP,
+    client_of,
+    layers_of,
+    protection_attribute,
+    require_possible,
+)
 from blathy.meter.objects import (
     ANY,
     ENUM,
@@ -215,17 +222,6 @@ PUSH_OBJECTS: Final = array_shape(
 )
 PUSHED_MAX: Final = 64
 DESTINATION_OCTETS_MAX: Final = 128
-KEY_INFO: Final = structure_shape(
-    ENUM,
-    (
-        "either",
-        ENUM,
-        structure_shape(ENUM),
-        structure_shape(ENUM, OS),
-        structure_shape(OS, OS),
-    ),
-)
-PROTECTION: Final = array_shape(structure_shape(ENUM, structure_shape(OS, OS, OS, OS, KEY_INFO)))
 _NO_RESTRICTION: Final = axdr.structure(axdr.enum(0), axdr.null())
 
 
@@ -265,6 +261,7 @@ def push_object(model: Model, facility: Facility) -> CosemObject:
     destination = axdr.structure(axdr.enum(5 if hdlc else 0), axdr.octets(b""), axdr.enum(0))
 
     def push(meter: Meter, _data: Data, _who: Requester) -> bytes:
+        require_possible(meter, layers_of(meter, obis), client_of(meter, obis))
         meter.push(obis)
         return b""
 
@@ -288,8 +285,8 @@ def push_object(model: Model, facility: Facility) -> CosemObject:
             setting(obis, 6, axdr.u8(3), U8),
             setting(obis, 7, axdr.u16(60), U16),
             setting(obis, 8, axdr.octets(bytes(6)), LN),
-            setting(obis, 9, axdr.i8(102), I8),
-            setting(obis, 10, axdr.array(), PROTECTION),
+            setting(obis, 9, axdr.i8(DELIVERED_SAP), I8),
+            protection_attribute(obis),
         ),
         (push,),
     )
