@@ -33,9 +33,11 @@ from blathy.wire.security import (
     InvocationCounters,
     KeyChoice,
     KeySet,
+    Protection,
     SecurityContext,
     VolatileCounterStore,
 )
+from blathy.wire.suites import public_key_of
 from blathy.wire.wrapper import encode
 from tests.mutations import IN_SUITE, ON_REQUEST, endure
 
@@ -411,12 +413,13 @@ def test_a_connection_that_lost_its_place_is_closed() -> None:
     made: list[Push | Unreadable] = []
     make = push_sessions(lambda _endpoint, push: made.append(push))
     session = make(Endpoint("", 0, "127.0.0.1", 1), lambda _octets: None)
+    assert session is not None
     good = encode(1, 1, notification(axdr.structure(axdr.u8(1))))
-    session.receive(good, T0)
-    assert not session.closing
-    session.receive(b"\xff" * 8 + good, T0)
-    assert session.closing
-    session.receive(good, T0)
+    closing = []
+    for octets in (good, b"\xff" * 8 + good, good):
+        session.receive(octets, T0)
+        closing.append(session.closing)
+    assert closing == [False, True, True]
     assert len(made) == 1
 
 
@@ -454,3 +457,53 @@ def _fuzz(count: int) -> None:
         assert pieces.broken is whole.broken
 
     endure("push", take, [*seeds, *(a + b for a, b in pairwise(seeds))], count)
+
+
+METER_SIGNS = bytes(range(1, 33))
+SIGNED = Protection.BOTH | Protection.SIGNED
+INSIDE = SIGNED | Protection.SIGNED_INSIDE
+
+
+def signed_push(protection: int, recipient: bytes = b"HEADEND1") -> bytes:
+    """A notification of a meter that signs, as its own protection makes it."""
+    keys = KeySet(1, KEYS.unicast, KEYS.authentication, signing=METER_SIGNS)
+    counters = InvocationCounters(VolatileCounterStore())
+    meter = SecurityContext(TITLE, keys, counters, bytes, peer_title=recipient)
+    return meter.protect(notification(axdr.u32(1337)), protection, Envelope.GENERAL_CIPHERING)
+
+
+@pytest.mark.parametrize("protection", [SIGNED, INSIDE, Protection.SIGNED])
+def test_a_signed_push_opens_and_says_whether_its_signature_was_checked(protection: int) -> None:
+    """Signed around the cipher, within it, and in clear; forged ones are no push."""
+    octets = signed_push(protection)
+    known = KeySet(1, KEYS.unicast, KEYS.authentication)
+    judge = replace(known, peer_signing=public_key_of(METER_SIGNS, 1))
+    wrong = replace(known, peer_signing=public_key_of(bytes(range(2, 34)), 1))
+    (unchecked,) = PushReceiver(lambda _title: known).receive_datagram(octets)
+    (checked,) = PushReceiver(lambda _title: judge).receive_datagram(octets)
+    (forged,) = PushReceiver(lambda _title: wrong).receive_datagram(octets)
+    assert isinstance(unchecked, Push)
+    assert isinstance(checked, Push)
+    assert checked.values[0].value == unchecked.values[0].value == 1337
+    assert checked.originator == unchecked.originator == TITLE
+    assert (unchecked.signed, unchecked.signature_checked) == (True, False)
+    assert unchecked.authenticated == unchecked.ciphered == bool(protection & Protection.BOTH)
+    assert checked.signature_checked
+    assert checked.authenticated
+    assert isinstance(forged, Unreadable)
+    assert forged.originator == TITLE
+    assert "signature does not hold" in forged.reason
+
+
+def test_who_signs_the_push_of_another_meter_is_found_out() -> None:
+    """The cipher names one meter and the signature in it another."""
+    other = bytes.fromhex("4D4D4D0000BC614F")
+    keys = KeySet(1, KEYS.unicast, KEYS.authentication, signing=METER_SIGNS)
+    counters = InvocationCounters(VolatileCounterStore())
+    signer = SecurityContext(other, keys, counters, bytes, peer_title=b"HEADEND1")
+    inner = signer.protect(notification(axdr.u32(1)), Protection.SIGNED)
+    meter = SecurityContext(TITLE, keys, counters, bytes, peer_title=b"HEADEND1")
+    octets = meter.protect(inner, Protection.BOTH, Envelope.GENERAL_GLO)
+    (found,) = PushReceiver(lambda _title: keys).receive_datagram(octets)
+    assert isinstance(found, Unreadable)
+    assert "another than who ciphered it" in found.reason

@@ -76,12 +76,13 @@ def explain(
         raise CommandError(str(error)) from error
     given = address.keys
     has_keys = any((given.unicast, given.broadcast, given.authentication, given.master))
-    ring = KeyRing(
-        given if has_keys else None,
-        title_keys(key, suite, keys),
-        address.password,
-        curve_keys(public_key, private_key),
-    )
+    by_title = title_keys(key, suite, keys)
+    curves = curve_keys(public_key, private_key)
+    for title, entry in by_title.items():
+        for public in filter(None, (entry.peer_signing, entry.peer_agreement)):
+            if not curves.add_public(title, public):
+                raise CommandError(f"{keys}: a public key of {title.hex()} is on no curve")
+    ring = KeyRing(given if has_keys else None, by_title, address.password, curves)
     nodes = explain_all(
         chunks,
         client_title=address.title if client_title else b"",

@@ -7,6 +7,7 @@ import asyncio
 import json
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.curve_options import PublicKeyOption, curve_keys
 from blathy.cli.meters import CountersOption, PasswordOption, with_meter
 from blathy.cli.title_keys import KeyOption, TitleKeysOption, title_keys
 from blathy.client.address import secret_octets
@@ -30,7 +32,9 @@ KEEP_ALIVE_S: Final = 30.0
 """On an open association: so long without a word, and the meter is asked for its clock."""
 
 
-def _keys_of(texts: list[str], file: str, ek: str, ak: str, suite: int) -> dict[bytes, KeySet]:
+def _keys_of(
+    texts: list[str], file: str, ek: str, ak: str, suite: int, public: list[str]
+) -> dict[bytes, KeySet]:
     """System title (empty: any other) -> keys."""
     found = title_keys(texts, suite, file)
     if ek:
@@ -38,6 +42,13 @@ def _keys_of(texts: list[str], file: str, ek: str, ak: str, suite: int) -> dict[
             found[b""] = KeySet(suite, secret_octets("--ek", ek), secret_octets("--ak", ak))
         except (MeterError, ValueError) as error:
             raise CommandError(str(error)) from error
+    for title, keys in curve_keys(public, []).public.items():
+        if len(keys) > 1:
+            raise CommandError(
+                f"--public-key of {title.hex()} is given twice; give the one that it signs with"
+            )
+        known = found.get(title) or found.get(b"") or KeySet(suite)
+        found[title] = replace(known, peer_signing=keys[0])
     return found
 
 
@@ -55,6 +66,8 @@ def as_record(endpoint: Endpoint, push: Push | Unreadable) -> dict[str, Any]:
     record |= {
         "ciphered": push.ciphered, "authenticated": push.authenticated, "repeated": push.repeated,
     }  # fmt: skip
+    if push.signed:
+        record["signature"] = "holds" if push.signature_checked else "not checked"
     if push.event is not None:
         record["event"] = str(push.event.obis)
     record["values"] = [
@@ -94,7 +107,10 @@ def _print(endpoint: Endpoint, push: Push | Unreadable, *, as_json: bool) -> Non
         typer.echo(f"{record['received']} {who}: not readable, {record['unreadable']}")
         return
     trust = "authenticated" if record["authenticated"] else "not authenticated"
-    what = "an event" if "event" in record else f"{len(record['values'])} values"
+    if "signature" in record:
+        trust += f", signature {record['signature']}"
+    count = len(record["values"])
+    what = "an event" if "event" in record else f"{count} value{'' if count == 1 else 's'}"
     typer.echo(f"{record['received']} {who}: {what}, {trust}")
     for value in record["values"]:
         typer.echo(f"  {value['obis'] or '-':<20} {value['value']}")
@@ -124,6 +140,7 @@ def listen(
     ] = "",
     key: KeyOption = [],  # noqa: B006 - typer copies it
     keys: TitleKeysOption = "",
+    public_key: PublicKeyOption = [],  # noqa: B006
     suite: Annotated[int, typer.Option(min=0, max=2, help="Security suite of the keys.")] = 0,
     clone: Annotated[
         list[str],
@@ -147,7 +164,7 @@ def listen(
         work = partial(_hear, url, as_json=as_json, count=count)
         with_meter(url, work, password=password, ek=ek, ak=ak, counters=counters)
         return
-    known = _keys_of(key, keys, ek, ak, suite)
+    known = _keys_of(key, keys, ek, ak, suite, public_key)
     show = partial(_show, _models(clone), as_json=as_json)
     try:
         asyncio.run(_listen(host, port, known, show, udp=udp, count=count, out=outside))

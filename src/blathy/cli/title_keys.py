@@ -26,10 +26,16 @@ TitleKeysOption = Annotated[
     typer.Option(
         "--keys",
         metavar="FILE",
-        help='TOML with a table per meter: [4d4d4d0000bc614e] ek = "…", ak, suite.',
+        help='TOML with a table per meter: [4d4d4d0000bc614e] ek = "…", ak, suite, '
+        "meter_signing_key.",
     ),
 ]
-_NAMES: Final = {"ek": "unicast", "ak": "authentication", "bk": "broadcast", "kek": "master"}
+_NAMES: Final = {
+    "ek": "unicast", "ak": "authentication", "bk": "broadcast", "kek": "master",
+    "agreement_key": "agreement", "meter_agreement_key": "peer_agreement",
+    "meter_signing_key": "peer_signing",
+}  # fmt: skip
+"""As in the URL of a meter."""
 
 
 def title_keys(texts: list[str], suite: int, file: str = "") -> dict[bytes, KeySet]:

@@ -2,8 +2,9 @@
 
 HDLC UI frames (also segmented, also with the two-octet client addresses of the field), the wrapper,
 M-Bus long frames and bare APDUs; general block transfer inside; general-glo-ciphering with the keys
-of the originator. Without the authentication key, or with a counter that does not rise, the content
-is still handed out, and says so: `authenticated` and `repeated`.
+of the originator, signed outside or inside of that. Without the authentication key or the meter's
+public one, or with a counter that does not rise, the content is still handed out, and says so:
+`authenticated`, `signature_checked` and `repeated`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from blathy.client.push_layers import bared, originator_of
 from blathy.client.values import Value, plain_value
 from blathy.clock import Instant
 from blathy.cosem import axdr
@@ -26,13 +28,7 @@ from blathy.wire import apdu, hdlc, wrapper
 from blathy.wire.association_events import EventReport, Notification
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 from blathy.wire.octets import Reader
-from blathy.wire.security import (
-    InvocationCounters,
-    KeySet,
-    SecurityContext,
-    VolatileCounterStore,
-    key_fingerprint,
-)
+from blathy.wire.security import KeySet
 
 APDU_SIZE_MAX: Final = 1 << 17
 ORIGINATORS_MAX: Final = 100_000
@@ -58,8 +54,10 @@ class PushedValue:
 class Push:
     """One notification of a meter.
 
-    `authenticated` is True only where a tag was checked with the authentication key. `repeated`:
-    its invocation counter is not above the last one seen of this meter.
+    `authenticated` is True only where a tag was checked with the authentication key, or a signature
+    with the public key (`peer_signing`). `signed`: it bears a signature, checked or not; one that
+    does not hold makes no push. `repeated`: its invocation counter is not above the last one seen
+    of this meter.
     """
 
     body: Data
@@ -68,6 +66,8 @@ class Push:
     originator: bytes = b""
     ciphered: bool = False
     authenticated: bool = False
+    signed: bool = False
+    signature_checked: bool = False
     repeated: bool = False
     counter: int = -1
     event: CaptureObject | None = None  # an event-notification names its attribute itself
@@ -103,10 +103,6 @@ def _no_objects(_title: bytes) -> Sequence[CaptureObject]:
     return ()
 
 
-def _no_entropy(_count: int) -> bytes:
-    raise LocalProtocolError("a listener encrypts nothing")
-
-
 class PushReceiver:
     """Takes octets of one source, gives pushes. Total: any octets, any cut."""
 
@@ -121,7 +117,7 @@ class PushReceiver:
         self._mbus = bytearray()  # segments of an APDU
         self._mbus_octets = bytearray()  # of a frame
         self._blocks = bytearray()
-        self._counters: dict[bytes, int] = {}
+        self._counters: dict[tuple[bytes, str], int] = {}
         self.frames = 0
 
     def receive(self, data: bytes, now: Instant) -> list[Push | Unreadable]:
@@ -257,12 +253,13 @@ class PushReceiver:
         title = originator_of(whole)
         keys = self._keys(title) if title is not None else None
         made = read_push(whole, () if keys is None else (keys,), self._objects)
-        if not isinstance(made, Push) or not made.ciphered:
+        if not isinstance(made, Push) or made.counter < 0:
             return made
-        last = self._counters.get(made.originator, -1)
+        at = made.originator, made.key_id
+        last = self._counters.get(at, -1)
         if len(self._counters) >= ORIGINATORS_MAX:
             self._counters.clear()
-        self._counters[made.originator] = max(last, made.counter)
+        self._counters[at] = max(last, made.counter)
         return replace(made, repeated=made.counter <= last)
 
     def whole(self, body: bytes) -> bytes | None:
@@ -288,62 +285,29 @@ class PushReceiver:
         return whole
 
 
-_CIPHERED: Final = frozenset(b"\xdb\xdd\xdf")
-
-
-def originator_of(whole: bytes) -> bytes | None:
-    """The system title that a ciphered APDU carries; None for one in clear or without one."""
-    if whole[:1] == b"" or whole[0] not in _CIPHERED:
-        return None
-    reader = Reader(whole, 1)
-    try:
-        if whole[0] != 0xDB:
-            reader.octets()  # the transaction id
-        return reader.octets()
-    except RemoteProtocolError:
-        return None
-
-
 def read_push(
     whole: bytes, keys: Sequence[KeySet], objects: ObjectsOf = _no_objects
 ) -> Push | Unreadable:
     """One complete APDU as a push. Of several key sets the first that opens it is taken (a meter
     whose keys are being changed); nothing is remembered of its counter."""
-    try:
-        if whole[:1] and whole[0] in _CIPHERED:
-            return _opened(whole, keys, objects)
-        return _read(whole, Push(axdr.null(), ()), objects)
-    except (RemoteProtocolError, LocalProtocolError, AxdrError) as error:
-        return Unreadable(str(error), octets=whole[:64])
-
-
-def _opened(body: bytes, keys: Sequence[KeySet], objects: ObjectsOf) -> Push | Unreadable:
-    reader = Reader(body, 1)
-    if body[0] != 0xDB:
-        reader.octets()
-    title = reader.octets()
-    reason = "there are no keys for this meter"
-    for each in keys:
-        context = SecurityContext(
-            b"listener", each, InvocationCounters(VolatileCounterStore()), _no_entropy,
-            peer_title=title, verify_tags=bool(each.authentication),
-        )  # fmt: skip
+    title = originator_of(whole) or b""
+    reason = ""
+    for each in keys or (None,):
         try:
-            opened = context.unprotect(body)
-        except RemoteProtocolError as error:
+            found = bared(whole, each)
+        except (RemoteProtocolError, LocalProtocolError) as error:
             reason = str(error)
             continue
-        if opened.broadcast:
-            # Every meter of the group holds this key: it says nothing of who speaks.
-            reason = "it came under the broadcast key"
-            continue
         frame = Push(
-            axdr.null(), (), None, title, ciphered=True,
-            authenticated=bool(opened.protection & 0x110), counter=opened.counter,
-            key_id=key_fingerprint(each.unicast),
+            axdr.null(), (), None, found.originator, ciphered=found.ciphered,
+            authenticated=found.authenticated, signed=found.signed,
+            signature_checked=found.signature_checked, counter=found.counter, key_id=found.key_id,
         )  # fmt: skip
-        return _read(opened.plain, frame, objects)
-    return Unreadable(reason, title, body[:64])
+        try:
+            return _read(found.plain, frame, objects)
+        except (RemoteProtocolError, AxdrError) as error:
+            return Unreadable(str(error), title, whole[:64])
+    return Unreadable(reason, title, whole[:64])
 
 
 def _read(plain: bytes, frame: Push, objects: ObjectsOf) -> Push | Unreadable:

@@ -23,13 +23,8 @@ from sqlalchemy import Connection
 
 from blathy.client.address import DEFAULT_CLIENT_TITLE
 from blathy.client.lease import counters_of
-from blathy.client.push import (
-    Push,
-    PushReceiver,
-    Unreadable,
-    originator_of,
-    read_push,
-)
+from blathy.client.push import Push, PushReceiver, Unreadable, read_push
+from blathy.client.push_layers import originator_of
 from blathy.clock import Instant, iso_utc
 from blathy.cosem.selective import CaptureObject
 from blathy.headend.collection.alarm_state import new_bits
@@ -323,6 +318,9 @@ class PushListener:
         if not isinstance(push, Push):
             reason = NO_KEY if push is None else UNREADABLE.of(fault=push.reason)
             await self._refused(arrival, meter, reason)
+            return
+        if not push.ciphered:  # signed alone: public keys of meters are not in the inventory
+            await self._refused(arrival, meter, IN_CLEAR)
             return
         if keys.authentication and not push.authenticated:
             await self._refused(arrival, meter, NOT_AUTHENTICATED)
