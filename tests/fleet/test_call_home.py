@@ -102,8 +102,13 @@ def test_a_meter_that_is_told_to_connect_is_read_on_its_own_connection(mode: int
         calls.collect(meter, meter.logical_device())
         line = await listener.accept()
         assert await register_over(line, meter) == meter.identity.ldn
+        call(meter, 29, AUTO_CONNECT, 1)  # it is on the line already
+        calls.collect(meter, meter.logical_device())
+        await line.close()
+        await until(lambda: not calls._calls)
         calls.collect(meter, meter.logical_device())
         assert calls.connected == 1
+        assert not calls._calls
         await calls.stop()
         await listener.stop()
 

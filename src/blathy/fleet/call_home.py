@@ -62,11 +62,11 @@ class CallHome:
         `source` the meter's own address."""
         calling = calling_of(meter)
         key = id(meter)
-        if key in self._calls:
+        told, meter.outbox.call_home = meter.outbox.call_home, False
+        if key in self._calls:  # which is also the one that it is told to make
             if has_to_end(meter, calling):
                 self._calls[key].cancel()
             return
-        told, meter.outbox.call_home = meter.outbox.call_home, False
         if calling is None:
             self._next_round.pop(key, None)
             return

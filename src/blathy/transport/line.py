@@ -32,6 +32,9 @@ def monotonic_now() -> Instant:
 class Line:
     """Received octets and the one who waits for them. Subclasses transmit."""
 
+    called = False
+    """Whether the other side has opened it: there is no second connection to be had."""
+
     def __init__(self, name: str, limits: LineLimits = LINE) -> None:
         self.name = name
         self.limits = limits
@@ -179,6 +182,7 @@ class TcpLine(Line):
     def over(cls, sock: socket.socket, name: str, limits: LineLimits = LINE) -> TcpLine:
         """The line of a connection that the other side has opened."""
         line = cls(name, limits)
+        line.called = True
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line._socket, line._connecting = sock, False
@@ -317,12 +321,31 @@ class TcpLine(Line):
 
     async def close(self) -> None:
         self._closing = True
+        self.finish(Unreachable(f"{self.name} is closed"))
         if self._unsent is None:
             self._drop()
-        else:
+        elif self._alarm is None:
             self._poller.change(self._fd(), WRITE)
-            self._loop.call_later(self.limits.closing_s, self._drop)
-        self.finish(Unreachable(f"{self.name} is closed"))
+            self._alarm = self._loop.call_later(self.limits.closing_s, self._drop)
+
+
+class LentLine(Line):
+    """Another line for a while: to close this one leaves that one open."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__(line.name, line.limits)
+        self.datagrams = line.datagrams
+        self._lender = line
+
+    @property
+    def ended(self) -> bool:
+        return self._end is not None or self._lender.ended
+
+    def send(self, data: bytes) -> None:
+        self._lender.send(data)
+
+    async def receive(self, timeout_s: float) -> bytes:
+        return await self._lender.receive(timeout_s)
 
 
 class UdpLine(Line, asyncio.DatagramProtocol):
