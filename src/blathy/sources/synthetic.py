@@ -562,7 +562,7 @@ def _instants(
     if np.count_nonzero(present.any(axis=0)) == 3:
         turn = np.exp(2j * np.pi / 3 * np.arange(3))
         positive = np.abs((voltage_v * present).sum(axis=1))
-        negative = np.abs((voltage_v * present) @ turn)
+        negative = np.abs((voltage_v * present * turn).sum(axis=1))
         share = np.divide(negative, positive, out=np.zeros(n), where=positive > 0)
         values[:, at[("u2_milli_percent", phase0)]] = 100_000 * share
     return np.rint(values).astype(np.int64)
