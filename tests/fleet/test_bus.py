@@ -11,22 +11,23 @@ from blathy.client import Meter as Client
 from blathy.clock import Instant
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
-from blathy.cosem.service import AccessError, ActionResult
+from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
 from blathy.fleet.bus import Bus
 from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
+from blathy.obis import Obis
 from blathy.quantity import Kind, Source
 from blathy.sources.sub_meters import SubMeterDevice, SubMeterLoad, header_of, master_key_of
 from blathy.store.store import Store
 from blathy.wire.mbus import MbusMaster, MbusSlave, Medium, Reading, record_bytes
 from blathy.wire.mbus_keys import UserKey, wrap_user_key, wrap_user_key_dsmr4
 from tests.meter.by_client import with_client
-from tests.meter.running import START_S, call, get, made
+from tests.meter.running import START_S, call, get, made, put
 from tests.meter.simple_load import ConstantLoad
 
 CLIENT, SECOND, VALUE = "0-1:24.1.0", "0-2:24.1.0", "0-1:24.2.1"
 INSTALL, DEINSTALL, CAPTURE, SYNCHRONIZE, SEND, SET_KEY, TRANSFER_KEY = 1, 2, 3, 5, 6, 7, 8
-ADDRESS, IDENTIFICATION, CONFIGURATION, KEY_STATUS = 5, 6, 13, 14
+PORT, CAPTURED, ADDRESS, IDENTIFICATION, CONFIGURATION, KEY_STATUS = 2, 3, 5, 6, 13, 14
 HOUR_S = 3600
 KEY = bytes(range(16))
 
@@ -240,6 +241,124 @@ def test_the_capture_period_says_how_often_a_channel_is_read() -> None:
     period(4 * HOUR_S)
     hours(meter, bus, 5)
     assert get(meter, 4, VALUE, 2) == 1040
+
+
+def named(*blocks: tuple[str, str]) -> Data:
+    """A capture_definition of these data and value information blocks."""
+    parts = ([axdr.octets(bytes.fromhex(each)) for each in pair] for pair in blocks)
+    return axdr.array(*(axdr.structure(*pair) for pair in parts))
+
+
+def heat() -> list[bytes]:
+    return [
+        record_bytes(0x04, [0x06], 1500)  # kWh
+        + record_bytes(0x44, [0x06], 900)  # the same at the last due day: storage 1
+        + record_bytes(0x02, [0x5A], -5)  # flow temperature in 0.1 °C
+        + record_bytes(0x02, [0x3B], 250)  # volume flow in l/h
+        + record_bytes(0x04, [0x50], 7)  # mass flow: no unit of scaler_unit
+    ]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "value", "scaler_unit"),
+    [
+        (named(), 1500, [3, 30]),
+        (named(("04", "06")), 1500, [3, 30]),
+        (named(("44", "06")), 900, [3, 30]),
+        (named(("02", "5a")), -5, [-1, 9]),
+        (named(("02", "3b")), 250, [-3, 15]),
+        (named(("04", "50")), 7, [-3, 254]),
+    ],
+)
+def test_the_capture_definition_says_which_record_the_channel_shows(
+    blocks: Data, value: int, scaler_unit: list[int]
+) -> None:
+    """What the books count stays the first energy."""
+    meter = made("mpta-3")
+    bus = Bus(meter)
+    bus.attach(1, lambda _now: MbusSlave(1, header_of(7, "BLT", Medium.HEAT_OUTLET), heat))
+
+    async def work(client: Client) -> None:
+        await client.set((CLIENT, CAPTURED), blocks)
+        assert await client.get_data(await client.reference((VALUE, 2))) == axdr.null()
+        await client.action(CLIENT, CAPTURE)
+
+    with_client(meter, work)
+    assert (get(meter, 4, VALUE, 2), get(meter, 4, VALUE, 3)) == (value, scaler_unit)
+    hours(meter, bus, 1)
+    assert get(meter, 4, VALUE, 2) == value
+    assert counted(meter) == 1500
+
+
+def test_a_record_that_the_device_does_not_send_is_never_another_one() -> None:
+    meter, bus, _ = with_device()
+    hours(meter, bus, 1)
+    assert get(meter, 4, VALUE, 2) == 1000
+    put(meter, 72, CLIENT, CAPTURED, named(("44", "13")))
+    assert result(meter, CAPTURE) == ActionResult.TEMPORARY_FAILURE
+    hours(meter, bus, 2)
+    assert get(meter, 4, VALUE, 2) is None
+    assert counted(meter) == 1020
+    put(meter, 72, CLIENT, CAPTURED, axdr.array())
+    call(meter, 72, CLIENT, CAPTURE)
+    assert get(meter, 4, VALUE, 2) == 1030
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        named(("04", "13"), ("02", "5a")),  # a channel has one value object
+        named(("84", "13")), named(("04", "93")), named(("0404", "13")), named(("04", "1313")),
+        named(("", "13")), named(("04", "")), named(("0f", "13")),
+    ],
+)  # fmt: skip
+def test_a_capture_definition_that_names_no_record_is_refused(blocks: Data) -> None:
+    meter, bus, _ = with_device()
+    hours(meter, bus, 1)
+    with pytest.raises(AccessError) as refused:
+        put(meter, 72, CLIENT, CAPTURED, blocks)
+    assert refused.value.result is DataAccessResult.OTHER_REASON
+    assert get(meter, 72, CLIENT, CAPTURED) == []
+    assert get(meter, 4, VALUE, 2) == 1000
+
+
+@pytest.mark.parametrize(
+    ("model", "port", "known"),
+    [
+        ("reference", "0-0:24.6.0", True), ("reference", "0-0:24.0.0", False),
+        ("mpta-3", "0-0:24.6.0", False),
+    ],
+)  # fmt: skip
+def test_a_channel_is_on_a_port_that_the_meter_has(model: str, port: str, *, known: bool) -> None:
+    meter = made(model)
+    name = axdr.octets(Obis.parse(port))
+    if known:
+        put(meter, 72, CLIENT, PORT, name)
+        assert get(meter, 72, CLIENT, PORT) == name.value
+    else:
+        with pytest.raises(AccessError) as refused:
+            put(meter, 72, CLIENT, PORT, name)
+        assert refused.value.result is DataAccessResult.OTHER_REASON
+    put(meter, 72, CLIENT, PORT, axdr.octets(bytes(6)))
+
+
+def test_what_is_written_of_a_device_says_which_one_is_installed() -> None:
+    meter = made("mpta-3")
+    bus = Bus(meter)
+    first, second = bus.attach(1, water(7, 4)).slave, bus.attach(2, water(8, 6)).slave
+    for client in (CLIENT, SECOND):
+        call(meter, 72, client, DEINSTALL)
+    first.primary_address, second.primary_address = 4, 6
+    put(meter, 72, CLIENT, IDENTIFICATION, axdr.u32(9))
+    assert result(meter, INSTALL, axdr.u8(0)) == ActionResult.TEMPORARY_FAILURE
+    put(meter, 72, CLIENT, IDENTIFICATION, axdr.u32(8))
+    assert result(meter, INSTALL, axdr.u8(4)) == ActionResult.TEMPORARY_FAILURE
+    call(meter, 72, CLIENT, INSTALL, axdr.u8(0))
+    assert (attribute(meter, ADDRESS), attribute(meter, 9)) == (6, Medium.WATER)
+    for number, other in ((IDENTIFICATION, axdr.u32(7)), (7, axdr.u16(1)), (8, axdr.u8(3))):
+        with pytest.raises(AccessError):
+            put(meter, 72, CLIENT, number, other)
+    assert attribute(meter, IDENTIFICATION) == 8
 
 
 def test_what_was_deinstalled_stays_so_after_a_stop() -> None:

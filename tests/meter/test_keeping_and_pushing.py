@@ -7,7 +7,7 @@ import pytest
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.service import AccessError
-from blathy.meter.classes.mbus_client import MbusReading
+from blathy.meter.classes.mbus_client import Device, MbusReading
 from blathy.meter.keeping import StoreKeeper, pack_settings, unpack_settings
 from blathy.meter.plan import MeterOptions
 from blathy.models import MODELS
@@ -134,7 +134,7 @@ def test_what_an_mbus_device_answers_is_shown_with_its_unit_and_kept() -> None:
     store = Store.in_memory()
     meter = made("mpta-3", keeper=StoreKeeper(store, "m"))
     assert get(meter, 4, "0-1:24.2.1", 2) is None
-    reading = MbusReading(12_345, -3, 13, START_S + 30, identification=87_654_321, device_type=7)
+    reading = MbusReading(12_345, -3, 13, START_S + 30, Device(87_654_321, device_type=7))
     meter.keep_mbus_reading(1, reading)
     meter.flush()
     again = made("mpta-3", keeper=StoreKeeper(store, "m"))

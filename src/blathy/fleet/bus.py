@@ -17,32 +17,38 @@ import numpy as np
 from blathy.clock import NANOSECONDS_PER_S, Instant
 from blathy.meter.classes.mbus_client import (
     ADDRESS_MAX,
+    ANY_DEVICE,
+    Device,
     MbusReading,
     bind,
     bound_address,
     capture_period_s,
+    captured_information,
     key_in_use,
     key_was_used,
     user_key,
 )
 from blathy.meter.classes.mbus_diagnostic import Exchange
 from blathy.meter.meter import Meter
-from blathy.quantity import Kind, Source, Unit
+from blathy.quantity import SYMBOL, Kind, Source, Unit
 from blathy.registers.block import Block
 from blathy.wire.errors import RemoteProtocolError
 from blathy.wire.mbus import (
     Acknowledged,
+    Header,
     MasterEvent,
     MbusMaster,
     MbusSlave,
     NoAnswer,
     Reading,
+    Record,
     manufacturer_code,
     record_bytes,
 )
 
 EXCHANGES_MAX: Final = 64
-_UNITS: Final = {"m³": Unit.CUBIC_METRE, "Wh": Unit.WH}
+_COUNTED_UNITS: Final = {"m³", "Wh"}
+_CODES: Final = {symbol: unit for unit, symbol in reversed(SYMBOL.items())}
 _COUNTED: Final = b"mbus-counted:"
 
 
@@ -92,9 +98,9 @@ class Bus:
             for moment in moments:
                 row = (moment - block.start_utc_s) // block.step_s
                 reading = self._read(channel, moment) if block.supply[row] else None
-                if reading is None or reading.mantissa is None:
+                if reading is None or reading.count is None:
                     continue
-                more = reading.mantissa + self._begun_at(channel, reading, counted) - counted
+                more = reading.count + self._begun_at(channel, reading, counted) - counted
                 if more > 0:
                     pulses[row, column] += more
                     counted += more
@@ -121,29 +127,29 @@ class Bus:
     def _begun_at(self, channel: int, reading: MbusReading, counted: int) -> int:
         """What the channel's counter is ahead of the device's register: 0 for the first device."""
         name = _COUNTED + bytes((channel,))
-        device = reading.identification.to_bytes(4, "big")
-        device += reading.manufacturer.to_bytes(2, "big")
+        device = reading.device.identification.to_bytes(4, "big")
+        device += reading.device.manufacturer.to_bytes(2, "big")
         kept = self.meter.settings.get(name, b"")
         if kept.startswith(device):
             return int.from_bytes(kept[len(device) :], "big", signed=True)
-        ahead = counted - (reading.mantissa or 0) if kept else 0
+        ahead = counted - (reading.count or 0) if kept else 0
         self.meter.save_setting(name, device + ahead.to_bytes(8, "big", signed=True))
         return ahead
 
     # --- what the client objects ask for (MbusPort) -----------------------------------------------
 
-    def install(self, channel: int, address: int, taken: Collection[int]) -> int:
+    def install(self, channel: int, address: int, taken: Collection[int], wanted: Device) -> int:
         """As MbusPort says."""
         line = _Line(self, self.meter.ledger.now)
         try:
-            if address and line.answers(address):
+            if address and line.has(address, wanted):
                 return address
-            if line.answers(0):
+            if line.has(0, wanted):
                 free = (n for n in range(1, ADDRESS_MAX + 1) if n not in taken)
-                wanted = address or next((n for n in free if not line.answers(n)), 0)
-                return wanted if wanted and line.write(0, record_bytes(0x01, [0x7A], wanted)) else 0
+                chosen = address or next((n for n in free if not line.answers(n)), 0)
+                return chosen if chosen and line.write(0, record_bytes(0x01, [0x7A], chosen)) else 0
             known = (n for n in range(1, ADDRESS_MAX + 1) if n not in taken and not address)
-            return next((n for n in known if line.answers(n)), 0)
+            return next((n for n in known if line.has(n, wanted)), 0)
         finally:
             self.meter.keep_mbus_exchange(channel, line.traffic)
 
@@ -175,33 +181,48 @@ class Bus:
             self.silent.add(channel)
             return None
         self.silent.discard(channel)
-        kept = _reading_of(reading, utc_s)
+        kept = _reading_of(reading, utc_s, captured_information(self.meter, channel))
         self.meter.keep_mbus_reading(channel, kept)
         if reading.encrypted and kept.mantissa is not None:
             key_was_used(self.meter, channel)
         return kept
 
 
-def _reading_of(reading: Reading, utc_s: int) -> MbusReading:
-    """The first record in a unit that a channel counts, and the header."""
+def _reading_of(reading: Reading, utc_s: int, wanted: bytes) -> MbusReading:
+    """The header, the record that is counted (the first in a unit that a channel counts), and the
+    one that is wanted: with these information blocks, or else the same."""
     header = reading.header
     assert header is not None
-    found = next(
-        (r for r in reading.records if r.vif.unit in _UNITS and isinstance(r.value, int)), None
-    )
+    numbers = [r for r in reading.records if isinstance(r.value, int)]
+    counted = next((r for r in numbers if r.vif.unit in _COUNTED_UNITS), None)
+    found = next((r for r in numbers if r.information == wanted), None) if wanted else counted
     return MbusReading(
-        found.value if found is not None and isinstance(found.value, int) else None,
+        _number(found),
         found.vif.scaler if found is not None else 0,
-        _UNITS[found.vif.unit] if found is not None else Unit.COUNT,
+        _unit_of(found),
         utc_s,
-        header.identification,
-        manufacturer_code(header.manufacturer),
-        header.version,
-        header.medium,
+        _device_of(header),
         header.access_number,
         header.status,
         header.signature,
+        _number(counted),
     )
+
+
+def _number(record: Record | None) -> int | None:
+    return record.value if record is not None and isinstance(record.value, int) else None
+
+
+def _unit_of(record: Record | None) -> int:
+    """Its unit as scaler_unit has it; `other` where that has none."""
+    if record is None or not record.vif.unit:
+        return Unit.COUNT
+    return _CODES.get(record.vif.unit, Unit.OTHER)
+
+
+def _device_of(header: Header) -> Device:
+    maker = manufacturer_code(header.manufacturer)
+    return Device(header.identification, maker, header.version, header.medium)
 
 
 @dataclass(slots=True)
@@ -220,6 +241,13 @@ class _Line:
         master.read(address, Instant(0), key)
         event = self._exchange(master)
         return event if isinstance(event, Reading) else None
+
+    def has(self, address: int, wanted: Device) -> bool:
+        """Whether a device answers at this address, and it is the wanted one."""
+        found = self.read(address)
+        if found is None:
+            return False
+        return wanted.fits(ANY_DEVICE if found.header is None else _device_of(found.header))
 
     def write(self, address: int, records: bytes) -> bool:
         master = MbusMaster()

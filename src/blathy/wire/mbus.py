@@ -165,7 +165,8 @@ class Vif:
 @dataclass(frozen=True, slots=True)
 class Record:
     """One data record. `value` is an int (times 10^`vif.scaler` in `vif.unit`), text or raw bytes;
-    None is "no data" or an invalid number."""
+    None is "no data" or an invalid number. `information`: its data and value information blocks as
+    they were sent, which name it."""
 
     vif: Vif
     value: int | str | bytes | None
@@ -174,6 +175,7 @@ class Record:
     tariff: int = 0
     device: int = 0
     modifiers: tuple[int, ...] = ()
+    information: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def is_backward(self) -> bool:
@@ -309,7 +311,34 @@ def decode_records(data: bytes) -> tuple[list[Record], bool]:
     return records, more
 
 
+def require_information(dib: bytes, vib: bytes) -> None:
+    """RemoteProtocolError where these are not a data and a value information block that a record
+    may begin with."""
+    data, value = _Cursor(dib), _Cursor(vib)
+    dif = data.byte()
+    if dif & 15 == 15:
+        raise RemoteProtocolError(f"DIF {dif:02X} begins no record of one value")
+    _decode_extensions(dif, data)
+    _decode_vif(value)
+    if data.at < len(dib) or value.at < len(vib):
+        raise RemoteProtocolError("octets follow after an information block")
+
+
 def _decode_record(dif: int, cursor: _Cursor) -> Record:
+    begin = cursor.at - 1
+    storage, tariff, device = _decode_extensions(dif, cursor)
+    vif, modifiers = _decode_vif(cursor)
+    information = cursor.data[begin : cursor.at]
+    value = _decode_value(dif & 15, vif, cursor)
+    if isinstance(value, _Scaled):
+        vif = Vif(vif.quantity, vif.unit, vif.scaler + value.scaler, vif.kind)
+        value = value.mantissa
+    function = Function((dif >> 4) & 3)
+    return Record(vif, value, function, storage, tariff, device, modifiers, information)
+
+
+def _decode_extensions(dif: int, cursor: _Cursor) -> tuple[int, int, int]:
+    """Storage, tariff and device of a data information block."""
     storage, tariff, device = (dif >> 6) & 1, 0, 0
     more, count = dif & 0x80, 0
     while more:
@@ -321,12 +350,7 @@ def _decode_record(dif: int, cursor: _Cursor) -> Record:
         tariff |= ((extension >> 4) & 3) << (2 * count)
         device |= ((extension >> 6) & 1) << count
         more, count = extension & 0x80, count + 1
-    vif, modifiers = _decode_vif(cursor)
-    value = _decode_value(dif & 15, vif, cursor)
-    if isinstance(value, _Scaled):
-        vif = Vif(vif.quantity, vif.unit, vif.scaler + value.scaler, vif.kind)
-        value = value.mantissa
-    return Record(vif, value, Function((dif >> 4) & 3), storage, tariff, device, modifiers)
+    return storage, tariff, device
 
 
 def _decode_vif(cursor: _Cursor) -> tuple[Vif, tuple[int, ...]]:

@@ -2,18 +2,25 @@
 
 Its methods act on the bus at once and answer what came of it: temporary-failure where no device is
 bound, none answers, or the one that does will not take it. A meter without a bus finds no device.
+
+`mbus_port_reference` names the M-Bus master port of the meter (class 74), which has one bus; empty
+means the same, and another port is refused. `capture_definition` names the record that goes into
+the value object of the channel by its information blocks, which the device must send like that; a
+channel has one value object, so it has one element at most. Without one the value is what the books
+count, the first volume or energy. Identification, manufacturer, version and device type tell of the
+device; written before one is installed they say which one is to be, 0 for any.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.cosem_time import UNSET, CosemDateTime
-from blathy.cosem.service import AccessError, ActionResult, Requester
+from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
 from blathy.meter.objects import (
     ANY,
     I8,
@@ -36,11 +43,22 @@ from blathy.meter.objects import (
 from blathy.models.model import Facility
 from blathy.obis import Obis
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
-from blathy.wire.mbus import datetime_seconds_bytes, decode_records, record_bytes
+from blathy.wire.mbus import (
+    datetime_seconds_bytes,
+    decode_records,
+    record_bytes,
+    require_information,
+)
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
 
+MASTER_PORT: Final = 74
+PORT, CAPTURED = 2, 3
+DEVICE: Final = range(6, 10)
+"""Attributes that say which device it is."""
+VALUES: Final = 1
+"""Value objects of a channel."""
 CAPTURE: Final = array_shape(structure_shape(OS, OS))
 RECORDS: Final = array_shape(structure_shape(OS, OS, ANY))
 NO_KEY, KEY_SET, KEY_TRANSFERRED, KEY_IN_USE = 0, 1, 2, 4
@@ -55,13 +73,29 @@ ADDRESS_MAX: Final = 250
 NULL: Final = axdr.encode_null()
 
 
+class Device(NamedTuple):
+    """Which device it is, as its header says; 0 for any."""
+
+    identification: int = 0
+    manufacturer: int = 0
+    version: int = 0
+    device_type: int = 0
+
+    def fits(self, other: Device) -> bool:
+        """Whether the other is what this one asks for."""
+        return all(mine in {0, its} for mine, its in zip(self, other, strict=True))
+
+
+ANY_DEVICE: Final = Device()
+
+
 class MbusPort(Protocol):
     """The M-Bus master of a meter, as its client objects use it. A channel is reached at the
     primary address of its client object, and what is read goes into the channel's objects."""
 
-    def install(self, channel: int, address: int, taken: Collection[int]) -> int:
-        """Find a device and give it an address: this one, or with 0 any that is not `taken`; a
-        device without an address is preferred. Its primary address; 0 where there is none."""
+    def install(self, channel: int, address: int, taken: Collection[int], wanted: Device) -> int:
+        """Find the wanted device and give it an address: this one, or with 0 any that is not
+        `taken`; a device without an address is preferred. Its primary address; 0 for none."""
 
     def read(self, channel: int) -> bool:
         """Read the channel's device now; whether it has answered with a value."""
@@ -89,6 +123,14 @@ def capture_period_s(meter: Meter, channel: int) -> int:
     """Every so many seconds a channel is read; 0 for never."""
     held = setting_of(meter, _client(channel), 4)
     return CAPTURE_PERIOD_S if held is None else int(held.value)
+
+
+def captured_information(meter: Meter, channel: int) -> bytes:
+    """The information blocks of the record that a channel captures; empty: what the books count."""
+    held = setting_of(meter, _client(channel), CAPTURED)
+    return (
+        b"".join(bytes(part.value) for part in held.value[0].value) if held and held.value else b""
+    )
 
 
 def user_key(meter: Meter, channel: int) -> bytes:
@@ -156,7 +198,8 @@ def _installing(obis: Obis) -> tuple[Method, Method]:
         taken = {bound_address(meter, each) or 0 for each in clients}
         if data.value and data.value in taken:
             raise refused("another channel has the device with this address")
-        found = meter.mbus.install(channel, int(data.value), taken) if meter.mbus else 0
+        wanted = Device(*(int((setting_of(meter, obis, n) or axdr.u8(0)).value) for n in DEVICE))
+        found = meter.mbus.install(channel, int(data.value), taken, wanted) if meter.mbus else 0
         if not found:
             raise _failed("no device answers on the bus")
         bind(meter, channel, found)
@@ -247,20 +290,19 @@ def _key_name(obis: Obis) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class MbusReading:
-    """What a downstream device answered: its value and its header (EN 13757-3). `mantissa` None:
-    there was no value in it, or none that our key opens."""
+    """What a downstream device answered: the captured value and the header (EN 13757-3).
+    `mantissa` None: that value was not in it, or not as a whole number, or our key does not open
+    it. `count`: what the books count on by."""
 
     mantissa: int | None
     scaler: int
     unit: int
     at_utc_s: int
-    identification: int = 0
-    manufacturer: int = 0
-    version: int = 0
-    device_type: int = 0
+    device: Device = ANY_DEVICE
     access_number: int = 0
     status: int = 0
     configuration: int = 0
+    count: int | None = None
 
 
 def _value(channel: int) -> Obis:
@@ -278,9 +320,10 @@ def keep_reading(meter: Meter, channel: int, reading: MbusReading) -> None:
         value = axdr.encode(axdr.array_of(map(axdr.i64, numbers)))
         meter.save_setting(_value_name(_value(channel)), value)
     client = _client(channel)
+    device = reading.device
     header = (
-        (6, axdr.u32(reading.identification)), (7, axdr.u16(reading.manufacturer)),
-        (8, axdr.u8(reading.version)), (9, axdr.u8(reading.device_type)),
+        (6, axdr.u32(device.identification)), (7, axdr.u16(device.manufacturer)),
+        (8, axdr.u8(device.version)), (9, axdr.u8(device.device_type)),
         (10, axdr.u8(reading.access_number)), (11, axdr.u8(reading.status)),
         (13, axdr.u16(reading.configuration)),
     )  # fmt: skip
@@ -302,7 +345,10 @@ def mbus_value_object(facility: Facility) -> CosemObject:
 
     def value(meter: Meter) -> bytes:
         found = _reading(meter, obis)
-        return NULL if found is None else axdr.encode_u32(found[0] & 0xFFFF_FFFF)
+        if found is None:
+            return NULL
+        fits = 0 <= found[0] < 1 << 32
+        return axdr.encode_u32(found[0]) if fits else axdr.encode_i64(found[0])
 
     def unit(meter: Meter) -> bytes:
         found = _reading(meter, obis) or (0, 0, 255, 0)
@@ -325,12 +371,53 @@ def mbus_value_object(facility: Facility) -> CosemObject:
     )
 
 
+def _port_attribute(obis: Obis) -> Attribute:
+    """The reference to a master port."""
+    held = setting(obis, PORT, axdr.octets(bytes(6)), LN)
+
+    def write(meter: Meter, data: Data) -> None:
+        name = require(data, LN, "a port is named by six octets").value
+        port = meter.tree.objects.get(bytes(name))
+        if bytes(name) != bytes(6) and (port is None or port.class_id != MASTER_PORT):
+            raise AccessError(DataAccessResult.OTHER_REASON, "this meter has no such M-Bus port")
+        assert held.set is not None
+        held.set(meter, data)
+
+    return Attribute(held.get, write)
+
+
+def _is_definition(data: Data) -> bool:
+    try:
+        for item in data.value:
+            require_information(*(bytes(part.value) for part in item.value))
+    except RemoteProtocolError:
+        return False
+    return len(data.value) <= VALUES
+
+
+def _device_attribute(obis: Obis, number: int, default: Data, shape: axdr.DataType) -> Attribute:
+    """One of those that say which device it is, or is to be."""
+    held = setting(obis, number, default, shape)
+
+    def write(meter: Meter, data: Data) -> None:
+        if bound_address(meter, obis[1]) and data != setting_of(meter, obis, number):
+            raise AccessError(DataAccessResult.OTHER_REASON, "it tells of the device there is")
+        assert held.set is not None
+        held.set(meter, data)
+
+    return Attribute(held.get, write)
+
+
 def mbus_client_object(facility: Facility) -> CosemObject:
     """Class 72. What a device reports of itself is filled in by the port that reads it."""
     obis = facility.obis
+    value_name = _value_name(_value(obis[1]))
 
-    def held(number: int, default: Data, shape: axdr.DataType, *, writable: bool) -> Attribute:
-        return setting(obis, number, default, shape, writable=writable)
+    def forget(meter: Meter, _data: Data) -> None:
+        meter.save_setting(value_name, b"")
+
+    def held(number: int, default: Data, shape: axdr.DataType) -> Attribute:
+        return setting(obis, number, default, shape, writable=False)
 
     return CosemObject(
         72,
@@ -339,19 +426,19 @@ def mbus_client_object(facility: Facility) -> CosemObject:
         facility.group,
         facility.title,
         (
-            setting(obis, 2, axdr.octets(bytes(6)), LN),
-            setting(obis, 3, axdr.array(), CAPTURE, check=lambda d: len(d.value) <= 16),
-            held(4, axdr.u32(CAPTURE_PERIOD_S), U32, writable=True),
+            _port_attribute(obis),
+            setting(obis, CAPTURED, axdr.array(), CAPTURE, check=_is_definition, after=forget),
+            setting(obis, 4, axdr.u32(CAPTURE_PERIOD_S), U32),
             setting(obis, 5, axdr.u8(0), U8, check=lambda d: int(d.value) <= ADDRESS_MAX),
-            held(6, axdr.u32(0), U32, writable=True),
-            held(7, axdr.u16(0), U16, writable=True),
-            held(8, axdr.u8(0), U8, writable=True),
-            held(9, axdr.u8(0), U8, writable=True),
-            held(10, axdr.u8(0), U8, writable=False),
-            held(11, axdr.u8(0), U8, writable=False),
-            held(12, axdr.u8(0), U8, writable=False),
-            held(13, axdr.u16(0), U16, writable=False),
-            held(14, axdr.enum(NO_KEY), axdr.DataType.ENUM, writable=False),
+            _device_attribute(obis, 6, axdr.u32(0), U32),
+            _device_attribute(obis, 7, axdr.u16(0), U16),
+            _device_attribute(obis, 8, axdr.u8(0), U8),
+            _device_attribute(obis, 9, axdr.u8(0), U8),
+            held(10, axdr.u8(0), U8),
+            held(11, axdr.u8(0), U8),
+            held(12, axdr.u8(0), U8),
+            held(13, axdr.u16(0), U16),
+            held(14, axdr.enum(NO_KEY), axdr.DataType.ENUM),
         ),
         (*_installing(obis), *_using(obis), *_keying(obis)),
     )
