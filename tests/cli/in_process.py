@@ -40,15 +40,16 @@ class Watched(io.StringIO):
         return super().write(text)
 
 
-def blathy(*arguments: object, stdout: TextIO | None = None) -> Done:
-    """Run the entry point with these arguments; what goes to your own `stdout` is not in `out`."""
+def blathy(*arguments: object, stdout: TextIO | None = None, stderr: TextIO | None = None) -> Done:
+    """Run the entry point with these arguments; what goes to your own `stdout` is not in `out`,
+    nor in `err` what goes to your own `stderr`."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     argv = ["blathy", *map(str, arguments)]
     with (
         mock.patch.object(sys, "argv", argv),
         mock.patch.dict("os.environ", {"COLUMNS": "160"}),
         contextlib.redirect_stdout(stdout or out),
-        contextlib.redirect_stderr(err),
+        contextlib.redirect_stderr(stderr or err),
     ):
         try:
             main()

@@ -81,6 +81,11 @@ def state_directory() -> Path:
 def _counters(address: MeterAddress, path: str) -> CounterStore:
     if not address.keys.unicast and address.mechanism is not Mechanism.HLS_GMAC:
         return VolatileCounterStore()
+    return counter_file(path)
+
+
+def counter_file(path: str) -> FileCounterStore:
+    """The file that keeps our invocation counters; the usual one where `path` is empty."""
     file = Path(path) if path else state_directory() / "counters"
     until = time.monotonic() + COUNTER_WAIT_S
     while True:

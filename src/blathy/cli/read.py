@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from blathy.cli.app import CommandError, app
-from blathy.cli.console import console
 from blathy.cli.meters import (
     AkOption,
     CountersOption,
@@ -22,10 +21,9 @@ from blathy.cli.meters import (
     UrlArgument,
     parse_item,
     plain_reading,
-    subject,
-    told,
     with_meter,
 )
+from blathy.cli.reading_table import key_of, print_table
 from blathy.client.items import Item
 from blathy.client.meter import Meter
 from blathy.client.protected import COMPACT_DATA, ProtectedAccess, read_compact
@@ -119,7 +117,7 @@ async def _read(meter: Meter, items: list[Item], protected: str) -> list[Reading
 def _show(readings: list[Reading], *, raw: bool, as_json: bool, each_round: bool) -> None:
     now = iso_utc(int(time.time()))
     if as_json and each_round:
-        found = {_key(r): _plain(r, raw=raw) for r in readings}
+        found = {key_of(r): _plain(r, raw=raw) for r in readings}
         print(json.dumps({"time": now, "readings": found}, ensure_ascii=False), flush=True)
     elif as_json:
         print(json.dumps([_plain(r, raw=raw) for r in readings], indent=1, ensure_ascii=False))
@@ -131,7 +129,7 @@ def _show(readings: list[Reading], *, raw: bool, as_json: bool, each_round: bool
                 if reading.error is None:
                     print(f"{reading.obis}\t{reading.raw.hex(' ')}")
         else:
-            _print_table(readings)
+            print_table(readings)
         sys.stdout.flush()
 
 
@@ -156,38 +154,6 @@ async def _unfolded(meter: Meter, reading: Reading) -> list[Reading]:
         source = AttributeRef(capture.class_id, capture.obis, capture.attribute)
         found.append(await meter.reading_of(source, axdr.encode(one.value)))
     return found
-
-
-def _print_table(readings: list[Reading]) -> None:
-    """A line each; a value that is too long for its line stands below it, a line an element."""
-    rows = [(str(r.obis), subject(r), told(r)) for r in readings if r.error is None]
-    if not rows:
-        return
-    code_width, name_width = (max(len(row[place]) for row in rows) for place in (0, 1))
-    room = max(20, console().width - code_width - name_width - 4)
-    value_width = max((len(value) for *_, value in rows if len(value) <= room), default=0)
-    for code, name, value in rows:
-        head = f"{code:<{code_width}}  {name:<{name_width}}"
-        print(f"{head}  {value:>{value_width}}" if len(value) <= room else head.rstrip())
-        if len(value) > room:
-            print("\n".join(f"  {line}" for line in _lines(value)))
-
-
-def _lines(value: str) -> list[str]:
-    """The elements of a long array or structure one below the other."""
-    try:
-        parts = json.loads(value)
-    except ValueError:
-        return [value]
-    if isinstance(parts, dict):
-        return [f"{name}: {json.dumps(part, ensure_ascii=False)}" for name, part in parts.items()]
-    return [json.dumps(part, ensure_ascii=False) for part in parts]
-
-
-def _key(reading: Reading) -> str:
-    """As it can be asked for: `1-0:1.8.0`, or `1-0:1.8.0/3` where it is not the value."""
-    ref = reading.ref
-    return f"{ref.obis}" + (f"/{ref.attribute}" if ref.attribute != 2 else "")
 
 
 def _plain(reading: Reading, *, raw: bool) -> dict[str, Any]:

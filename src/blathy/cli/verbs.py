@@ -135,6 +135,14 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "clone": Verb("blathy.cli.clone", READ, (f"clone {_METER} --output my-meter.json",)),
     "listen": Verb("blathy.cli.listen", READ, ("listen --port 4061", "listen --udp --json")),
+    "answer": Verb(
+        "blathy.cli.answer",
+        READ,
+        (
+            'answer "dlms://127.0.0.1:4059?client=1&auth=hls5" 1-0:1.8.0 --keys keys.toml',
+            'answer "dlms://192.0.2.1:4059?client=16" --outside --json',
+        ),
+    ),
     "token": Verb(
         "blathy.cli.token",
         READ,

@@ -37,7 +37,7 @@ from blathy.cosem.objectlist import (
 from blathy.cosem.service import AttributeRef, DataAccessResult
 from blathy.obis import Obis
 from blathy.transport.errors import Garbled, MeterError, Refused, TimedOut, Untrusted
-from blathy.transport.line import Line
+from blathy.transport.line import LentLine, Line
 from blathy.wire import apdu
 from blathy.wire.apdu import Conformance
 from blathy.wire.association_events import EventReport, Notification
@@ -162,7 +162,7 @@ class Session:
 
     async def _open(self) -> None:
         lease = self._lease
-        if self._line is None and lease is not None:
+        if self._may_ask and lease is not None:
             async with lease.turn:
                 await self._follow_public_counter()
         line = self._line or await open_line(self.address)
@@ -174,9 +174,13 @@ class Session:
             if not talk.association.associated:
                 await talk.open()
         except (Untrusted, Refused, TimedOut) as error:
-            await line.close()
-            if self._line is None:
-                await self._explain_by_counter(error)
+            if not line.called:
+                await line.close()
+            try:
+                if self._may_ask:
+                    await self._explain_by_counter(error)
+            finally:
+                await line.close()
             raise
         except BaseException:
             await line.close()
@@ -197,6 +201,12 @@ class Session:
             lease.give_back()
 
     @property
+    def _may_ask(self) -> bool:
+        """Whether the public client can be asked first: by a connection of its own, or by a call,
+        which carries one association after the other."""
+        return self._line is None or self._line.called
+
+    @property
     def _counted(self) -> bool:
         """Whether the association takes invocation counters that the meter may be asked for."""
         return is_ciphered(self.address) and self.address.ask_counter
@@ -206,7 +216,7 @@ class Session:
         public = replace(
             self.address.public(), timeout_s=min(self.address.timeout_s, PUBLIC_TIMEOUT_S)
         )
-        line = await open_line(self.address)
+        line = LentLine(self._line) if self._line else await open_line(self.address)
         try:
             async with Session(public, line=line, cache=ObjectCache()) as asked:
                 found = await asked.read_octets(INVOCATION_COUNTERS)
