@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-BLATHY = [sys.executable, "-c", "from blathy.cli import main; main()"]
+from tests import processes
+
 Step = tuple[str, list[str]]
 
 
@@ -40,11 +37,8 @@ class Console:
 
     def __init__(self, folder: Path, port: int) -> None:
         self._folder, self._port = folder, str(port)
-        self._background: list[subprocess.Popen[str]] = []
-        self._environment = {
-            **os.environ, "COLUMNS": "110", "PYTHONUNBUFFERED": "1",
-            "BLATHY_STATE": str(folder / "state"),
-        }  # fmt: skip
+        self._background: list[processes.Process] = []
+        self._environment = {"COLUMNS": "110", "BLATHY_STATE": str(folder / "state")}
 
     def run(self, step: Step) -> None:
         """Run a command; assert that it prints what the page says."""
@@ -54,10 +48,7 @@ class Console:
         if command.endswith("&"):
             output = self._start(words[1:])
         else:
-            done = subprocess.run(
-                [*BLATHY, *words[1:]], capture_output=True, text=True, timeout=240, check=False,
-                cwd=self._folder, env=self._environment,
-            )  # fmt: skip
+            done = processes.run(*words[1:], folder=self._folder, environment=self._environment)
             assert done.returncode == 0, f"{command}\n{done.stderr}"
             output = "\n".join(line.rstrip() for line in done.stdout.splitlines())
         shown = [line.replace("4059", self._port).rstrip() for line in wanted]
@@ -65,26 +56,13 @@ class Console:
 
     def _start(self, words: list[str]) -> str:
         """Start in the background; what it printed when it was ready."""
-        process = subprocess.Popen(
-            [*BLATHY, *words], stdout=subprocess.PIPE, text=True, cwd=self._folder,
-            env=self._environment,
-        )  # fmt: skip
+        process = processes.start(*words, folder=self._folder, environment=self._environment)
         self._background.append(process)
-        assert process.stdout is not None
-        lines: list[str] = []
-        deadline = time.monotonic() + 240
-        while time.monotonic() < deadline:
-            line = process.stdout.readline()
-            assert line, f"it ended: {lines}"
-            lines.append(line.rstrip())
-            if "Ctrl-C" in line:
-                return "\n".join(lines)
-        raise AssertionError("\n".join(lines))
+        return "\n".join(line.rstrip() for line in process.until("Ctrl-C"))
 
     def close(self) -> None:
         """End what was started."""
         for process in self._background:
             process.send_signal(signal.SIGINT)
-            process.wait(120)
-            assert process.stdout is not None
-            process.stdout.close()
+            process.wait()
+            process.close()

@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import select
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +27,8 @@ from blathy.models.recorded import read_recording, write_recording
 from tests.cli.in_process import blathy
 from tests.meter.running import fed, gurux, served
 from tests.meter.test_interop_gurux import BY_GURUX_ITSELF, job_of
+from tests.processes import start
 
-COMMAND = [sys.executable, "-c", "from blathy.cli import main; main()"]
 MOVING = {8}  # classes whose values go on: the clock
 NUMBERS = axdr.INTEGER_TYPES
 Values = dict[tuple[int, str, int], bytes | int]
@@ -46,19 +42,13 @@ def state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @contextmanager
 def running(file: Path, *options: str) -> Iterator[str]:
     """`blathy meter run FILE` in a process of its own; the URL of its recorded client."""
-    ran = subprocess.Popen(
-        [*COMMAND, "meter", "run", str(file), "--port", "dlms-tcp:127.0.0.1:0", "--json", *options],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    assert ran.stdout is not None
-    try:
-        ready = json.loads(ran.stdout.readline())
+    words = ("meter", "run", file, "--port", "dlms-tcp:127.0.0.1:0", "--json", *options)
+    with start(*words) as ran:
+        ready = json.loads(ran.output.readline())
         assert ready["connections"][0]["level"] == "recorded"
         yield ready["connections"][0]["url"]
-    finally:
-        ran.send_signal(signal.SIGTERM)
-        ran.communicate(timeout=120)
-        assert ran.returncode == 0
+        ran.terminate()
+        assert ran.wait() == 0
 
 
 async def everything(url: str) -> tuple[list[Any], Values]:

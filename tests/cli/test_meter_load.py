@@ -4,8 +4,6 @@ at a port of their own."""
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import time
 import wave
 from collections.abc import Iterator
@@ -28,6 +26,7 @@ from blathy.wire.security import VolatileCounterStore
 from tests.cli.in_process import blathy
 from tests.meter.running import START_S, made
 from tests.meter.test_promises_over_the_port import client, number
+from tests.processes import start
 
 RATE = 8_000
 U_V, I_A = 0.02, 0.004
@@ -48,23 +47,15 @@ def recording(folder: Path, amperes: float, lag: float, phases: int = 1) -> Path
     return path
 
 
+LOAD_ENGINE = "blathy.town.compilation:load_engine"
+
+
 class Running:
     """`blathy meter run` in a process of its own."""
 
     def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", "from blathy.cli import main; main()", "meter", "run",
-             *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        self.lines: list[str] = []
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.strip())
-            if "Ctrl-C" in line:
-                return
-        self.process.communicate()
-        raise AssertionError("\n".join(self.lines))
+        self.process = start("meter", "run", *arguments, with_errors=True, first=[LOAD_ENGINE])
+        self.lines = [line.strip() for line in self.process.until("Ctrl-C")]
 
     def url(self, level: str) -> str:
         return next(line.split()[1] for line in self.lines if line.startswith(f"{level} "))
@@ -81,8 +72,7 @@ def running(*arguments: str) -> Iterator[Running]:
     try:
         yield one
     finally:
-        one.process.terminate()
-        one.process.communicate(timeout=60)
+        one.process.close()
 
 
 def connected(url: str) -> SyncMeter:

@@ -19,6 +19,7 @@ from blathy.cosem.cosem_time import CosemDateTime
 from blathy.transport.dlms_session import serve_dlms
 from tests.client.small_meter import AK, EK, SmallMeter, device, lookup
 from tests.free_ports import free_port
+from tests.processes import start
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -289,29 +290,19 @@ def test_a_conversation_is_recorded_explained_and_given_back(
 ) -> None:
     file = tmp_path / "talk.txt"
     free = free_port()
-    command = [sys.executable, "-c", "from blathy.cli import main; main()"]
-    recorder = subprocess.Popen(
-        [*command, "record", f"127.0.0.1:{port}", str(file), "--listen", f"127.0.0.1:{free}",
-         "--once"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert recorder.stdout is not None
-    assert "recording" in recorder.stdout.readline()
-    assert run("read", f"dlms://127.0.0.1:{free}?client=16", "1-0:1.8.0")[0] == 0
-    recorder.communicate(timeout=120)
-    assert recorder.returncode == 0
+    here = ("--listen", f"127.0.0.1:{free}", "--once")
+    with start("record", f"127.0.0.1:{port}", file, *here) as recorder:
+        assert "recording" in recorder.output.readline()
+        assert run("read", f"dlms://127.0.0.1:{free}?client=16", "1-0:1.8.0")[0] == 0
+        assert recorder.wait() == 0
     _, out, _ = run("explain", str(file))
     assert "AARQ" in out
     assert "1-0:1.8.0 value (active energy import" in out
-    player = subprocess.Popen(
-        [*command, "replay", str(file), "--listen", f"127.0.0.1:{free}", "--once"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert player.stdout is not None
-    assert "answering" in player.stdout.readline()
-    status, out, _ = run("read", f"dlms://127.0.0.1:{free}?client=16&cache=off", "1-0:1.8.0")
-    assert status == 0
-    assert "1 234.567 kWh" in out
-    player.communicate(timeout=120)
+    with start("replay", file, *here) as player:
+        assert "answering" in player.output.readline()
+        status, out, _ = run("read", f"dlms://127.0.0.1:{free}?client=16&cache=off", "1-0:1.8.0")
+        assert status == 0
+        assert "1 234.567 kWh" in out
+        assert player.wait() == 0
     status, out, _ = run("replay", str(file), "--against", f"127.0.0.1:{port}")
     assert status == 0, out

@@ -7,16 +7,13 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from blathy.models import MODELS
 from tests.cli.in_process import Watched, blathy
+from tests.processes import start
 
 
 def test_the_list_names_every_model() -> None:
@@ -97,38 +94,17 @@ def test_a_script_gets_the_ports_in_a_line_of_json() -> None:
     assert readers[2]["url"].endswith("&mode=e")
 
 
-def _until(stream: IO[str], word: str, limit_s: float = 240) -> str:
-    text, end = "", time.monotonic() + limit_s
-    while word not in text and time.monotonic() < end:
-        text += stream.readline()
-    return text
-
-
-def _start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [
-            sys.executable, "-c", "from blathy.cli import main; main()", "meter", "run",
-            "omnipower", "--port", "dlms-tcp:127.0.0.1:0", "--data", str(tmp_path / "m"),
-            *arguments,
-        ],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
 def reading_of(tmp_path: Path) -> float:
     """Run the meter, read its energy with our own client over its port, stop it in order."""
-    with _start(tmp_path) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            text = _until(process.stdout, "Ctrl-C")
-            match = re.search(r"reader\s+(dlms://\S+)", text)
-            assert match, text
-            done = blathy("read", match[1], "1-1:1.8.0", "--json")
-        finally:
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    words = ("meter", "run", "omnipower", "--port", "dlms-tcp:127.0.0.1:0")
+    with start(*words, "--data", tmp_path / "m", with_errors=True) as process:
+        text = "".join(process.until("Ctrl-C"))
+        match = re.search(r"reader\s+(dlms://\S+)", text)
+        assert match, text
+        done = blathy("read", match[1], "1-1:1.8.0", "--json")
+        process.send_signal(signal.SIGINT)
+        told = process.rest()
+        assert process.returncode == 0, told
     assert done.status == 0, done.err
     return float(done.json[0]["value"])
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 import termios
 import tty
 from collections.abc import AsyncIterator
@@ -32,6 +31,7 @@ from blathy.wire.iec62056_21 import block
 from tests.cli.in_process import Watched, blathy
 from tests.client.small_meter import AK, EK, SECURE, SmallMeter, device, lookup
 from tests.client.test_optical_port import ENDPOINT, PseudoTerminal
+from tests.processes import Process, start
 from tests.wire.association_pair import repeatable_entropy
 
 ENERGY = Quantity(1_234_567, 0, Unit.WH)
@@ -39,31 +39,21 @@ LIMIT_S = 240
 
 
 @asynccontextmanager
-async def command(*arguments: object) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def command(*arguments: object) -> AsyncIterator[tuple[Process, str]]:
     """The verb in a process of its own, and the place that it listens on."""
-    ran = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from blathy.cli import main; main()", *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    assert ran.stdout is not None
-    first = (await ran.stdout.readline()).decode()
-    assert first, f"{arguments[0]} ended before it listened"
-    try:
+    with await asyncio.to_thread(start, *arguments) as ran:
+        first = await asyncio.to_thread(ran.output.readline)
+        assert first, f"{arguments[0]} ended before it listened"
         yield ran, first.split()[-1]
         if ran.returncode is None:
             ran.send_signal(signal.SIGINT)
-            assert await ran.wait() == 0
-    finally:
-        if ran.returncode is None:
-            ran.kill()
-        await ran.wait()
+            assert await asyncio.to_thread(ran.wait) == 0
 
 
-async def said(ran: asyncio.subprocess.Process) -> str:
+async def said(ran: Process) -> str:
     """What the verb printed until its end."""
-    assert ran.stdout is not None
-    text = (await ran.stdout.read()).decode()
-    assert await ran.wait() == 0
+    text = await asyncio.to_thread(ran.rest)
+    assert ran.returncode == 0
     return text
 
 
@@ -113,9 +103,8 @@ def test_what_was_recorded_answers_as_the_meter(
             wait_s = 2 if secured else 120  # secured: the meter's silence is expected
             once_more = ("replay", file, "--against", meter, "--timeout", wait_s)
             async with command(*once_more) as (ran, _):
-                assert ran.stdout is not None
-                told = (await ran.stdout.read()).decode()
-                status = await ran.wait()
+                told = await asyncio.to_thread(ran.rest)
+                status = ran.returncode
             # fresh challenges and used counters: a meter can't answer a ciphered record alike
             assert (status != 0) is secured
             assert ("differs" in told) is secured

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +44,7 @@ from blathy.wire.suites import public_key_of
 from tests.interop.peers import Peer
 from tests.meter.running import START_S, call, fed, made, put, who
 from tests.meter.simple_load import ConstantLoad
+from tests.processes import start
 
 SETUP = "0-0:25.9.0"
 Received = list[Push | Unreadable]
@@ -434,32 +431,16 @@ def test_a_policy_protects_pushes_to_every_client() -> None:
     assert push_apdus(meter, to_reader, 1)[0][0] == 0xDB
 
 
-def started(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [str(Path(sys.executable).with_name("blathy")), *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-
-
-def line_with(process: subprocess.Popen[str], wanted: str) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if wanted in line:
-            return line
-    raise AssertionError(f"no line with {wanted}")
-
-
 def test_a_meter_of_the_command_line_pushes_to_a_listener_of_the_command_line() -> None:
-    meter = started("meter", "run", "omnipower", "--port", "dlms-tcp:127.0.0.1:0", "--days", "0")
+    meter = start("meter", "run", "omnipower", "--port", "dlms-tcp:127.0.0.1:0", "--days", "0")
     try:
-        url = line_with(meter, "management").split()[1]
+        url = meter.until("management")[-1].split()[1]
         keys = dict(re.findall(r"(ek|ak)=([0-9a-f]+)", url))
-        heard = started(
+        heard = start(
             "listen", "--port", "0", "--json", "--count", "1", "--ek", keys["ek"], "--ak",
-            keys["ak"],
+            keys["ak"], with_errors=True,
         )  # fmt: skip
-        found = re.search(r"127.0.0.1:(\d+)", line_with(heard, "Listening"))
+        found = re.search(r"127.0.0.1:(\d+)", heard.until("Listening")[-1])
         assert found
 
         async def order() -> None:
@@ -472,12 +453,11 @@ def test_a_meter_of_the_command_line_pushes_to_a_listener_of_the_command_line() 
                 await client.action(SETUP, "push")
 
         asyncio.run(order())
-        push = json.loads(line_with(heard, "{"))
+        push = json.loads(heard.until("{")[-1])
         assert push["authenticated"]
         assert push["values"]
-        assert heard.wait(120) == 0
-        assert heard.stdout is not None
-        heard.stdout.close()
+        assert heard.wait() == 0
+        heard.close()
     finally:
         meter.terminate()
         meter.wait(120)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any, Self
 
 from blathy.meter.identity import HEAD_END_TITLE, head_end_keys
@@ -13,19 +12,25 @@ from blathy.meter.meter import Meter
 from blathy.meter.plan import MeterOptions
 from blathy.models.model import Level, Mechanism
 from blathy.wire.security import public_key_of
+from tests import processes
 from tests.meter.running import fed
 
-ROOT = Path(__file__).resolve().parents[2]
 EVERY = tuple(Level)
 
 
 class Peer:
     """A resident client: a job goes in, its result comes out."""
 
+    process: processes.Process | subprocess.Popen[str]
+
     def __init__(self, module: str, *flags: str) -> None:
+        program = f"tests.interop.{module}"
+        if not flags:
+            self.process = processes.start(program=program, stdin=True)
+            return
         self.process = subprocess.Popen(
-            [sys.executable, *flags, "-W", "ignore", "-m", f"tests.interop.{module}"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+            [sys.executable, *flags, "-W", "ignore", "-m", program],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=processes.ROOT,
         )  # fmt: skip
 
     def __enter__(self) -> Self:

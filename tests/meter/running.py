@@ -6,12 +6,9 @@ import asyncio
 import hashlib
 import itertools
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from blathy.cosem import axdr
@@ -25,6 +22,7 @@ from blathy.models import model as model_named
 from blathy.models.model import Level
 from blathy.obis import Obis
 from blathy.transport.dlms_session import serve_dlms
+from tests import processes
 from tests.meter.simple_load import ConstantLoad
 
 START_S = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -93,11 +91,7 @@ def served(meter: Meter, ports: tuple[Obis, ...] = ()) -> Iterator[int]:
 
 def gurux(job: dict[str, Any]) -> dict[str, Any]:
     """What an independent client reads."""
-    script = Path(__file__).with_name("gurux_peer.py")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script)],
-        input=json.dumps(job), capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+    done = processes.run(program="tests.meter.gurux_peer", given=json.dumps(job))
     assert done.returncode == 0, done.stderr[-2000:]
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,9 +21,8 @@ from blathy.quantity import Quantity
 from blathy.transport.dlms_session import serve_dlms_datagrams
 from blathy.transport.line import UdpLine
 from blathy.wire import wrapper
+from tests import processes
 from tests.meter.running import DAY_S, START_S, fed
-
-BLATHY = str(Path(sys.executable).with_name("blathy"))
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -142,22 +138,11 @@ def test_on_it_nothing_is_served_in_clear_or_twice() -> None:
 
 
 def test_a_meter_of_the_command_line_listens_to_datagrams(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "BLATHY_STATE": str(tmp_path)}
-    meter = subprocess.Popen(
-        [BLATHY, "meter", "run", "mt372", "--port", "dlms-udp:127.0.0.1:0", "--days", "0"],
-        stdout=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
-    assert meter.stdout is not None
-    try:
-        url = next(line.split()[1] for line in meter.stdout if "management" in line)
+    state = {"BLATHY_STATE": str(tmp_path)}
+    words = ("meter", "run", "mt372", "--port", "dlms-udp:127.0.0.1:0", "--days", "0")
+    with processes.start(*words, environment=state) as meter:
+        url = meter.until("management")[-1].split()[1]
         assert url.startswith("dlms+udp://")
-        done = subprocess.run(
-            [BLATHY, "read", url, "1-0:1.8.0", "--json"],
-            capture_output=True, text=True, timeout=240, env=environment, check=False,
-        )  # fmt: skip
+        done = processes.run("read", url, "1-0:1.8.0", "--json", environment=state)
         assert done.returncode == 0, done.stderr
         assert "Wh" in done.stdout
-    finally:
-        meter.terminate()
-        meter.wait(120)
-        meter.stdout.close()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +31,8 @@ from blathy.wire.apdu import Conformance
 from blathy.wire.association_events import EventReport, Notification
 from tests.meter.running import fed, made
 from tests.meter.simple_load import ConstantLoad
+from tests.processes import Process, start
+from tests.processes import run as run_command
 
 CODE = Obis.parse("0-0:96.11.0")
 ALARMS = Obis.parse("0-0:97.98.0")
@@ -238,36 +237,11 @@ def test_a_meter_that_tells_nothing_does_not_agree_to_it() -> None:
 
 # --- from outside -------------------------------------------------------------------------------
 
-BLATHY = str(Path(sys.executable).with_name("blathy"))
+
+def started(*arguments: str, state: Path) -> Process:
+    return start(*arguments, environment={"BLATHY_STATE": str(state)}, with_errors=True)
 
 
-@contextmanager
-def started(*arguments: str, state: Path) -> Iterator[subprocess.Popen[str]]:
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "BLATHY_STATE": str(state)}
-    process = subprocess.Popen(
-        [BLATHY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=environment,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(120)
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def line_with(process: subprocess.Popen[str], wanted: str) -> str:
-    assert process.stdout is not None
-    seen = ""
-    for line in process.stdout:
-        if wanted in line:
-            return line
-        seen += line
-    raise AssertionError(f"no line with {wanted} in {seen}")
-
-
-@pytest.mark.timeout(90)
 @pytest.mark.requirement("ESOX-10")
 @pytest.mark.parametrize(
     "protocol", ["dlms-tcp", pytest.param("dlms-hdlc", marks=pytest.mark.thorough)]
@@ -277,24 +251,22 @@ def test_the_host_hears_of_an_event_at_once(protocol: str, tmp_path: Path) -> No
     asking; the code and the moment are those that the meter's log then shows."""
     port = f"{protocol}:127.0.0.1:0"
     with started("meter", "run", "esox", "--port", port, "--days", "0", state=tmp_path) as one:
-        url = line_with(one, "management").split()[1]
+        url = one.until("management")[-1].split()[1]
         host = ("listen", url, "--json", "--count", "1", "--counters", str(tmp_path / "host"))
         with started(*host, state=tmp_path) as listening:
-            line_with(listening, "Associated")
+            listening.until("Associated")
             intruder = re.sub(r"ak=[0-9a-f]+", "ak=" + "0" * 32, url)
-            refused = subprocess.run(
-                [BLATHY, "read", intruder, "1-0:1.8.0", "--counters", str(tmp_path / "intruder")],
-                capture_output=True, text=True, timeout=240, check=False,
-            )  # fmt: skip
+            refused = run_command(
+                "read", intruder, "1-0:1.8.0", "--counters", tmp_path / "intruder"
+            )
             assert refused.returncode
-            told = json.loads(line_with(listening, "{"))
+            told = json.loads(listening.until("{")[-1])
         assert told["authenticated"]
         assert told["event"] == str(CODE)
         code = told["values"][0]["value"]
         assert code in {AUTHENTICATION_FAILED, 49}
-        shown = subprocess.run(
-            [BLATHY, "profile", url, "0-0:99.98.5", "--json", "--counters", str(tmp_path / "host")],
-            capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
+        shown = run_command(
+            "profile", url, "0-0:99.98.5", "--json", "--counters", tmp_path / "host"
+        )
         assert shown.returncode == 0, shown.stderr
         assert str(code) in shown.stdout

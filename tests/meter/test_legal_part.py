@@ -3,10 +3,7 @@ port, and whatever a client with every key can try (WELMEC 7.2)."""
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +23,8 @@ from blathy.quantity import Quantity
 from blathy.store.audit import AuditEntry
 from blathy.store.store import Store
 from blathy.transport.errors import Refused
+from tests.processes import Process, start
 
-BLATHY = str(Path(sys.executable).with_name("blathy"))
 ENERGY = "1-1:1.8.0"
 SOFTWARE_ID = "1-1:0.2.8"
 FIRMWARE = "1-1:0.2.0"
@@ -44,23 +41,18 @@ class Running:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.counters: CounterStore = VolatileCounterStore()
-        self.process: subprocess.Popen[str] | None = None
+        self.process: Process | None = None
         self.urls: dict[str, str] = {}
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [BLATHY, "meter", "run", "omnipower", "--port", "dlms-tcp:127.0.0.1:0",
-             "--days", "0", "--data", str(self.data)],
-            stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        self.process = start(
+            "meter", "run", "omnipower", "--port", "dlms-tcp:127.0.0.1:0", "--days", "0",
+            "--data", self.data,
         )  # fmt: skip
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self.process.until("Ctrl-C"):
             level, _, url = line.strip().partition(" ")
             if "dlms://" in url:
                 self.urls[level] = url.strip()
-            if line.startswith("Ctrl-C"):
-                return
-        raise AssertionError("the meter does not run")
 
     def kill(self) -> None:
         self.end(signal.SIGKILL)
@@ -68,9 +60,8 @@ class Running:
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None:
             self.process.send_signal(how)
-            self.process.wait(120)
-            assert self.process.stdout is not None
-            self.process.stdout.close()
+            self.process.wait()
+            self.process.close()
             self.process = None
 
     @contextmanager

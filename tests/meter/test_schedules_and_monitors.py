@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +28,8 @@ from blathy.store.store import Store
 from tests.meter.by_client import refused, value, with_client
 from tests.meter.running import START_S, get, gurux, made, put, served
 from tests.meter.simple_load import ConstantLoad
+from tests.processes import start
 
-BLATHY = Path(sys.executable).with_name("blathy")
 SCHEDULE = "0-0:12.0.0"
 MONITOR = "0-0:16.1.0"
 SENSOR = "0-0:16.4.0"
@@ -636,12 +633,6 @@ def test_an_independent_client_fills_the_schedule_and_switches_load_control_off(
 
 def test_a_meter_of_the_command_line_switches_by_itself(tmp_path: Path) -> None:
     """Its own seconds pass the switching time: nobody steps it."""
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", "BLATHY_STATE": str(tmp_path)}
-    process = subprocess.Popen(
-        [BLATHY, "meter", "run", "reference", "--port", "dlms-tcp:127.0.0.1:0", "--days", "0"],
-        stdout=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
-    assert process.stdout is not None
 
     async def work(url: str) -> None:
         async with Client.connect(
@@ -655,10 +646,7 @@ def test_a_meter_of_the_command_line_switches_by_itself(tmp_path: Path) -> None:
             while not await value(client, RELAY, 2):  # noqa: ASYNC110 - its own seconds pass
                 await asyncio.sleep(0.2)
 
-    try:
-        url = next(line.split()[1] for line in process.stdout if "management" in line)
+    words = ("meter", "run", "reference", "--port", "dlms-tcp:127.0.0.1:0", "--days", "0")
+    with start(*words, environment={"BLATHY_STATE": str(tmp_path)}) as process:
+        url = process.until("management")[-1].split()[1]
         asyncio.run(asyncio.wait_for(work(url), 240))
-    finally:
-        process.terminate()
-        process.wait(120)
-        process.stdout.close()
