@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import Callable, Coroutine
-from typing import Any
-
 import pytest
 
 from blathy.cli.meter import connection_lines
@@ -25,17 +20,15 @@ from blathy.store.store import Store
 from blathy.transport.call_listener import CallListener
 from blathy.transport.errors import Refused, TimedOut
 from blathy.transport.line import TcpLine
+from tests.free_ports import free_port
 from tests.meter.running import START_S, call, made, put
 from tests.meter.simple_load import ConstantLoad
+from tests.waiting import run, until
 
 AUTO_CONNECT, TCP_SETUP = "0-0:2.1.0", "0-0:25.0.0"
 NEVER, ANY_TIME, IN_WINDOW, ALARMS_ANY_TIME, MESSAGE = range(5)
 PERMANENT, PERMANENT_IN_WINDOW, WHEN_TOLD_IN_WINDOW, WHEN_TOLD = range(101, 105)
 HOUR_S = 3600
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def calling(port: int, mode: int, *, repetitions: int = 0, host: str = "127.0.0.1") -> Meter:
@@ -59,14 +52,6 @@ def window(meter: Meter, first_hour: int, last_hour: int) -> None:
     meter.flush()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(6000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within a minute")
-
-
 async def register_over(line: TcpLine, meter: Meter) -> object:
     """A client associates on the connection that the meter has opened, and reads."""
     lines = connection_lines(meter, [("127.0.0.1", 4059)], "test")
@@ -75,12 +60,6 @@ async def register_over(line: TcpLine, meter: Meter) -> object:
         url, line=line, counters=VolatileCounterStore(), cache=ObjectCache()
     ) as client:
         return (await client.get_data(await client.reference(("0-0:42.0.0", 2)))).value
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def refused(meter: Meter) -> int:

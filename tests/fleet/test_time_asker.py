@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from blathy.cli.meter import _Run
 from blathy.cosem import axdr
 from blathy.cosem.service import AccessError, ActionResult
 from blathy.fleet.fleet import Fleet
@@ -20,16 +20,13 @@ from blathy.wire import sntp
 from blathy.wire.errors import RemoteProtocolError
 from tests.meter.running import START_S, call, get, made, put
 from tests.meter.simple_load import ConstantLoad
+from tests.waiting import run, until
 
 NTP = "0-0:25.10.0"
 NONCE = bytes(range(8))
 HOUR_S = 3600
 SECOND_NS = 1_000_000_000
 Answer = Callable[[bytes], list[bytes]]
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def answer(nonce: bytes, utc_s: int, first: int = 0x24, stratum: int = 2) -> bytes:
@@ -70,14 +67,6 @@ def asking(port: int, *, activated: bool = True, host: bytes = b"127.0.0.1") -> 
     put(meter, 100, NTP, 3, axdr.octets(host))
     put(meter, 100, NTP, 4, axdr.u16(port))
     return meter
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(6000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within a minute")
 
 
 def result(meter: Meter) -> int:
@@ -194,8 +183,87 @@ def test_synchronize_is_refused_where_no_server_can_be_asked() -> None:
     assert result(asking(123, host=b"")) == ActionResult.OTHER_REASON
     proving = asking(123)
     put(proving, 100, NTP, 5, axdr.enum(1))
-    assert result(proving) == ActionResult.OTHER_REASON
+    assert result(proving) == ActionResult.OTHER_REASON  # without a key
     assert get(proving, 100, NTP, 2) is True
+
+
+def shared(number: int, secret: bytes) -> axdr.Data:
+    return axdr.structure(axdr.u32(number), axdr.octets(secret))
+
+
+def proof(number: int, secret: bytes, packet: bytes) -> bytes:
+    """As RFC 5905 says: the number of the key, and the MD5 digest of key and packet."""
+    return number.to_bytes(4, "big") + hashlib.md5(secret + packet).digest()
+
+
+def test_with_shared_secrets_question_and_answer_prove_the_newest_key() -> None:
+    async def test() -> None:
+        now = START_S + HOUR_S
+
+        def answers(question: bytes) -> list[bytes]:
+            told = [answer(question[40:48], now + ahead_s) for ahead_s in (900, 800, 700, 30)]
+            return [
+                told[0], told[1] + proof(9, b"wrong", told[1]), told[2] + proof(8, b"old", told[2]),
+                told[3] + proof(9, b"secret", told[3]),
+            ]  # fmt: skip
+
+        server, port = await serving(answers)
+        meter = asking(port)
+        put(meter, 100, NTP, 5, axdr.enum(1))
+        call(meter, 100, NTP, 2, shared(8, b"old"))
+        call(meter, 100, NTP, 2, shared(9, b"secret"))
+        asker = TimeAsker(lambda: now)
+        call(meter, 100, NTP, 1)
+        asker.collect(meter)
+        await until(lambda: asker.answered == 1)
+        assert meter.ledger.clock_utc_s == meter.ledger.now + 30
+        (question,) = server.questions
+        assert question[48:] == proof(9, b"secret", question[:48])
+        await asker.stop()
+        server.transport.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("number", "data"),
+    [
+        (5, axdr.enum(2)),  # autokey
+        (6, axdr.array(shared(1, b"one"), shared(1, b"two"))), (6, axdr.array(shared(1, b""))),
+        (7, axdr.octets(b"key of autokey")),
+    ],
+)  # fmt: skip
+def test_authentication_that_the_meter_does_not_do_is_refused(number: int, data: axdr.Data) -> None:
+    meter = asking(123)
+    with pytest.raises(AccessError):
+        put(meter, 100, NTP, number, data)
+    assert get(meter, 100, NTP, 5) == 0
+    with pytest.raises(AccessError):
+        call(meter, 100, NTP, 3, axdr.u32(1))  # there is no such key
+
+
+def test_a_server_that_is_lost_and_back_is_an_event_each() -> None:
+    async def test() -> None:
+        now = [float(START_S + HOUR_S)]
+        silent = [True]
+        server, port = await serving(
+            lambda question: [] if silent[0] else [answer(question[40:48], int(now[0]))]
+        )
+        meter = asking(port)
+        for turn, (answers_, expected) in enumerate((
+            (False, [768]), (False, [768]), (True, [768, 769]), (True, [768, 769]),
+        )):  # fmt: skip
+            silent[0] = not answers_
+            asker = TimeAsker(lambda: now[0], answer_s=120 if answers_ else 0.05)
+            meter.request_time()
+            asker.collect(meter)
+            await until(lambda asker=asker: asker.failed + asker.answered == 1)  # type: ignore[misc]
+            meter.flush()
+            rows = get(meter, 7, "0-0:99.98.5", 2)
+            assert [row[-1] for row in rows] == expected, turn
+        server.transport.close()
+
+    run(test)
 
 
 def test_a_fleet_asks_for_its_meters() -> None:
@@ -206,7 +274,7 @@ def test_a_fleet_asks_for_its_meters() -> None:
         fleet = Fleet(Store.in_memory(), lambda: now)
         fleet.add("m", meter, ConstantLoad(600, 1), "127.0.0.2")
         fleet.start()
-        await until(lambda: fleet.times.answered == 1)
+        await until(lambda: fleet.outgoing.times.answered == 1)
         assert meter.ledger.clock_utc_s == meter.ledger.now + 60
         await fleet.stop()
         server.transport.close()
@@ -236,15 +304,3 @@ def test_times_of_the_second_era_and_the_way_there_and_back() -> None:
     told = sntp.answer(answer(NONCE, in_2040), NONCE)
     assert told == (in_2040 * SECOND_NS, in_2040 * SECOND_NS)
     assert told.offset_ns(in_2040 * SECOND_NS - 300, in_2040 * SECOND_NS + 100) == 100
-
-
-def test_further_loads_of_a_device_ask_as_well() -> None:
-    """The command line hands over what the meters of all its loads want."""
-    meter, load = made("mpta-3"), made("mpta-1")
-
-    class Loads:
-        meters = {1: meter, 2: load}  # noqa: RUF012
-
-    run_ = _Run(meter, ConstantLoad(600, 3), Loads())  # type: ignore[arg-type]
-    assert run_.meters() == [meter, load]
-    assert _Run(meter, ConstantLoad(600, 3)).meters() == [meter]

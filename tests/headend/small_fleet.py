@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +33,6 @@ from blathy.town.channels import channels_of
 from blathy.town.town import CONFIGURATION, management_of
 from tests.meter.simple_load import ConstantLoad
 
-WITHIN_S = 60.0
 PUSH_SETUP = bytes.fromhex("0000190900FF")
 ADMIN = ("demo", "demo-password")
 USERS = (
@@ -42,19 +40,6 @@ USERS = (
     UserDescription("ivan", "installer-password", "installer"),
     UserDescription("mira", "manager-password", "manager"),
 )
-
-
-async def until(condition: Callable[[], Any]) -> Any:
-    """Wait for a condition with a generous deadline; return what it gave."""
-    end = time.monotonic() + WITHIN_S
-    while time.monotonic() < end:
-        found = condition()
-        if isinstance(found, Awaitable):
-            found = await found
-        if found:
-            return found
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not happen")
 
 
 class FailingSupply(ConstantLoad):
@@ -83,7 +68,7 @@ class SmallFleet:
 
     def push_to(self, port: int, *, service: int = 0, delay_s: int = 1) -> None:
         """Let the meters push there; again after `delay_s` until it is confirmed."""
-        self.fleet.pushes.confirmed = True
+        self.fleet.outgoing.pushes.confirmed = True
         place = axdr.octets(f"127.0.0.1:{port}".encode())
         destination = axdr.structure(axdr.enum(service), place, axdr.enum(0))
         for meter in self.meters.values():

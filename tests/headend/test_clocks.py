@@ -23,8 +23,9 @@ from blathy.headend.operations.clocks import (
     drift_s_per_day,
 )
 from blathy.models.model import Level
-from tests.headend.small_fleet import SmallFleet, small_fleet, until
+from tests.headend.small_fleet import SmallFleet, small_fleet
 from tests.headend.test_pushes import centre_of, portal_of
+from tests.waiting import until
 
 
 class Row(NamedTuple):

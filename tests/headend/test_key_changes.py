@@ -23,8 +23,9 @@ from blathy.headend.schema import audit_entry, invocation_counter
 from blathy.headend.sentence import EMPTY
 from blathy.meter.meter import Meter
 from blathy.models.model import Mechanism
-from tests.headend.small_fleet import SmallFleet, password_way_in, small_fleet, until
+from tests.headend.small_fleet import SmallFleet, password_way_in, small_fleet
 from tests.headend.test_pushes import centre_of, portal_of
+from tests.waiting import until
 
 STEPS = ("stored", "sent", "taken", "released", "opened", "confirmed", "proved")
 NAMES = {

@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 
 from tests.cli.in_process import Done, blathy
-from tests.headend.small_fleet import ADMIN, small_fleet, until
+from tests.headend.small_fleet import ADMIN, small_fleet
 from tests.headend.test_pushes import centre_of, portal_of
+from tests.waiting import until
 
 WAY_IN = ("--user", ADMIN[0], "--password", ADMIN[1])
 

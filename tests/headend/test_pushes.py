@@ -30,7 +30,8 @@ from blathy.meter.pushing import push_apdus
 from blathy.obis import Obis
 from blathy.wire import wrapper
 from blathy.wire.security import KeySet
-from tests.headend.small_fleet import ADMIN, SmallFleet, small_fleet, until
+from tests.headend.small_fleet import ADMIN, SmallFleet, small_fleet
+from tests.waiting import until
 
 COVER = "terminal_cover_opened"
 
@@ -136,8 +137,8 @@ def test_an_alarm_comes_by_itself_and_is_seen_at_once(tmp_path: Path) -> None:
             assert {item["point"]["id"] for item in answer["items"]} == set(models)
             mine = (await client.get("/api/v1/points/esox/pushes")).json()
             assert mine["items"][0]["outcome"] == "accepted"
-            await until(lambda: small.fleet.pushes.sent >= 4)
-            assert small.fleet.pushes.failed == 0
+            await until(lambda: small.fleet.outgoing.pushes.sent >= 4)
+            assert small.fleet.outgoing.pushes.failed == 0
 
     asyncio.run(work())
 
@@ -177,11 +178,11 @@ def test_alarms_wait_for_a_head_end_that_is_down(tmp_path: Path) -> None:
             async with centre_of(tmp_path / "head", small) as head:
                 port = head.pushes.port
             small.happens("mt372", COVER)
-            await until(lambda: small.fleet.pushes._tasks)
+            await until(lambda: small.fleet.outgoing.pushes._tasks)
             async with centre_of(tmp_path / "head", small, port) as head:
                 await until(lambda: head.pushes.counters["accepted"])
-                await until(lambda: small.fleet.pushes.sent)
-                await until(lambda: not small.fleet.pushes._tasks)
+                await until(lambda: small.fleet.outgoing.pushes.sent)
+                await until(lambda: not small.fleet.outgoing.pushes._tasks)
                 assert named(head, COVER) == 1
 
     asyncio.run(work())
@@ -219,7 +220,7 @@ def test_what_was_not_committed_is_not_confirmed_and_comes_again(
             small.happens("mt372", COVER)
             await until(lambda: head.pushes.counters["accepted"])
             assert head.pushes.counters["lost"] == 2
-            await until(lambda: small.fleet.pushes.sent == 1)
+            await until(lambda: small.fleet.outgoing.pushes.sent == 1)
             assert named(head, COVER) == 1
 
     asyncio.run(work())

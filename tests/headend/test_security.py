@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 from blathy.headend import HeadEnd
-from tests.headend.small_fleet import small_fleet, until
+from tests.headend.small_fleet import small_fleet
+from tests.waiting import until
 
 
 def test_counters_rise_with_every_message_and_begin_anew_with_a_key(tmp_path: Path) -> None:

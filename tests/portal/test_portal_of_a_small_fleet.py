@@ -16,8 +16,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from blathy.headend import HeadEnd
 from blathy.headend.api import create_app
-from tests.headend.small_fleet import SmallFleet, small_fleet, until
+from tests.headend.small_fleet import SmallFleet, small_fleet
 from tests.portal.conftest import DESK, STATIC, WAIT_MS
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.browser,

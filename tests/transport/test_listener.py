@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 
@@ -16,6 +14,7 @@ from blathy.transport.line import Line, TcpLine, UdpLine
 from blathy.transport.listener import TcpListener, UdpListener, bind_socket
 from blathy.transport.memory import Faults, SessionLine, pair
 from blathy.transport.session import Endpoint, Session, Stage, Transmit
+from tests.waiting import run, until
 
 
 class Echo:
@@ -54,21 +53,9 @@ class Echo:
         self.is_lost = True
 
 
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
-
-
 async def ask(line: Line, text: bytes) -> bytes:
     line.send(text + b"\n")
     return await line.receive(60)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(6000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within a minute")
 
 
 async def drain(line: Line) -> None:

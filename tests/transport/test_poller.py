@@ -6,7 +6,6 @@ import asyncio
 import errno
 import socket
 import time
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -18,18 +17,7 @@ from blathy.transport.line import TcpLine
 from blathy.transport.listener import TcpListener
 from blathy.transport.poller import READ, TICK_NS, WRITE, Deadlines, Poller
 from tests.transport.test_listener import Echo, ask
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for it, however slow the machine is."""
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.01)
+from tests.waiting import run, until
 
 
 async def rest_of(line: TcpLine) -> int:

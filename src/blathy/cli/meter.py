@@ -26,9 +26,7 @@ from blathy.cli.recorded_meter import (
     serve_recorded,
 )
 from blathy.clock import Zone
-from blathy.fleet.call_home import CallHome
-from blathy.fleet.push_sender import PushSender
-from blathy.fleet.time_asker import TimeAsker
+from blathy.fleet.outgoing import Outgoing
 from blathy.meter.classes.communication_setup import (
     has_physical_address,
     hdlc_speed,
@@ -65,7 +63,6 @@ from blathy.transport.dlms_session import (
 )
 from blathy.transport.errors import MeterError
 from blathy.transport.listener import TcpListener, UdpListener
-from blathy.transport.open_links import OpenLinks
 from blathy.transport.serial_line import SerialLine
 from blathy.transport.serving import serve_port
 from blathy.transport.session import Endpoint
@@ -442,10 +439,17 @@ class _Run:
         if self.loads is not None:
             self.loads.advance(self.meter.ledger.now + 1)
 
-    def meters(self) -> list[Meter]:
-        """The meter, and those of its further loads."""
-        loads = self.loads.meters.values() if self.loads is not None else ()
-        return [self.meter, *(one for one in loads if one is not self.meter)]
+    def further(self) -> list[tuple[int, Meter, LogicalDevice]]:
+        """The meters of further loads, each at a server address of its own."""
+        if self.loads is None:
+            return []
+        meters, devices = self.loads.meters, self.loads.devices
+        return [(n, meters[n], devices[n]) for n in sorted(meters) if meters[n] is not self.meter]
+
+    def told(self, device: LogicalDevice, event: ServerEvent) -> None:
+        """What happened to an association, for the log of the meter that it is with."""
+        found = (meter for _, meter, own in self.further() if own is device)
+        next(found, self.meter).associations_event(event)
 
     def device(self, server: int) -> LogicalDevice | None:
         """The logical device at a server address."""
@@ -505,15 +509,14 @@ async def _serve(
     meter = run.meter
     devices = {w.protocol: meter.logical_device(ports=PORTS[w.protocol]) for w in wishes}
 
-    def on_event(_endpoint: Endpoint, _device: LogicalDevice, event: ServerEvent) -> None:
-        meter.associations_event(event)
+    def on_event(_endpoint: Endpoint, device: LogicalDevice, event: ServerEvent) -> None:
+        run.told(device, event)
 
     run.history(int(time.time()))
     listeners: list[TcpListener | UdpListener] = []
     places: list[tuple[str, int]] = []
-    sender, times = PushSender(outside=outside), TimeAsker(outside=outside)
-    links = OpenLinks()
-    calls = CallHome(links, outside=outside)
+    outgoing = Outgoing(outside=outside)
+    links = outgoing.open_links
     called = meter.logical_device(ports=PORTS["dlms-tcp"])
     line = PulseLine(meter)
     stop = asyncio.Event()
@@ -549,20 +552,16 @@ async def _serve(
         tell_ready(f"{meter.model.name} {meter.identity.serial_text} runs.", ready)
 
         def tell() -> None:
-            for one in run.meters():
-                sender.collect(one)
-                times.collect(one)
-            calls.collect(meter, called)
-            links.send_all((*devices.values(), called), meter.take_notices())
+            outgoing.collect(meter, called, *devices.values())
+            for _, one, device in run.further():
+                outgoing.collect(one, device)
             if pulses:
                 line.tell()
 
         await _live(run, stop, tell)
     finally:
         await line.stop()
-        await sender.stop()
-        await times.stop()
-        await calls.stop()
+        await outgoing.stop()
         await serial_ports.stop()
         for listener in listeners:
             await listener.stop()
@@ -573,9 +572,7 @@ def _load_connections(
 ) -> list[dict[str, Any]]:
     """How to reach the further loads of a device, each at a server address of its own."""
     found = []
-    for sap, one in sorted(run.loads.meters.items()) if run.loads is not None else ():
-        if one is run.meter:
-            continue
+    for sap, one, _ in run.further():
         connections = _connections(one, places, seed)
         for each in connections:
             each["url"] += f"&server={sap}"

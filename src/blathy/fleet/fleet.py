@@ -19,9 +19,7 @@ import structlog
 
 from blathy.clock import SECONDS_PER_DAY
 from blathy.fleet.bus import Bus
-from blathy.fleet.call_home import CallHome
-from blathy.fleet.push_sender import PushSender
-from blathy.fleet.time_asker import TimeAsker
+from blathy.fleet.outgoing import Outgoing
 from blathy.meter.classes.communication_setup import has_physical_address
 from blathy.meter.keeping import StoreKeeper
 from blathy.meter.meter import Meter
@@ -31,7 +29,6 @@ from blathy.sources.source import IntervalSource
 from blathy.store.store import Batch, Commit, Store
 from blathy.transport.dlms_session import serve_dlms
 from blathy.transport.listener import ANY_LOOPBACK, TcpListener
-from blathy.transport.open_links import OpenLinks
 from blathy.transport.session import Endpoint
 from blathy.wire.association_events import ServerEvent
 from blathy.wire.iec62056_21 import Iec21Server
@@ -100,10 +97,7 @@ class Fleet:
         self.by_port: dict[int, Running] = {}
         self.commits = 0
         self.storage_error = ""
-        self.pushes = PushSender()
-        self.times = TimeAsker(now)
-        self.open_links = OpenLinks()
-        self.calls = CallHome(self.open_links)
+        self.outgoing = Outgoing(now)
         self._stepping = False
         self._own_addresses = True
         self._listeners: list[TcpListener] = []
@@ -222,7 +216,7 @@ class Fleet:
         stepped = 0
         for index, one in enumerate(self.running.values()):
             behind = utc_s - one.now
-            hot = utc_s - one.looked_at < HOT_S or self.open_links.has(one.device)
+            hot = utc_s - one.looked_at < HOT_S or self.outgoing.open_links.has(one.device)
             hot = hot or any(incident.at_utc_s <= utc_s for incident in one.injected)
             turn = (utc_s + index) % COLD_STEP_S == 0
             if one.counted:  # mostly it has gone on with the meter that sums it
@@ -303,7 +297,7 @@ class Fleet:
 
         listener, bound = await serve_dlms(
             lookup, host, port, knows=knows, on_event=on_event, sign_on=sign_on,
-            open_links=self.open_links,
+            open_links=self.outgoing.open_links,
         )  # fmt: skip
         self._listeners.append(listener)
         for one in meters:
@@ -318,16 +312,13 @@ class Fleet:
                 await self.commit()
             for one in self.running.values():
                 source = one.host if self._own_addresses else ""
-                self.pushes.collect(one.meter, source)
-                self.times.collect(one.meter, source)
-                self.calls.collect(one.meter, one.device, source)
-                if notices := one.meter.take_notices():
-                    self.open_links.send(one.device, notices)
+                self.outgoing.collect(one.meter, one.device, source=source)
             await asyncio.sleep(max(0.02, second + 1.0 - self.now()))
 
     def start(self) -> None:
         """Run in the background."""
         self._task = asyncio.get_running_loop().create_task(self.run(), name="fleet")
+        self._task.add_done_callback(_tell_failure)
 
     async def stop(self) -> None:
         """Close the ports, make everything durable, close the store."""
@@ -336,12 +327,16 @@ class Fleet:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self.pushes.stop()
-        await self.times.stop()
-        await self.calls.stop()
+        await self.outgoing.stop()
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
         for one in self.running.values():
             one.meter.stage_all()
         self._commit()
         self.store.close()
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """A fleet that has come to a stop by a fault must not do so in silence."""
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        log.error("the meters have come to a stop", exc_info=fault)

@@ -292,7 +292,7 @@ class Town:
     def push_to(self, fleet: Fleet, port: int) -> None:
         """Let every meter that has alarms push them to the control centre on this machine: again
         and again until it has confirmed them."""
-        fleet.pushes.confirmed = True
+        fleet.outgoing.pushes.confirmed = True
         destination = axdr.structure(
             axdr.enum(0), axdr.octets(f"127.0.0.1:{port}".encode()), axdr.enum(0)
         )

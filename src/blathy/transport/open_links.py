@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 from blathy.cosem.service import AttributeRef
@@ -52,11 +52,6 @@ class OpenLinks:
     def has(self, device: LogicalDevice) -> bool:
         """Whether anybody is associated with this device."""
         return id(device) in self._links
-
-    def send_all(self, devices: Iterable[LogicalDevice], reports: Sequence[Report]) -> None:
-        """The same for one meter at several ports."""
-        for device in devices:
-            self.send(device, reports)
 
     def send(self, device: LogicalDevice, reports: Iterable[Report]) -> None:
         """Tell the clients that are associated with the device; nobody else hears of it."""
