@@ -67,6 +67,26 @@ def test_blocks_come_in_any_order_and_the_image_runs_after_activation() -> None:
     assert names == ["firmware_ready", "firmware_activated"]
 
 
+def test_what_is_to_be_activated_is_told_of_verified_images_only() -> None:
+    """Attribute 7 is empty until an image is verified, and again once another one was refused."""
+    meter = made("omnipower")
+    good, bad = image_for(), image_for()[:-1] + b"\x00"
+    for image, told in ((good, [[len(good), b"fw", good[-64:]]]), (bad, [])):
+        for number, block in enumerate(begin(meter, image)):
+            assert get(meter, 18, IMAGE, 7) == []
+            send(meter, number, block)
+        assert get(meter, 18, IMAGE, 7) == []
+        if told:
+            call(meter, 18, IMAGE, 3)
+        else:
+            with pytest.raises(AccessError):
+                call(meter, 18, IMAGE, 3)
+            assert status(meter) == ImageStatus.VERIFICATION_FAILED
+        assert get(meter, 18, IMAGE, 7) == told
+    send(meter, 0, bad[:512])  # the transfer goes on, and nothing is ready
+    assert get(meter, 18, IMAGE, 7) == []
+
+
 def test_missing_blocks_are_named_and_verification_waits_for_them() -> None:
     meter = made("omnipower")
     blocks = begin(meter, image_for())

@@ -354,7 +354,10 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (ASKED,
          "test_a_server_that_cannot_be_reached_leaves_the_clock_and_harms_nobody"),
         (ASKED, "test_a_forged_answer_is_passed_over_for_the_true_one"),
-        (ASKED, "test_synchronize_is_refused_where_no_server_can_be_asked"))),
+        (ASKED, "test_synchronize_is_refused_where_no_server_can_be_asked"),
+        (ASKED, "test_with_shared_secrets_question_and_answer_prove_the_newest_key"),
+        (ASKED, "test_authentication_that_the_meter_does_not_do_is_refused"),
+        (ASKED, "test_a_server_that_is_lost_and_back_is_an_event_each"))),
     ("M-Bus client (class 72): install, deinstall, capture, clock, data, keys", "server", (
         (LINKS, "test_a_device_is_read_when_its_client_object_is_told_to"),
         (BUS, "test_a_deinstalled_device_is_read_no_more_until_it_is_installed_again"),
@@ -404,6 +407,7 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (OPERATIONS, "test_an_image_that_is_not_the_makers_changes_nothing"),
         (FIRMWARE, "test_blocks_come_in_any_order_and_the_image_runs_after_activation"),
         (FIRMWARE, "test_missing_blocks_are_named_and_verification_waits_for_them"),
+        (FIRMWARE, "test_what_is_to_be_activated_is_told_of_verified_images_only"),
         (FIRMWARE, "test_a_transfer_goes_on_after_a_power_cut"))),
     ("Clock: all methods", "server", (
         (CLOCK, "test_adjusting_to_the_nearest_quarter_and_minute"),

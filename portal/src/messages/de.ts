@@ -512,6 +512,8 @@ export const de: Messages = {
   'event.clock_adjusted_new': 'Uhr gestellt (neue Zeit)',
   'event.dst_changed': 'Sommerzeit umgestellt',
   'event.clock_invalid': 'Uhr ungültig',
+  'event.time_server_lost': 'Zeitserver antwortet nicht',
+  'event.time_server_back': 'Zeitserver antwortet wieder',
   'event.parameters_changed': 'Parameter geändert',
   'event.billing_reset': 'Abrechnungszeitraum beendet',
   'event.firmware_ready': 'Firmware bereit',

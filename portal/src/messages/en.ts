@@ -510,6 +510,8 @@ export const en = {
   'event.clock_adjusted_new': 'Clock set (new time)',
   'event.dst_changed': 'Daylight saving changed',
   'event.clock_invalid': 'Clock invalid',
+  'event.time_server_lost': 'Time server does not answer',
+  'event.time_server_back': 'Time server answers again',
   'event.parameters_changed': 'Parameters changed',
   'event.billing_reset': 'Billing period ended',
   'event.firmware_ready': 'Firmware ready',

@@ -512,6 +512,8 @@ export const hu: Messages = {
   'event.clock_adjusted_new': 'Óra beállítva (új idő)',
   'event.dst_changed': 'Nyári időszámítás váltása',
   'event.clock_invalid': 'Érvénytelen óra',
+  'event.time_server_lost': 'Az időszerver nem válaszol',
+  'event.time_server_back': 'Az időszerver újra válaszol',
   'event.parameters_changed': 'Paraméterek módosítva',
   'event.billing_reset': 'Elszámolási időszak lezárva',
   'event.firmware_ready': 'Firmware kész',

@@ -2,7 +2,8 @@
 
 A meter asks when it is told to synchronize, and by itself while its setup is activated: once a day,
 and again an hour after a server that did not answer. What comes sets its clock as a control centre
-would, with the events of that; without an answer the clock stays as it is. A server outside of this
+would, with the events of that; without an answer the clock stays as it is, which is an event of
+the first failure. A server outside of this
 machine is asked only where that was allowed.
 """
 
@@ -20,7 +21,12 @@ import structlog
 from blathy.clock import NANOSECONDS_PER_S
 from blathy.cosem.service import AccessError
 from blathy.meter.classes.clock import require_in_range
-from blathy.meter.classes.time_server import is_activated, time_server
+from blathy.meter.classes.time_server import (
+    is_activated,
+    shared_key,
+    tell_server,
+    time_server,
+)
 from blathy.meter.meter import Meter
 from blathy.wire import sntp
 from blathy.wire.errors import RemoteProtocolError
@@ -79,9 +85,12 @@ class TimeAsker:
             utc_s = meter.ledger.now + (offset_ns + half_s) // NANOSECONDS_PER_S
             require_in_range(utc_s)
             meter.set_clock(utc_s)
+            tell_server(meter, answers=True)
         except (AccessError, OSError, ValueError, RemoteProtocolError) as error:
             self.failed += 1
             meter.outbox.ask_at_s = self._now() + AFTER_FAILURE_S
+            if not isinstance(error, AccessError):
+                tell_server(meter, answers=False)
             log.warning(
                 "the clock was not set by the time server",
                 meter=meter.identity.serial_text,
@@ -92,7 +101,9 @@ class TimeAsker:
 
     async def _offset_ns(self, meter: Meter, source: str) -> int:
         """How far the server is ahead of `now`."""
-        family, place = await self._place(*time_server(meter))
+        host, port = time_server(meter)
+        key = shared_key(meter)
+        family, place = await self._place(host, port)
         nonce = meter.entropy(sntp.NONCE_OCTETS)
         loop = asyncio.get_running_loop()
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -104,12 +115,12 @@ class TimeAsker:
             sent_ns = self._now_ns()
             try:
                 async with asyncio.timeout(self._answer_s):
-                    await loop.sock_sendall(sock, sntp.question(nonce))
+                    await loop.sock_sendall(sock, sntp.question(nonce, key))
                     while True:
                         octets = await loop.sock_recv(sock, _DATAGRAM_OCTETS)
                         arrived_ns = self._now_ns()
                         try:
-                            return sntp.answer(octets, nonce).offset_ns(sent_ns, arrived_ns)
+                            return sntp.answer(octets, nonce, key).offset_ns(sent_ns, arrived_ns)
                         except RemoteProtocolError as error:
                             reason = str(error)  # anybody can send one: the true one may come yet
             except TimeoutError as error:

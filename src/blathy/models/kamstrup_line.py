@@ -246,6 +246,10 @@ QUALITY_LOG: Final[dict[str, Codes]] = {
     "thd_u_end": (434, 435, 436),
     "long_outage": 3,
 }
+COMMUNICATION_LOG: Final[dict[str, Codes]] = {
+    "time_server_lost": 768,
+    "time_server_back": 769,
+}
 ACCESS_LOG: Final[dict[str, Codes]] = {
     "local_access": 28,
     "access_refused": 212,
@@ -253,7 +257,7 @@ ACCESS_LOG: Final[dict[str, Codes]] = {
 
 
 def logs(entries: int) -> tuple[EventLog, ...]:
-    """The five logs of the DLMS object list, each a ring of `entries`."""
+    """The six logs of the DLMS object list, each a ring of `entries`."""
     return (
         EventLog(
             "standard", o("0-0:99.98.0"), "standard event log", entries, STANDARD_LOG, assumed=True
@@ -271,6 +275,14 @@ def logs(entries: int) -> tuple[EventLog, ...]:
         ),
         EventLog(
             "quality", o("0-0:99.98.4"), "voltage quality log", entries, QUALITY_LOG, assumed=True
+        ),
+        EventLog(
+            "communication",
+            o("0-0:99.98.5"),
+            "communication log",
+            entries,
+            COMMUNICATION_LOG,
+            assumed=True,
         ),
         EventLog("access", o("0-0:99.98.128"), "access log", entries, ACCESS_LOG, assumed=True),
     )

@@ -53,6 +53,8 @@ EVENTS: Final[dict[str, str]] = {
     "clock_adjusted_old": "Clock set (old time)",
     "clock_adjusted_new": "Clock set (new time)",
     "clock_invalid": "Clock invalid",
+    "time_server_lost": "Time server does not answer",
+    "time_server_back": "Time server answers again",
     "dst_changed": "Daylight saving changed",
     # configuration and access
     "parameters_changed": "Parameters changed",

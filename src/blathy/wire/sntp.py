@@ -2,10 +2,15 @@
 
 Times are whole nanoseconds since 1970 UTC. The question tells nothing of the asking clock: where
 its time would stand it carries a nonce, which a true answer brings back.
+
+With a key that both sides share, question and answer end in its number and the MD5 digest of key
+and packet (RFC 5905).
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import struct
 from typing import Final, NamedTuple
 
@@ -15,6 +20,8 @@ from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
 PORT: Final = 123
 NONCE_OCTETS: Final = 8
 PACKET_OCTETS: Final = 48
+DIGEST_OCTETS: Final = 16
+KEY_OCTETS_MAX: Final = 255
 UNIX_EPOCH_S: Final = 2_208_988_800
 """1970 in seconds since 1900, where the first era of NTP begins."""
 ERA_S: Final = 1 << 32
@@ -39,17 +46,30 @@ class ServerTime(NamedTuple):
         return (self.received_ns - sent_ns + self.answered_ns - arrived_ns) // 2
 
 
-def question(nonce: bytes) -> bytes:
-    """The packet that asks for the time."""
+class SharedKey(NamedTuple):
+    """A key, and the number by which both sides know it."""
+
+    number: int
+    octets: bytes
+
+    def proof(self, packet: bytes) -> bytes:
+        """What stands behind a packet that was made by a holder of the key."""
+        digest = hashlib.md5(self.octets + packet, usedforsecurity=False).digest()
+        return self.number.to_bytes(4, "big") + digest
+
+
+def question(nonce: bytes, key: SharedKey | None = None) -> bytes:
+    """The packet that asks for the time, with the proof of a key where one is given."""
     if len(nonce) != NONCE_OCTETS:
         raise LocalProtocolError(f"a nonce of SNTP has {NONCE_OCTETS} octets, not {len(nonce)}")
     first = _VERSION << 3 | _CLIENT
-    return bytes((first,)).ljust(PACKET_OCTETS - NONCE_OCTETS, b"\0") + nonce
+    packet = bytes((first,)).ljust(PACKET_OCTETS - NONCE_OCTETS, b"\0") + nonce
+    return packet if key is None else packet + key.proof(packet)
 
 
-def answer(octets: bytes, nonce: bytes) -> ServerTime:
+def answer(octets: bytes, nonce: bytes, key: SharedKey | None = None) -> ServerTime:
     """What the server says; RemoteProtocolError where it is no answer to this question, or the
-    server does not know the time."""
+    server does not know the time, or does not prove the key."""
     if len(octets) < PACKET_OCTETS:
         raise RemoteProtocolError(f"an answer has {PACKET_OCTETS} octets, not {len(octets)}")
     first, stratum, _poll, _precision, rest = _HEADER.unpack_from(octets)
@@ -57,6 +77,8 @@ def answer(octets: bytes, nonce: bytes) -> ServerTime:
         raise RemoteProtocolError("this is no answer of a time server")
     if octets[24:32] != nonce:
         raise RemoteProtocolError("this answers another question")
+    if key is not None and not _is_proved(octets, key):
+        raise RemoteProtocolError("the time server does not prove that it has our key")
     if stratum == 0:
         code = rest[8:12].decode("ascii", "replace").rstrip("\0")
         raise RemoteProtocolError(f"the time server sends us away ({code})")
@@ -65,6 +87,11 @@ def answer(octets: bytes, nonce: bytes) -> ServerTime:
     if octets[40:48] == bytes(8):
         raise RemoteProtocolError("the time server gives no time")
     return ServerTime(_ns(octets[32:40]), _ns(octets[40:48]))
+
+
+def _is_proved(octets: bytes, key: SharedKey) -> bool:
+    split = len(octets) - DIGEST_OCTETS - 4
+    return split >= PACKET_OCTETS and hmac.compare_digest(key.proof(octets[:split]), octets[split:])
 
 
 def timestamp(unix_ns: int) -> bytes:

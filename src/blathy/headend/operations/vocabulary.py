@@ -84,8 +84,13 @@ MEANINGS: Final[dict[str, Meaning]] = {
         ("clock_adjusted_old", "Clock set (old time)"),
         ("clock_adjusted_new", "Clock set (new time)"),
         ("dst_changed", "Daylight saving changed"),
+        ("time_server_back", "Time server answers again"),
     ),
-    **_all("clock", "warning", ("clock_invalid", "Clock invalid")),
+    **_all(
+        "clock", "warning",
+        ("clock_invalid", "Clock invalid"),
+        ("time_server_lost", "Time server does not answer"),
+    ),
     **_all(
         "access", "info",
         ("parameters_changed", "Parameters changed"),

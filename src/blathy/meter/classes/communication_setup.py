@@ -26,7 +26,7 @@ from blathy.meter.classes.ipv6_setup import (
     ipv6_addresses_fit,
     ipv6_methods,
 )
-from blathy.meter.classes.time_server import synchronize
+from blathy.meter.classes.time_server import SHARED_SECRETS, synchronize
 from blathy.meter.objects import (
     ANY,
     BOOL,
@@ -53,6 +53,7 @@ from blathy.models.model import Facility
 from blathy.obis import Obis
 from blathy.wire.hdlc import INFORMATION_MAX, HdlcParameters, PortSetup
 from blathy.wire.iec62056_21 import BAUD_MODE_C, Identification
+from blathy.wire.sntp import KEY_OCTETS_MAX
 
 if TYPE_CHECKING:
     from blathy.meter.meter import Meter
@@ -88,6 +89,14 @@ class Held:
 
 def _at_most(count: int) -> Callable[[Data], bool]:
     return lambda data: len(data.value) <= count
+
+
+def _are_ntp_keys(data: Data) -> bool:
+    keys = [key.value for key in data.value]
+    numbers = {int(number.value) for number, _ in keys}
+    return len(numbers) == len(keys) <= NTP_KEYS_MAX and all(
+        0 < len(octets.value) <= KEY_OCTETS_MAX for _, octets in keys
+    )
 
 
 def _qos() -> Data:
@@ -219,9 +228,9 @@ HELD: Final[Mapping[int, tuple[Held, ...]]] = {
         Held(BOOL, axdr.boolean(False)),
         Held(OS, NO_TEXT),
         Held(U16, axdr.u16(123)),
-        Held(ENUM, axdr.enum(0), highest=2),
-        Held(array_shape(_NTP_KEY), EMPTY, readable=False, check=_at_most(NTP_KEYS_MAX)),
-        Held(OS, NO_TEXT, readable=False),
+        Held(ENUM, axdr.enum(0), highest=SHARED_SECRETS),
+        Held(array_shape(_NTP_KEY), EMPTY, readable=False, check=_are_ntp_keys),
+        Held(OS, NO_TEXT, writable=False, readable=False),
     ),
 }
 """Class id -> attributes 2, 3, ..."""
@@ -250,7 +259,10 @@ def _multicast_methods(obis: Obis) -> tuple[Method, ...]:
 
     def delete(meter: Meter, data: Data, _who: Requester) -> bytes:
         require(data, U32, "a multicast address is a double-long-unsigned")
-        kept = tuple(item for item in _current(meter, obis, 4) if item != data)
+        known = _current(meter, obis, 4)
+        kept = tuple(item for item in known if item != data)
+        if len(kept) == len(known):
+            raise refused("this multicast address is not listed")
         meter.save_setting(_key(obis, 4), axdr.encode(axdr.array(*kept)))
         return b""
 
@@ -266,14 +278,18 @@ def _ntp_methods(obis: Obis) -> tuple[Method, ...]:
     def add(meter: Meter, data: Data, _who: Requester) -> bytes:
         require(data, _NTP_KEY, "a key is a structure of its number and its octets")
         kept = [k for k in _current(meter, obis, 6) if k.value[0] != data.value[0]]
-        if len(kept) >= NTP_KEYS_MAX:
-            raise refused("no room for another key")
-        meter.save_setting(_key(obis, 6), axdr.encode(axdr.array(*kept, data)))
+        keys = axdr.array(*kept, data)
+        if not _are_ntp_keys(keys):
+            raise refused(f"a key has 1 to {KEY_OCTETS_MAX} octets; {NTP_KEYS_MAX} are kept")
+        meter.save_setting(_key(obis, 6), axdr.encode(keys))
         return b""
 
     def delete(meter: Meter, data: Data, _who: Requester) -> bytes:
         require(data, U32, "the number of a key is a double-long-unsigned")
-        kept = [k for k in _current(meter, obis, 6) if k.value[0] != data]
+        known = _current(meter, obis, 6)
+        kept = [k for k in known if k.value[0] != data]
+        if len(kept) == len(known):
+            raise refused("there is no key with this number")
         meter.save_setting(_key(obis, 6), axdr.encode(axdr.array(*kept)))
         return b""
 
