@@ -186,14 +186,12 @@ class Bench:
         return reading
 
     def _measure(self, load: Load) -> Reading:
-        true_u, true_i = self.signals(load)
-        frames = self.sensed(true_u, true_i, load)
+        true_u, true_i = self.signals(load, self._period_s(load))
+        frames = self._repeated(self.sensed(true_u, true_i, load), RECORD_S)
         meter, counter = HalfCycleMeter(self.connection), EnergyCounter(self.connection, self.rules)
         parts = [counter.add(meter.push(frames)), counter.finish(meter.finish())]
         energy = np.concatenate([p.energy_u for p in parts])[SETTLE_S : SETTLE_S + MEASURE_S, 0]
-        rate = round(self.plan.sample_rate_hz)
-        window = slice(SETTLE_S * rate, (SETTLE_S + MEASURE_S) * rate)
-        power_w = float((true_u[:, window] * true_i[:, window]).sum(axis=0).mean())
+        power_w = float((true_u * true_i).sum(axis=0).mean())
         reactive = energy[:, R1] + energy[:, R2] - energy[:, R3] - energy[:, R4]
         return Reading(
             int((energy[:, A_IMPORT] - energy[:, A_EXPORT]).sum()),
@@ -207,10 +205,26 @@ class Bench:
         live = [k for k in self._phases(load.connected) if k in load.energised]
         return len(live) * u_v * load.current_a * float(np.sin(np.radians(load.angle_deg)))
 
+    def _period_s(self, load: Load) -> int:
+        """Whole seconds after which the load repeats: frequencies are fifths of a hertz."""
+        if load.shape == "burst":
+            return 2
+        return 1 if float(load.frequency_hz or self.plan.nominal_hz).is_integer() else 5
+
+    def _repeated(self, frames: Floats, seconds: int) -> Floats:
+        """So many seconds of frames that repeat, noise and all."""
+        rows = round(self.plan.sample_rate_hz) * seconds
+        return np.tile(frames, (-(-rows // len(frames)), 1))[:rows]
+
+    def record(self, load: Load, seconds: int) -> Floats:
+        """So many seconds of frames of a load."""
+        frames = self.sensed(*self.signals(load, self._period_s(load)), load)
+        return self._repeated(frames, seconds)
+
     def _phases(self, wanted: tuple[int, ...]) -> list[int]:
         return [k for k in wanted if k < self.plan.phases]
 
-    def signals(self, load: Load, seconds: int = RECORD_S) -> tuple[Floats, Floats]:
+    def signals(self, load: Load, seconds: int) -> tuple[Floats, Floats]:
         """True voltages and currents (phases, samples)."""
         plan = self.plan
         frequency = load.frequency_hz or plan.nominal_hz
@@ -462,7 +476,7 @@ def _no_load(bench: Bench) -> list[TypeTestPoint]:
     minutes = min(minutes, NO_LOAD_MINUTES_MAX)
     load = Load(0.0, u_v=u_test, connected=())
     chunk_s = 10
-    frames = bench.sensed(*bench.signals(load, chunk_s), load)
+    frames = bench.record(load, chunk_s)
     meter, counter = HalfCycleMeter(bench.connection), EnergyCounter(bench.connection, bench.rules)
     output, pulses = PulseOutput(plan.imp_per_kwh), 0
     for _ in range(int(np.ceil(minutes * 60 / chunk_s))):
@@ -481,7 +495,7 @@ def _meter_constant(bench: Bench) -> list[TypeTestPoint]:
     """The pulses of the test output agree with the register to less than one pulse."""
     plan = bench.plan
     load = Load(plan.i_max_a)
-    frames = bench.sensed(*bench.signals(load, 10), load)
+    frames = bench.record(load, 10)
     meter, counter = HalfCycleMeter(bench.connection), EnergyCounter(bench.connection, bench.rules)
     output, pulses, energy = PulseOutput(plan.imp_per_kwh), 0, 0
     for _ in range(6):
