@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from blathy.headend.operations import audit, commands
 from blathy.headend.operations.jobs import Jobs
 from blathy.headend.schema import audit_entry
 from tests.headend.conftest import Centre, Clock, browser
+from tests.headend.fake_meters import FakeDriver
 
 MANAGER = ("mira", "manager-password")
 
@@ -127,6 +129,34 @@ def test_protected_unable_and_unknown_are_refused(centre: Callable[..., Centre])
             assert (await command(client, "p-001", "relay")).status_code == 409
             answer = await command(client, "p-001", "connect", arguments={"now": True})
             assert answer.status_code == 409
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        ({"relay": "K1", "on": True}, 200),
+        ({"relay": "K1", "on": 1}, 409),
+        ({"relay": "K9", "on": True}, 409),
+        ({"relay": "K1", "on": True, "self": 1}, 409),
+    ],
+)
+def test_a_relay_command_has_its_two_arguments_and_no_other(
+    centre: Callable[..., Centre], monkeypatch: pytest.MonkeyPatch,
+    arguments: dict[str, Any], status: int,
+) -> None:  # fmt: skip
+    facts = FakeDriver.facts
+    monkeypatch.setattr(
+        FakeDriver, "facts",
+        lambda driver, meter: replace(facts(driver, meter), commands=("relay",), relays=("K1",)),
+    )  # fmt: skip
+    one = centre()
+
+    async def work() -> None:
+        async with browser(one, *MANAGER) as client:
+            answer = await command(client, "p-001", "relay", arguments=arguments)
+            assert answer.status_code == status
 
     asyncio.run(work())
 

@@ -31,7 +31,7 @@ class Sentence(str):
         made.code, made.template, made.values = code, template, values
         return made
 
-    def of(self, **values: Value) -> Sentence:
+    def of(self, /, **values: Value) -> Sentence:
         """The same sentence with its holes filled."""
         return Sentence(self.code, self.template, **values)
 

@@ -151,7 +151,8 @@ class Commands:
             )
         if command == "relay":
             relay, on = arguments.get("relay"), arguments.get("on")
-            if relay not in facts.relays or not isinstance(on, bool):
+            whole = set(arguments) == {"relay", "on"} and isinstance(on, bool)
+            if not whole or relay not in facts.relays:
                 raise CommandRefused(
                     "relay-needs",
                     "A relay command needs the relay and whether it goes on.",
