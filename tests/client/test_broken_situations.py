@@ -159,31 +159,33 @@ TABLE = (
     ),
     Situation(
         "wrong parity or speed",
-        "client=16&timeout=1",
+        "client=16&timeout=2",
         Garbled,
         "without a valid frame",
         "baud rate and parity",
         noisy,
         "dlms+hdlc",
     ),
-    Situation("noise", "client=16&timeout=1", Garbled, "does not speak the wrapper", "port", noisy),
+    Situation(
+        "noise", "client=16&timeout=60", Garbled, "does not speak the wrapper", "port", noisy
+    ),
     Situation(
         "HDLC where the wrapper was meant",
-        "client=16&timeout=1",
+        "client=16&timeout=60",
         Garbled,
         "wrapper",
         r"dlms\+hdlc://",
         speaks_hdlc,
     ),
     Situation(
-        "echo", "client=16&timeout=1", TimedOut, "own octets", "adapter echoes", echoes, "dlms+hdlc"
+        "echo", "client=16&timeout=2", TimedOut, "own octets", "adapter echoes", echoes, "dlms+hdlc"
     ),
     Situation(
-        "hangs up", "client=16&timeout=1", Garbled, "closed the connection", "busy", hangs_up
+        "hangs up", "client=16&timeout=60", Garbled, "closed the connection", "busy", hangs_up
     ),
     Situation(
         "half an answer",
-        "client=16&timeout=1",
+        "client=16&timeout=2",
         TimedOut,
         "in the middle of an answer",
         "time",

@@ -12,6 +12,7 @@ from blathy.transport.dlms_session import serve_dlms
 from blathy.transport.memory import Faults
 from tests.client.small_meter import PROFILE, SECURE, SmallMeter, address, device, line
 from tests.client.small_meter import lookup as lookup_of
+from tests.virtual_time import run_in_virtual_time
 
 ENERGY = Quantity(1_234_567, 0, Unit.WH)
 SHORT_NAMES = "client=5&sn=1"
@@ -50,7 +51,7 @@ def test_wherever_it_is_given_up_the_next_answer_is_right_or_an_outcome(
         if query != SHORT_NAMES:
             assert right == 32
 
-    asyncio.run(asyncio.wait_for(test(), 240))
+    run_in_virtual_time(test)
 
 
 def test_an_error_in_the_body_releases_the_association() -> None:
@@ -69,7 +70,7 @@ def test_an_error_in_the_body_releases_the_association() -> None:
         assert not talks[0].association.associated
         assert found.ended
 
-    asyncio.run(asyncio.wait_for(test(), 240))
+    run_in_virtual_time(test)
 
 
 @pytest.mark.parametrize("scheme", ["dlms", "dlms+hdlc"])

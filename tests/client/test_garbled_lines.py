@@ -11,6 +11,7 @@ from blathy.client import Meter, MeterError, ObjectCache, VolatileCounterStore
 from blathy.quantity import Quantity, Unit
 from blathy.transport.memory import Faults
 from tests.client.small_meter import SECURE, SmallMeter, address, device, line
+from tests.virtual_time import run_in_virtual_time
 
 ENERGY = Quantity(1_234_567, 0, Unit.WH)
 
@@ -38,7 +39,8 @@ def _many(count: int, query: str, scheme: str, damage: float) -> set[str]:
             outcomes |= set(await asyncio.gather(*batch))
         return outcomes
 
-    return asyncio.run(asyncio.wait_for(run(), 3600))
+    outcomes: set[str] = run_in_virtual_time(run)
+    return outcomes
 
 
 @pytest.mark.parametrize("query", ["client=16", SECURE])

@@ -5,7 +5,6 @@ The protocol is right, the values are not: wrong types, cut octets, structures o
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -35,6 +34,7 @@ from blathy.cosem.objectlist import build_object_list
 from blathy.cosem.service import AttributeRef, MethodRef, Requester
 from blathy.obis import Obis
 from tests.client.small_meter import ENTRIES, SmallMeter, _entry, address, device, line
+from tests.virtual_time import run_in_virtual_time
 
 SHAPES = (
     b"", b"\x00", b"\x01\x00", b"\x02\x00", b"\x09\x0c", b"\x13\x02", b"\x06\x00\x00",
@@ -131,7 +131,8 @@ def _many(seeds: range) -> int:
             await _told(seed, truth, ObjectCache()) for seed in seeds for truth in (0.3, 0.7, 0.9)
         ])  # fmt: skip
 
-    return asyncio.run(asyncio.wait_for(all_of_them(), 3600))
+    count: int = run_in_virtual_time(all_of_them)
+    return count
 
 
 def test_nonsense_ends_in_a_value_or_an_outcome() -> None:
@@ -150,4 +151,4 @@ def test_what_was_learned_of_nonsense_is_kept_without_harm(tmp_path: Any) -> Non
             await _told(seed, 0.9, FileObjectCache(tmp_path))
             await _told(seed, 0.9, FileObjectCache(tmp_path))
 
-    asyncio.run(asyncio.wait_for(test(), 600))
+    run_in_virtual_time(test)

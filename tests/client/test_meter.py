@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,13 +45,11 @@ from tests.client.small_meter import (
     line,
     lookup,
 )
+from tests.virtual_time import run_in_virtual_time
+from tests.waiting import run
 
 ENERGY = Quantity(1_234_567, 0, Unit.WH)
 START = datetime.fromtimestamp(DAY_START, UTC)
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def meter(model: SmallMeter, query: str, scheme: str = "dlms", **options: Any) -> Meter:
@@ -86,7 +83,7 @@ def test_every_security_over_every_framing(query: str, scheme: str) -> None:
             profile = await one.profile("1-0:99.1.0")
             assert len(profile) == 96
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_units_names_texts_and_times() -> None:
@@ -98,7 +95,7 @@ def test_units_names_texts_and_times() -> None:
             assert clock.utc() == DAY_START
             assert await one.read(("0-0:96.3.10", 2)) is True
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_one_refused_object_stops_no_other() -> None:
@@ -114,7 +111,7 @@ def test_one_refused_object_stops_no_other() -> None:
             with pytest.raises(ObjectRefused, match=r"denied.*client="):
                 await one.read("0-0:96.1.9")
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_profile_between_two_moments_as_columns() -> None:
@@ -136,7 +133,7 @@ def test_profile_between_two_moments_as_columns() -> None:
             assert len(nothing) == 0
             assert np.isfinite(profile.scaled(1)).all()
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_type_knowledge_is_read_once_and_columns_once_a_connection() -> None:
@@ -154,7 +151,7 @@ def test_type_knowledge_is_read_once_and_columns_once_a_connection() -> None:
         assert attributes.count((7, 3)) == 3
         assert attributes.count((7, 2)) == 6
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_writing_methods_and_the_clock() -> None:
@@ -176,7 +173,7 @@ def test_writing_methods_and_the_clock() -> None:
             with pytest.raises(Refused, match="no method"):
                 await one.action("0-0:96.3.10", "explode")
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 @pytest.mark.parametrize("query", ["client=5&sn=1", "client=6&auth=hls4&password=12345678&sn=1"])
@@ -194,7 +191,7 @@ def test_short_names_read_write_and_call_the_same(query: str) -> None:
             await one.action("0-0:96.3.10", "remote_disconnect")
             assert await one.read(("0-0:96.3.10", 2)) is False
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_a_meter_without_lists_and_selection_gives_the_same_rows() -> None:
@@ -208,7 +205,7 @@ def test_a_meter_without_lists_and_selection_gives_the_same_rows() -> None:
             assert profile.times.utc_s.tolist() == [DAY_START + 900 * n for n in range(4, 9)]
             assert profile.quantity(0, 1) == Quantity(1_000_300, 0, Unit.WH)
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_columns_that_changed_are_learned_again() -> None:
@@ -221,7 +218,7 @@ def test_columns_that_changed_are_learned_again() -> None:
             assert len(changed.columns) == 3
             assert changed.quantity(0, 2) == Quantity(2300, -1, Unit.V)
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_how_far_the_clock_is_off() -> None:
@@ -230,7 +227,7 @@ def test_how_far_the_clock_is_off() -> None:
         async with meter(model, "client=16") as one:
             assert abs(await one.clock_offset_s() - 77) <= 1
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_long_answers_come_in_blocks_and_cut_octets_are_joined() -> None:
@@ -244,7 +241,7 @@ def test_long_answers_come_in_blocks_and_cut_octets_are_joined() -> None:
             assert len(profile) == 2000
             assert profile.columns[1].values[-1] == 1_000_000 + 100 * 1999
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_hdlc_with_small_frames_and_losses_still_gives_every_row() -> None:
@@ -256,7 +253,7 @@ def test_hdlc_with_small_frames_and_losses_still_gives_every_row() -> None:
             assert len(await one.profile(PROFILE)) == 96
         assert [(r.class_id, r.attribute) for r in model.asked].count((7, 2)) == 1
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_hdlc_to_a_physical_address() -> None:
@@ -264,7 +261,7 @@ def test_hdlc_to_a_physical_address() -> None:
         async with meter(SmallMeter(), "client=16&physical=17", "dlms+hdlc", physical=17) as one:
             assert await one.read("1-0:1.8.0") == ENERGY
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def failing(
@@ -275,7 +272,7 @@ def failing(
         with pytest.raises(kind, match=match):
             await one.open()
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 WRONG_EK = f"client=1&auth=hls5&ek={EK[::-1].hex()}&ak={AK.hex()}"
@@ -312,7 +309,7 @@ def test_a_counter_that_the_meter_finds_too_low_is_followed_once() -> None:
         async with meter(SmallMeter(), SECURE, device=found, counters=fresh) as one:
             assert await one.read("1-0:1.8.0") == ENERGY
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_a_dead_line_ends_in_an_outcome_and_closing_is_harmless() -> None:
@@ -328,7 +325,7 @@ def test_a_dead_line_ends_in_an_outcome_and_closing_is_harmless() -> None:
         with pytest.raises(Refused, match="not connected"):
             await one.read("1-0:1.8.0")
 
-    run(test)
+    run_in_virtual_time(test)
 
 
 def test_secrets_are_nowhere_to_be_seen() -> None:
@@ -390,4 +387,4 @@ def test_a_key_set_given_in_code(tmp_path: Any) -> None:
         assert KeySet(0, EK, AK) == KEYS
         store.close()
 
-    run(test)
+    run_in_virtual_time(test)

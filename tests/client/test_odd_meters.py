@@ -6,7 +6,6 @@ rest of the conversation is whole.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,6 +43,7 @@ from tests.client.small_meter import (
     device,
     line,
 )
+from tests.virtual_time import run_in_virtual_time
 
 READ = Quantity(1_234_567, 0, Unit.WH)
 NOW = Instant(0)
@@ -73,7 +73,7 @@ class OddLine(Line):
 
 
 def run(test: Any) -> Any:
-    return asyncio.run(asyncio.wait_for(test, 120))
+    return run_in_virtual_time(lambda: test)
 
 
 def odd(bend: Bend, query: str = "client=16", model: SmallMeter | None = None) -> Meter:

@@ -224,7 +224,7 @@ def test_a_scan_finds_clients_and_servers_and_asks_no_more_than_told() -> None:
             return served.logical_device() if sap == 1 else None
 
         listener, port = await serve_dlms(lookup, port=0)
-        where = parse_address(f"dlms://127.0.0.1:{port}?timeout=2")
+        where = parse_address(f"dlms://127.0.0.1:{port}?timeout=5")
         done: list[int] = []
         found = await scan(
             where, clients=(16, 1, 2, 90), servers=(1, 5), pause_s=0.0,

@@ -56,11 +56,11 @@ def served(title: bytes = TITLE) -> Iterator[int]:
         one = LogicalDevice(profiles(), SmallMeter(), title, Entropy(), own)
         return await serve_dlms(lookup(one), port=0)
 
-    listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(30)
+    listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(120)
     try:
         yield port
     finally:
-        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(120)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -9,6 +9,7 @@ from blathy.client import Meter, ObjectCache
 from blathy.transport.errors import MeterError
 from blathy.transport.memory import Faults
 from tests.client.small_meter import SmallMeter, address, device, line
+from tests.virtual_time import run_in_virtual_time
 
 
 def connect(model: SmallMeter, cache: ObjectCache, query: str, **faults: Any) -> Meter:
@@ -29,7 +30,7 @@ def test_forty_meters_of_a_type_met_at_once_send_one_object_list() -> None:
         lists = sum(ref.class_id == 15 for model in models for ref in model.asked)
         assert lists == 1
 
-    asyncio.run(asyncio.wait_for(test(), 240))
+    run_in_virtual_time(test)
 
 
 def test_a_dead_meter_holds_the_others_of_its_type_up_no_longer_than_a_timeout() -> None:
@@ -53,7 +54,7 @@ def test_a_dead_meter_holds_the_others_of_its_type_up_no_longer_than_a_timeout()
         async with knowledge.turn(60):
             pass  # whoever is cancelled gives the turn back
 
-    asyncio.run(asyncio.wait_for(test(), 240))
+    run_in_virtual_time(test)
 
 
 def test_who_fails_to_learn_leaves_it_to_the_next() -> None:
@@ -73,4 +74,4 @@ def test_who_fails_to_learn_leaves_it_to_the_next() -> None:
         assert found[0] == 0
         assert found[1] > 0
 
-    asyncio.run(asyncio.wait_for(test(), 240))
+    run_in_virtual_time(test)

@@ -29,7 +29,7 @@ from blathy.transport.serving import serve_line
 from blathy.transport.session import Endpoint
 from blathy.wire.server import LogicalDevice
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 PHYSICAL = 17
 """The HDLC lower address of the meter on the bench; logical device 1."""
 STRANGER = 99

@@ -35,7 +35,7 @@ class Peer:
             self.client.ciphering.blockCipherKey = bytearray.fromhex(job["ek"])
             self.client.ciphering.authenticationKey = bytearray.fromhex(job["ak"])
             self.client.ciphering.invocationCounter = job.get("counter", 1)
-        self.socket = socket.create_connection((job.get("host", "127.0.0.1"), job["port"]), 10)
+        self.socket = socket.create_connection((job.get("host", "127.0.0.1"), job["port"]), 120)
 
     def exchange(self, data: Any, reply: GXReplyData) -> None:
         if not data:

@@ -82,7 +82,7 @@ async def played(port: int, octets: bytes) -> bytes:
     """All of it on a connection of its own; what came back until the meter was silent."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(octets)
-    heard = b""
+    heard = await asyncio.wait_for(reader.read(4096), 120)
     try:
         while data := await asyncio.wait_for(reader.read(4096), 0.4):
             heard += data

@@ -48,19 +48,19 @@ def served(devices: LoadDevices) -> Iterator[int]:
             "127.0.0.1", 0,
         )  # fmt: skip
 
-    listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(20)
+    listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(120)
     try:
         yield port
     finally:
-        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(120)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(20)
+        thread.join(120)
         loop.close()
 
 
 @contextmanager
 def client(
-    devices: LoadDevices, port: int, load: int = 1, patience_s: int = 10
+    devices: LoadDevices, port: int, load: int = 1, patience_s: int = 120
 ) -> Iterator[SyncMeter]:
     meter = devices.meters.get(load, devices.meter)
     association = next(a for a in meter.model.associations if a.level is Level.MANAGEMENT)

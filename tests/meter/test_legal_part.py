@@ -100,7 +100,6 @@ def registers(port: SyncMeter) -> list[ObjectEntry]:
 
 
 @pytest.mark.requirement("OMNI-13")
-@pytest.mark.timeout(180)
 def test_legal_registers_are_out_of_reach_and_parameters_leave_evidence(running: Running) -> None:
     """Every attribute and method of every register, by every client, is refused; a parameter may be
     changed, and who did it stands in the log at the port and in the chained trail on disk."""
@@ -142,7 +141,6 @@ def test_legal_registers_are_out_of_reach_and_parameters_leave_evidence(running:
 
 
 @pytest.mark.requirement("OMNI-16")
-@pytest.mark.timeout(180)
 def test_firmware_comes_from_afar_over_a_power_cut_and_the_legal_part_stays(
     running: Running,
 ) -> None:
@@ -177,7 +175,6 @@ def test_firmware_comes_from_afar_over_a_power_cut_and_the_legal_part_stays(
 
 
 @pytest.mark.requirement("OMNI-16")
-@pytest.mark.timeout(180)
 def test_firmware_that_is_not_the_makers_changes_nothing(running: Running) -> None:
     foreign = maker_private_key(MODELS["omnipower"], "somebody else")
     image = build_image("omnipower", "V6.6", bytes(3000), foreign)

@@ -27,12 +27,12 @@ class Line:
     """A bare socket: what a reading head would send and see."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), 60)
+        self.socket = socket.create_connection(("127.0.0.1", port), 120)
 
     def exchange(self, data: bytes, until: bytes) -> bytes:
         self.socket.sendall(data)
         received = b""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while until not in received and time.monotonic() < end:
             octets = self.socket.recv(65536)
             if not octets:
@@ -54,7 +54,6 @@ def readout(meter: Meter, request: bytes = b"/?!\r\n") -> tuple[str, str]:
                 answer += line.exchange(b"\x06000\r\n", b"\x03")
             elif b"\x03" not in answer:
                 answer += line.exchange(b"", b"\x03")
-            time.sleep(0.05)
         finally:
             line.close()
     head, _, rest = answer.partition(b"\r\n")

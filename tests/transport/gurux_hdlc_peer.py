@@ -20,8 +20,8 @@ def main() -> None:
     server = GXDLMSClient.getServerAddress(1, physical) if physical else 1
     client = GXDLMSClient(True, 16, server, Authentication.NONE, None, InterfaceType.HDLC)
     client.hdlcSettings.maxInfoTX = client.hdlcSettings.maxInfoRX = size
-    sock = socket.create_connection(("127.0.0.1", port), 10)
-    sock.settimeout(60)
+    sock = socket.create_connection(("127.0.0.1", port), 120)
+    sock.settimeout(120)
 
     def exchange(data: Any, reply: GXReplyData) -> None:
         for part in data if isinstance(data, list) else [data]:

@@ -17,7 +17,7 @@ from blathy.transport.line import TcpLine
 def deaf() -> Iterator[socket.socket]:
     """Listens, and never reads."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(30)
+        server.settimeout(120)
         yield server
 
 
@@ -49,7 +49,7 @@ def test_a_closed_line_does_not_wait_for_ever_for_a_peer_that_does_not_read(
         with peer:
             line.send(bytes(50_000_000))
             await line.close()
-            peer.settimeout(30)
+            peer.settimeout(120)
             taken = 0
             await asyncio.sleep(0.2)  # the line is gone by now, whatever is unsent with it
             while octets := peer.recv(1 << 20):

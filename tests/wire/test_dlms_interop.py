@@ -35,7 +35,7 @@ HERE = Path(__file__).parent
 SECRET = b"12345678ABCDEFGH"
 ONLY_GENERAL_BLOCKS = 0xFFFFFF & ~int(Conformance.BLOCK_TRANSFER_GET_OR_READ)
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.interop
 
 
 def keys_of(suite: int) -> KeySet:
