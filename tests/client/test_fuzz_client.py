@@ -218,7 +218,8 @@ def test_a_long_profile_and_a_deep_value_are_shown_in_time() -> None:
     deep = b"\x02\x01" * 60_000
 
     def explain(value: bytes) -> None:
-        nodes = Explainer(KeyRing()).explain(Chunk("", b"\xc4\x01\xc1\x00" + value))
+        explainer = Explainer(KeyRing())
+        nodes = explainer.explain(Chunk("", b"\xc4\x01\xc1\x00" + value)) + explainer.finish()
         assert sum(len(node.lines()) for node in nodes) < 200
 
     for value in (rows, deep):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from blathy.client.chunk import Chunk
@@ -50,6 +51,7 @@ class Explainer:
         self._titles = (client_title, server_title)
         self.known = known if known is not None else {}
         self._lines: dict[tuple[str, str], LineReader] = {}
+        self._last: dict[tuple[str, str], Chunk] = {}  # of each sender, without its octets
         self._associations: dict[tuple[str, frozenset[object]], Association] = {}
         self._segments: dict[tuple[str, str, bytes], bytearray] = {}
         self._sides: dict[tuple[str, str, bytes], str] = {}
@@ -63,7 +65,8 @@ class Explainer:
             line = LineReader()
             return self._nodes(chunk, [*line.receive(chunk.data), *line.finish()])
         at = (chunk.conversation, chunk.sender)
-        found: list[Node] = []
+        found = self._pause(at)
+        self._last[at] = replace(chunk, data=b"", lost=0)
         known = self._lines.get(at)
         if chunk.lost:
             if known is not None:
@@ -81,15 +84,23 @@ class Explainer:
     def finish(self) -> list[Node]:
         """What is left unfinished at the end."""
         found: list[Node] = []
-        for (conversation, sender), line in self._lines.items():
-            chunk = Chunk(sender, b"", conversation=conversation)
-            found += self._nodes(chunk, line.finish())
+        for at, line in self._lines.items():
+            found += self._nodes(self._last[at], line.finish())
         for (_, sender, _), store in self._segments.items():
             if store:
                 found.append(self._rest(sender, store, "segments"))
         for (_, sender), store in self._mbus.items():
             if store:
                 found.append(self._rest(sender, store, "M-Bus segments"))
+        return found
+
+    def _pause(self, at: tuple[str, str]) -> list[Node]:
+        """What the other side of this conversation has said without a length of its own, now that
+        this one speaks."""
+        found: list[Node] = []
+        for other, line in self._lines.items():
+            if other != at and other[0] == at[0] and line.waiting:
+                found += self._nodes(self._last[other], line.pause())
         return found
 
     @staticmethod

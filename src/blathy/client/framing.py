@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from blathy.wire import apdu, hdlc
+from blathy.cosem import axdr
+from blathy.cosem.axdr import AxdrError
+from blathy.wire import acse, apdu, hdlc
+from blathy.wire.errors import RemoteProtocolError
+from blathy.wire.octets import SurplusError
 
 FLAG: Final = hdlc.FLAG
-_TEXT: Final = frozenset({*range(0x20, 0x7F), 0x0D, 0x0A, 0x02, 0x03, 0x06, 0x01, 0x15})
+_TEXT: Final = bytes((*range(0x20, 0x7F), 0x0D, 0x0A, 0x02, 0x03, 0x06, 0x01, 0x15))
 _ACK: Final = 0x06
 _LINE_MAX: Final = 256  # a line of text ends within so many octets
 _SLASH: Final = 0x2F
@@ -22,8 +26,16 @@ _MBUS_LONG: Final = 0x68
 _MBUS_SHORT: Final = 0x10
 _MBUS_STOP: Final = 0x16
 _MBUS_ACK: Final = 0xE5
+_FRAME_STARTS: Final = frozenset({FLAG, _MBUS_LONG, _MBUS_SHORT, _SLASH})
 _TAGS: Final = frozenset(apdu.Tag) | apdu.CIPHERED_TAGS
 _WRAPPER: Final = Struct(">4H")
+_ACSE: Final = range(0x60, 0x64)
+_BARE_OFTEN: Final = 4096
+"""Up to so many octets in no frame each octet more is a reason to see whether an APDU is whole;"""
+_BARE_FRESH: Final = 64
+"""beyond them so many are."""
+_OPEN_ENDED: Final = ("body", "result", "value")
+"""Data that an APDU ends with, and that its decoder takes as far as the octets go."""
 _WAIT: Final = -1
 _NONE: Final = 0
 
@@ -79,60 +91,94 @@ Piece = HdlcPiece | WrapperPiece | MbusPiece | TextPiece | BarePiece
 
 
 class LineReader:
-    """One direction of a line. Total: any octets, any cut."""
+    """One direction of a line. Total: any octets; the same pieces in any cut.
+
+    What has no length of its own (text, octets in no frame) ends where something else begins, where
+    the other side speaks (`pause`) or with the recording.
+    """
 
     def __init__(self, *, framed: bool = False) -> None:
         """`framed`: octets were lost before, so what comes first is the rest of a frame."""
         self._buffer = bytearray()
         self._framed = framed
+        self._noise = 0  # octets at the beginning of the buffer that begin nothing
 
     @property
     def waiting(self) -> bool:
-        """Whether a frame has begun and is not complete."""
+        """Whether something has begun and is not complete."""
         return bool(self._buffer)
 
-    def receive(self, data: bytes, *, last: bool = False) -> list[Piece]:
-        """The pieces that `data` completes; with `last` nothing will complete the rest."""
-        begins = not self._buffer
+    def receive(self, data: bytes) -> list[Piece]:
+        """The pieces that `data` completes."""
         self._buffer += data
-        if begins and not self._framed and _bare(data):
-            self._buffer.clear()
-            whole = hdlc_piece(data)
-            return [BarePiece(data) if whole is None else whole]
-        found: list[Piece] = []
-        position = 0
-        noise = 0
-        while position < len(self._buffer):
-            piece, end = self._at(position, last=last)
-            if end == _WAIT:
-                break
-            if noise and isinstance(piece, WrapperPiece) and piece.apdu[0] not in _TAGS:
-                piece = None  # 00 01 by chance
-            if piece is None:
-                noise += 1
-                position += 1
-                continue
-            found += self._noise(position, noise)
-            noise = 0
-            found.append(piece)
-            self._framed = self._framed or not isinstance(piece, TextPiece)
-            position = end
-        found += self._noise(position, noise)
-        del self._buffer[:position]
+        return self._pieces(last=False, fresh=len(data))
+
+    def pause(self) -> list[Piece]:
+        """The other side speaks: a text, a bare APDU or noise has come to its end."""
+        found = self._pieces(last=False, ended=True) if self._buffer else []
+        if self._noise and self._noise == len(self._buffer):
+            found += self._take_noise()
         return found
 
     def finish(self) -> list[Piece]:
         """What is left at the end of the recording."""
-        return self.receive(b"", last=True) if self._buffer else []
+        found = self._pieces(last=True, ended=True) if self._buffer else []
+        return found + self._take_noise()
 
-    def _noise(self, end: int, count: int) -> list[Piece]:
-        octets = bytes(self._buffer[end - count : end])
+    def _pieces(self, *, last: bool, ended: bool = False, fresh: int = 0) -> list[Piece]:
+        """The pieces from the beginning of the buffer on. `last`: nothing completes the rest;
+        `ended`: nothing goes on that has no length; of `fresh` octets nobody has seen anything."""
+        found: list[Piece] = []
+        while self._noise < len(self._buffer):
+            at = self._noise
+            piece, end = self._at(at, last=last, ended=ended)
+            if end == _NONE and not at and self._may_be_bare:
+                piece, end = self._bare(ended=ended, fresh=fresh)
+            if end == _WAIT:
+                break
+            if at and isinstance(piece, WrapperPiece) and piece.apdu[0] not in _TAGS:
+                piece = None  # 00 01 by chance
+            if piece is None:
+                self._noise = max(end, at + 1)
+                continue
+            found += self._take_noise()
+            found.append(piece)
+            self._framed = self._framed or isinstance(piece, HdlcPiece | WrapperPiece | MbusPiece)
+            del self._buffer[: end - at]
+        return found
+
+    def _take_noise(self) -> list[Piece]:
+        octets = bytes(self._buffer[: self._noise])
+        del self._buffer[: self._noise]
+        self._noise = 0
         # A flag more between frames is a filler; FF and 00 come from lines without a driver.
         if not octets.strip(b"\x7e"):
             return []
         return [BarePiece(octets, noise=True)]
 
-    def _at(self, at: int, *, last: bool) -> tuple[Piece | None, int]:
+    @property
+    def _may_be_bare(self) -> bool:
+        begins = self._buffer[0] in _FRAME_STARTS or self._buffer[:2] == b"\0\x01"
+        return not self._framed and not begins
+
+    def _bare(self, *, ended: bool, fresh: int) -> tuple[Piece | None, int]:
+        """Octets at the beginning of the buffer that are in no frame: an APDU by itself, or a frame
+        without its flags. They are noise up to a good frame."""
+        octets = bytes(self._buffer)
+        if len(octets) <= _BARE_OFTEN or fresh >= _BARE_FRESH or ended:
+            end = _flagless_end(octets) or _apdu_end(octets)
+            if end:
+                return _bare_piece(octets[:end]), end
+        start = octets.find(FLAG)
+        while 0 <= start < len(octets) - 2:
+            if self._whole(start):
+                return None, start
+            start = octets.find(FLAG, start + 1)
+        if not ended:
+            return None, _WAIT
+        return _bare_piece(octets), len(octets)
+
+    def _at(self, at: int, *, last: bool, ended: bool) -> tuple[Piece | None, int]:
         """The piece that begins here and where it ends; (None, 0) for none, or wait."""
         octet = self._buffer[at]
         if octet == FLAG:
@@ -142,7 +188,7 @@ class LineReader:
         if octet in {_MBUS_LONG, _MBUS_SHORT, _MBUS_ACK}:
             return self._mbus(at, last=last)
         if octet in {_SLASH, _ACK}:
-            return self._text(at)
+            return self._text(at, ended=ended)
         return None, _NONE
 
     # --- HDLC
@@ -244,34 +290,55 @@ class LineReader:
 
     # --- text
 
-    def _text(self, at: int) -> tuple[Piece | None, int]:
-        ends = (self._buffer.find(mark, at, at + _LINE_MAX) for mark in b"\r\n")
-        if max(ends) < 0:
-            return None, _NONE
-        end = at
-        while end < len(self._buffer) and self._buffer[end] in _TEXT:
-            if self._buffer[end] == FLAG and self._buffer[end + 1 : end + 2] >= b"\x80":
-                break  # a frame begins
-            end += 1
-        octets = bytes(self._buffer[at:end])
-        if b"\n" not in octets and b"\r" not in octets:
-            return None, _NONE
-        return TextPiece(octets), end
+    def _text(self, at: int, *, ended: bool) -> tuple[Piece | None, int]:
+        """Lines of text, one after the other as far as they go."""
+        buffer = self._buffer
+        line = bytes(buffer[at : at + _LINE_MAX])
+        line = line[: len(line) - len(line.lstrip(_TEXT))]
+        if b"\n" not in line and b"\r" not in line:
+            short = len(line) == len(buffer) - at < _LINE_MAX
+            return None, _WAIT if short and not ended else _NONE
+        end = len(buffer) - len(bytes(buffer[at:]).lstrip(_TEXT))
+        flag = buffer.find(FLAG, at, end)
+        while flag >= 0:  # a tilde, or the end of the text
+            if buffer[flag + 1 : flag + 2] >= b"\x80":
+                end = flag
+                break
+            flag = buffer.find(FLAG, flag + 1, end)
+        if end == len(buffer) and not ended:
+            return None, _WAIT
+        return TextPiece(bytes(buffer[at:end])), end
 
 
-def _bare(data: bytes) -> bool:
-    """Whether octets that arrive at once are in no frame at all."""
-    if not data or data[0] in {FLAG, _MBUS_LONG, _MBUS_SHORT, _MBUS_ACK, _SLASH, _ACK}:
-        return not data
-    if data[:2] == b"\0\x01" or (data[0] == 0 and len(data) == 1):
-        return False
-    start = data.find(FLAG)
-    while 0 <= start < len(data) - 2:  # noise before a frame
-        end = start + 1 + ((data[start + 1] & 7) << 8 | data[start + 2])
-        if end < len(data) and hdlc.parse_frame(data[start + 1 : end]) is not None:
-            return False
-        start = data.find(FLAG, start + 1)
-    return True
+def _apdu_end(octets: bytes) -> int:
+    """Where the APDU ends that these octets begin with; 0 where none is whole."""
+    decode = acse.decode if octets[0] in _ACSE else apdu.decode
+    try:
+        message = decode(octets)
+    except SurplusError as error:
+        return _apdu_end(octets[: -error.count]) if error.count < len(octets) else 0
+    except RemoteProtocolError:
+        return 0
+    fields = (getattr(message, name, None) for name in _OPEN_ENDED)
+    rest = next((each for each in fields if isinstance(each, bytes)), None)
+    if rest is None or not octets.endswith(rest):
+        return len(octets)
+    try:
+        return len(octets) - len(rest) + axdr.skip(rest)
+    except AxdrError:
+        return 0
+
+
+def _flagless_end(octets: bytes) -> int:
+    """Where an HDLC frame ends that was recorded without its flags; 0 where these are none."""
+    if len(octets) < hdlc.FRAME_MIN or octets[0] & 0xF0 != 0xA0:
+        return 0
+    end = (octets[0] & 7) << 8 | octets[1]
+    return end if hdlc.parse_frame(octets[:end]) is not None else 0
+
+
+def _bare_piece(octets: bytes) -> Piece:
+    return hdlc_piece(octets) or BarePiece(octets)
 
 
 def hdlc_piece(data: bytes) -> HdlcPiece | None:

@@ -47,7 +47,8 @@ def has_said_all(turn: Turn, got: bytes) -> bool:
     if len(got) >= len(turn.data):
         return True
     line = LineReader()
-    return bool(line.receive(got)) and not line.waiting and not turn.data.startswith(got)
+    frames = line.receive(got) + line.pause()
+    return bool(frames) and not line.waiting and not turn.data.startswith(got)
 
 
 def difference(turn: Turn, got: bytes) -> Iterator[str]:

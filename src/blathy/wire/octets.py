@@ -136,7 +136,15 @@ class Reader:
     def done(self) -> None:
         if self.position != self.end:
             surplus = self.end - self.position
-            raise RemoteProtocolError(f"{surplus} octets follow after the end of the APDU")
+            raise SurplusError(surplus)
+
+
+class SurplusError(RemoteProtocolError):
+    """An APDU is complete, and `count` octets follow."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} octets follow after the end of the APDU")
+        self.count = count
 
 
 def truncated(position: int) -> RemoteProtocolError:
