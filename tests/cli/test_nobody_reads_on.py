@@ -1,18 +1,21 @@
-"""An output that nobody reads on (`| head`) ends every verb with 0 and without a word."""
+"""An output that nobody reads on (`| head`) ends every verb with 0 and without a word, and so does
+Ctrl-C one that follows something."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
 
-from blathy.cli import operate
+from blathy.cli import operate, up
 from tests.cli.in_process import blathy
 from tests.cli.made_recordings import three_phase, write_csv
 from tests.cli.test_en50160_command import two_days, write
+from tests.free_ports import free_port
 
 ANSWERS = {
     "/points/p1/keys": {
@@ -37,6 +40,10 @@ class Centre:
 
     def get(self, path: str, **_query: str) -> Any:
         return ANSWERS[path]
+
+    def stream(self, topics: str) -> Iterator[tuple[str, Any]]:
+        yield topics, ANSWERS["/events"]["items"][0]
+        signal.raise_signal(signal.SIGINT)
 
     def ordered(self, _path: str, _body: Any, *, yes: bool) -> Any:
         return {"result": {"read_back": {"limit_w": 5000, "asked": yes}}}
@@ -85,3 +92,21 @@ def test_a_verb_whose_output_nobody_reads_on_ends_quietly(
     words = [made / word if word.endswith(".csv") else word for word in line.split()]
     done = blathy(*words, stdout=closed)
     assert (done.status, done.err) == (0, "")
+
+
+def test_so_does_a_control_centre_that_runs(
+    closed: TextIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up, "configure_log", lambda _path: None)  # the log of these tests
+    site = tmp_path / "site.toml"
+    site.write_text('name = "Mill Lane"\nstations = []\nfeeders = []\npoints = []\n')
+    words = ("up", "--headless", "--config", site, "--data", tmp_path / "site")
+    done = blathy(*words, "--port", free_port(), stdout=closed)
+    assert (done.status, done.err) == (0, "")
+
+
+def test_ctrl_c_ends_what_follows_the_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operate, "ControlCentre", Centre)
+    done = blathy("alarms", "--follow")
+    assert (done.status, done.err) == (0, "")
+    assert "Flat 1: x" in done.out

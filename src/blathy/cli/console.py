@@ -17,7 +17,11 @@ class _Console(Console):
         raise BrokenPipeError(errno.EPIPE, "nobody reads on")
 
 
-def console(piped_columns: int = PIPED_COLUMNS, *, stderr: bool = False) -> Console:
-    """As wide as the terminal, or wide enough where there is none."""
+def console(
+    piped_columns: int = PIPED_COLUMNS, *, stderr: bool = False, soft_wrap: bool = False
+) -> Console:
+    """As wide as the terminal, or wide enough where there is none; with `soft_wrap` a line stays
+    one line."""
     shown = (sys.stderr if stderr else sys.stdout).isatty()
-    return _Console(highlight=False, width=None if shown else piped_columns, stderr=stderr)
+    width = None if shown else piped_columns
+    return _Console(highlight=False, width=width, stderr=stderr, soft_wrap=soft_wrap)

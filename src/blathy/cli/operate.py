@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Annotated, Any
 
@@ -140,13 +141,8 @@ def alarms(
         for item in reversed(centre.get("/events", severity="alarm", size="20")["items"]):
             _show_alarm(item, as_json=as_json)
         return
-    taken = 0
-    for name, item in centre.stream("alarms"):
-        if name == "alarms":
-            _show_alarm(item, as_json=as_json)
-            taken += 1
-            if taken == count:
-                return
+    with contextlib.suppress(KeyboardInterrupt):  # ends in order, as `listen` does
+        _follow(centre, count, as_json=as_json)
 
 
 @app.command("order")
@@ -210,6 +206,16 @@ def _in_words(name: str, value: object) -> tuple[str, str]:
     else:
         shown = "none" if value is None else str(value)
     return words.replace("_", " "), shown
+
+
+def _follow(centre: ControlCentre, count: int, *, as_json: bool) -> None:
+    taken = 0
+    for name, item in centre.stream("alarms"):
+        if name == "alarms":
+            _show_alarm(item, as_json=as_json)
+            taken += 1
+            if taken == count:
+                return
 
 
 def _show_alarm(item: dict[str, Any], *, as_json: bool) -> None:

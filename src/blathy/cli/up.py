@@ -26,6 +26,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from sqlalchemy.exc import DatabaseError
 
 from blathy.cli.app import CommandError, app
+from blathy.cli.console import console
 from blathy.cli.quiet_log import configure_log
 from blathy.cli.status_screen import status_screen
 from blathy.headend.api.app import STATIC, create_app
@@ -107,6 +108,8 @@ def command(
             "or choose another place with --data"
         )
         raise CommandError(msg) from error
+    except BrokenPipeError:  # who reads has seen enough
+        raise
     except OSError as error:
         msg = (
             f"cannot use {error.filename or data}: {error.strerror}; try another place with --data"
@@ -209,9 +212,9 @@ def _free(port: int, what: str, option: str) -> None:
 
 async def _run(settings: Settings) -> None:
     _free(settings.port, "the portal", "--port")
-    console = Console(stderr=False, soft_wrap=settings.headless)
+    screen = console(soft_wrap=settings.headless)
     if not STATIC.joinpath("index.html").exists():
-        console.print("[yellow]The portal is not built; run `make setup`. The API works.[/yellow]")
+        screen.print("[yellow]The portal is not built; run `make setup`. The API works.[/yellow]")
     stop = asyncio.Event()
     at_the_latest = threading.Timer(STOPPED_BY_S, _leave)
     at_the_latest.daemon = True
@@ -227,7 +230,7 @@ async def _run(settings: Settings) -> None:
             loop.add_signal_handler(number, asking)
     with contextlib.suppress(_StoppedEarlyError):
         async with contextlib.AsyncExitStack() as stack:
-            with Steps(console, settings.headless) as steps:
+            with Steps(screen, settings.headless) as steps:
                 if settings.config:
                     head = await stack.enter_async_context(_site(settings))
                 else:
@@ -236,17 +239,18 @@ async def _run(settings: Settings) -> None:
                 if not stop.is_set():
                     await _collect(head, steps, stop)
             if not stop.is_set():
-                await _watch(console, head, settings, stop)
-            console.print("stopping …", highlight=False)
+                await _watch(screen, head, settings, stop)
+            screen.print("stopping …")
     at_the_latest.cancel()
-    console.print("stopped; everything is kept in", str(settings.data), highlight=False)
+    screen.print("stopped; everything is kept in", str(settings.data))
 
 
 def _leave() -> None:
     """End the process where something cannot be interrupted (a compilation, a slow disk).
 
     Everything that was shown is durable, so this loses what a power cut loses: nothing shown."""
-    print("stopped; everything that was shown is kept", flush=True)
+    with contextlib.suppress(OSError):  # nobody reads on
+        print("stopped; everything that was shown is kept", flush=True)
     os._exit(0)
 
 
@@ -374,18 +378,18 @@ async def _collect(head: HeadEnd, steps: Steps, stop: asyncio.Event) -> None:
             raise error
 
 
-async def _watch(console: Console, head: HeadEnd, settings: Settings, stop: asyncio.Event) -> None:
+async def _watch(screen: Console, head: HeadEnd, settings: Settings, stop: asyncio.Event) -> None:
     address = f"http://127.0.0.1:{settings.port}"
     login = "" if settings.config else f" (log in: {DEMO_LOGIN[0]} / {DEMO_LOGIN[1]})"
     if settings.headless:
-        console.print(f"portal ready at {address}{login}", highlight=False)
+        screen.print(f"portal ready at {address}{login}")
         await stop.wait()
         return
     zone = head.inventory.zone
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    with Live(console=screen, auto_refresh=False, transient=True) as live:
         while not stop.is_set():
             now = await head.situation.overview()
-            screen = status_screen(now, address, login, zone, *console.size)
-            live.update(screen, refresh=True)
+            shown = status_screen(now, address, login, zone, *screen.size)
+            live.update(shown, refresh=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), STATUS_EVERY_S)
