@@ -1,5 +1,6 @@
 """The town's first start: from `blathy up` to "portal ready", memory, and what it costs afterwards.
-Nothing is compiled before: the measuring engine is, beside everything else.
+Nothing is compiled before: the measuring engine is, as soon as the portal is ready. The CPU time
+compares machines and days on which something else runs beside it.
 
 The limits stand in the project's own words: at most 60 s on two cores for 30 days of 40 points,
 under 700 MB for everything, afterwards under a quarter of one core on average.
@@ -37,6 +38,13 @@ def _free_port() -> int:
 def _cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _cpu_of_all_s(pid: int) -> float:
+    """Of the process and everything that it has started, ended or not."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ended_s = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+    return _cpu_s(pid) + ended_s + sum(map(_cpu_of_all_s, _children(pid)))
 
 
 def _children(pid: int) -> list[int]:
@@ -113,7 +121,7 @@ def run() -> list[dict[str, Any]]:
                 steps[match[1]] = float(match[2])
             if "portal ready" in line:
                 break
-        ready_s = time.monotonic() - begun
+        ready_s, ready_cpu_s = time.monotonic() - begun, _cpu_of_all_s(process.pid)
         received = _received(port)
         while _children(process.pid):
             time.sleep(0.5)
@@ -132,7 +140,8 @@ def run() -> list[dict[str, Any]]:
     what = f"{DAYS} days of {POINTS} points"
     return [
         _row(f"town ready, {what}", round(ready_s, 1), "s", "≤ 60"),
-        _row("measuring engine compiled beside it", round(sampled_s, 1), "s", ""),
+        _row("CPU of it all until ready", round(ready_cpu_s, 1), "s", ""),
+        _row("measuring engine compiled and waveforms measured", round(sampled_s, 1), "s", ""),
         _row("readings collected over the meters' ports", received, "", ""),
         _row("collection rate", round(received / max(collect_s, 0.1)), "readings/s", ""),
         _row("largest memory of everything", round(memory), "MB", "< 700"),

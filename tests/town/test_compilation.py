@@ -1,4 +1,4 @@
-"""The measuring engine compiled beside the town's start."""
+"""The measuring engine compiled in a process of its own."""
 
 from __future__ import annotations
 

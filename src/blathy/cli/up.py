@@ -224,6 +224,7 @@ async def _run(settings: Settings) -> None:
             stop.set()
             at_the_latest.start()
 
+    collected = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
@@ -234,10 +235,11 @@ async def _run(settings: Settings) -> None:
                 if settings.config:
                     head = await stack.enter_async_context(_site(settings))
                 else:
-                    head = await stack.enter_async_context(_town(settings, steps, stop))
+                    head = await stack.enter_async_context(_town(settings, steps, stop, collected))
                 await stack.enter_async_context(_portal(head, settings.port))
                 if not stop.is_set():
                     await _collect(head, steps, stop)
+            collected.set()
             if not stop.is_set():
                 await _watch(screen, head, settings, stop)
             screen.print("stopping …")
@@ -292,7 +294,9 @@ async def _listen(head: HeadEnd, site: SiteDescription, port: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _town(settings: Settings, steps: Steps, stop: asyncio.Event) -> AsyncIterator[HeadEnd]:
+async def _town(
+    settings: Settings, steps: Steps, stop: asyncio.Event, collected: asyncio.Event
+) -> AsyncIterator[HeadEnd]:
     if not settings.separate_ports:
         _free(settings.dlms_port, "the meters", "--dlms-port")
     plan = plan_in(settings.data, settings.seed, settings.points, settings.days, int(time.time()))
@@ -300,8 +304,7 @@ async def _town(settings: Settings, steps: Steps, stop: asyncio.Event) -> AsyncI
     load_outages(town, settings.data)
     town.let_sample(False)
     fleet = town.fleet(settings.data, time.time)
-    compilation = Compilation()
-    sampling = asyncio.create_task(_sample(town, compilation), name="sampling")
+    sampling = asyncio.create_task(_sample(town, collected), name="sampling")
     try:
         with steps.step("meters measure their history") as report:
             note = f"{len(fleet.running)} meters"
@@ -327,15 +330,20 @@ async def _town(settings: Settings, steps: Steps, stop: asyncio.Event) -> AsyncI
             director.cancel()
             await asyncio.gather(director, return_exceptions=True)
     finally:
-        compilation.stop()
         sampling.cancel()
         await asyncio.gather(sampling, return_exceptions=True)
         await fleet.stop()
 
 
-async def _sample(town: Town, compilation: Compilation) -> None:
-    """Let the town measure waveforms as soon as the engine is compiled."""
-    await compilation.loaded()
+async def _sample(town: Town, collected: asyncio.Event) -> None:
+    """Let the town measure waveforms as soon as the engine is compiled: nobody waits for that, so
+    it begins when the history, which everybody waits for, is there."""
+    await collected.wait()
+    compilation = Compilation()
+    try:
+        await compilation.loaded()
+    finally:
+        compilation.stop()
     town.let_sample(True)
 
 

@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -38,20 +39,28 @@ def insert_ignore(connection: Connection, table: Table, rows: list[dict[str, Any
     """Insert the rows whose key is new, leave the others as they are; return how many were new."""
     if not rows:
         return 0
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    result = connection.execute(build(table).on_conflict_do_nothing(), rows)
-    return result.rowcount
+    return connection.execute(_ignoring(connection.dialect.name, table), rows).rowcount
+
+
+@lru_cache
+def _ignoring(dialect: str, table: Table) -> sa.Insert:
+    build = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return build(table).on_conflict_do_nothing()
 
 
 def upsert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Insert the rows; where the primary key exists, replace all other columns."""
-    if not rows:
-        return
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    if rows:
+        connection.execute(_replacing(connection.dialect.name, table, tuple(rows[0])), rows)
+
+
+@lru_cache
+def _replacing(dialect: str, table: Table, names: tuple[str, ...]) -> sa.Insert:
+    build = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = build(table)
     keys = [column.name for column in table.primary_key.columns]
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+    changed = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 def sqlite_url(path: Path) -> str:

@@ -2,8 +2,9 @@
 
 The first start on a machine compiles the engine's kernels, which takes a core some twenty seconds
 and holds the interpreter: in a thread of the town it would hold up the meters, their ports and the
-portal. The other process leaves what it compiled in numba's cache on disk, from which the town then
-loads it. Run as `python -m blathy.town.compilation`; it ends with its standard input.
+portal. It is begun when the town is ready, so that nobody waits for it. The other process leaves
+what it compiled in numba's cache on disk, from which the town then loads it. Run as
+`python -m blathy.town.compilation`; it ends with its standard input.
 """
 
 from __future__ import annotations

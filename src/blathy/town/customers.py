@@ -17,6 +17,7 @@ from blathy.meter.meter import Meter
 HOUR_S: Final = 3600
 AWAKE: Final = (6, 23)
 """Local hours in which somebody without supply does something about it."""
+EVERY_HOURS: Final = 2
 SHOPPING_HOUR: Final = 18
 BUYS_WHEN_WARNED: Final = 0.4
 """Share of the evenings on which a warning is heeded; else one day the credit runs out."""
@@ -26,7 +27,7 @@ UWH_PER_KWH: Final = 10**9
 
 @dataclass(frozen=True, slots=True)
 class PrepaidCustomer:
-    """Looks at the meter once in every hour, at a minute that the seed draws."""
+    """Looks at the meter in every second waking hour, at a minute that the seed draws."""
 
     seed: int
     key: int
@@ -35,15 +36,15 @@ class PrepaidCustomer:
     def next_visit(self, after_utc_s: int) -> int:
         """The first look after that second of true time; it falls on a whole minute."""
         hour = after_utc_s // HOUR_S
-        while (at := hour * HOUR_S + self._minute(hour) * 60) <= after_utc_s:
+        while not self._looks(hour) or self._look_utc_s(hour) <= after_utc_s:
             hour += 1
-        return at
+        return self._look_utc_s(hour)
 
     def visit(self, meter: Meter, at_utc_s: int) -> None:
         """What is to be done at that look: a purchase, and the button held for long."""
         hour = self.zone.civil(at_utc_s).hour
         account = meter.control.prepayment
-        if not AWAKE[0] <= hour < AWAKE[1] or not account.enabled:
+        if not account.enabled:
             return
         draw = self._draw(at_utc_s // HOUR_S, 1)
         warned = account.balance_uwh <= account.plan.low_credit_uwh
@@ -55,8 +56,13 @@ class PrepaidCustomer:
             meter.press("left", "long")
         meter.stage_all()
 
-    def _minute(self, hour: int) -> int:
-        return int(self._draw(hour, 0).integers(0, 60))
+    def _looks(self, hour: int) -> bool:
+        """Whether a look falls into that hour since 1970: every one cuts the meter's block."""
+        civil = self.zone.civil(hour * HOUR_S).hour
+        return AWAKE[0] <= civil < AWAKE[1] and civil % EVERY_HOURS == 0
+
+    def _look_utc_s(self, hour: int) -> int:
+        return hour * HOUR_S + int(self._draw(hour, 0).integers(0, 60)) * 60
 
     def _draw(self, hour: int, what: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, self.key, hour, 0xC0, what))

@@ -234,7 +234,8 @@ def _insert_new(connection: Connection, rows: list[dict[str, Any]]) -> list[dict
     fresh = [
         row for row in rows if (row["log"], row["at"], row["code"], row["occurrence"]) not in known
     ]
-    fresh = [row for row in fresh if not _settled(connection, row)]
+    if _any_pushed(connection, rows[0]["point_id"], first, last):
+        fresh = [row for row in fresh if not _settled(connection, row)]
     if not fresh:
         return []
     _mark_twins(connection, fresh)
@@ -264,6 +265,16 @@ def _mark_twins(connection: Connection, fresh: list[dict[str, Any]]) -> None:
         key = (row["name"], row["at"], row["phase"] or 0, row["occurrence"])
         if told.setdefault(key, row["log"]) != row["log"]:
             row["twin"] = 1
+
+
+def _any_pushed(connection: Connection, point: str, first: int, last: int) -> bool:
+    """Whether anything that the point pushed may be in its logs of that time."""
+    pushed = sa.select(event.c.id).where(
+        event.c.point_id == point,
+        event.c.log == PUSH_LOG,
+        event.c.at.between(first - SAME_EVENT_S, last + SAME_EVENT_S),
+    )
+    return connection.execute(pushed.limit(1)).first() is not None
 
 
 def _settled(connection: Connection, row: dict[str, Any]) -> bool:

@@ -28,6 +28,28 @@ Int64s = NDArray[np.int64]
 Octets = NDArray[np.uint8]
 RAW: Final = 1
 FUTURE_TOLERANCE_S: Final = 60
+# Built once: a statement costs more to build than to run, and every channel asks for these.
+_OF_CHANNEL: Final = sa.bindparam("channel", type_=sa.Integer)
+_FROM: Final = sa.bindparam("start", type_=sa.BigInteger)
+_BEFORE: Final = sa.bindparam("end", type_=sa.BigInteger)
+_HOT: Final = (
+    (reading_slot.c.channel_id == _OF_CHANNEL)
+    & (reading_slot.c.slot_utc >= _FROM)
+    & (reading_slot.c.slot_utc < _BEFORE)
+)
+_HOT_ROWS: Final = sa.select(
+    reading_slot.c.slot_utc, reading_slot.c.value, reading_slot.c.status
+).where(_HOT)
+_HOT_SEALED: Final = sa.delete(reading_slot).where(_HOT)
+_DAYS: Final = sa.select(
+    reading_day.c.day, reading_day.c.slots, reading_day.c.first, reading_day.c.payload,
+    reading_day.c.status, reading_day.c.sources,
+).where(
+    reading_day.c.channel_id == _OF_CHANNEL,
+    reading_day.c.version == sa.bindparam("version", type_=sa.Integer),
+    reading_day.c.day >= _FROM,
+    reading_day.c.day < _BEFORE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,17 +179,8 @@ def _ingest_today(
     now: int,
     receipt: Receipt,
 ) -> None:
-    table = reading_slot
-    known = {
-        r.slot_utc: r.value
-        for r in connection.execute(
-            sa.select(table.c.slot_utc, table.c.value).where(
-                table.c.channel_id == channel.id,
-                table.c.slot_utc >= int(slots[0]),
-                table.c.slot_utc <= int(slots[-1]),
-            )
-        )
-    }
+    asked = {"channel": channel.id, "start": int(slots[0]), "end": int(slots[-1]) + 1}
+    known = {slot: value for slot, value, _ in connection.execute(_HOT_ROWS, asked)}
     rows = []
     for slot, value, bits in zip(slots.tolist(), values.tolist(), status.tolist(), strict=True):
         if slot not in known:
@@ -184,7 +197,7 @@ def _ingest_today(
             receipt.known += 1
         else:
             receipt.conflicts.append(Conflict(channel.id, slot, known[slot], value, bits))
-    insert_ignore(connection, table, rows)
+    insert_ignore(connection, reading_slot, rows)
     receipt.new += len(rows)
 
 
@@ -207,18 +220,8 @@ def load_days(
     connection: Connection, channel_id: int, first_day: int, last_day: int, version: int = RAW
 ) -> dict[int, DayRecord]:
     """The sealed days of a channel, by ordinal, both ends included."""
-    table = reading_day
-    rows = connection.execute(
-        sa.select(
-            table.c.day, table.c.slots, table.c.first, table.c.payload, table.c.status,
-            table.c.sources,
-        ).where(
-            table.c.channel_id == channel_id,
-            table.c.version == version,
-            table.c.day >= first_day,
-            table.c.day <= last_day,
-        )
-    )  # fmt: skip
+    asked = {"channel": channel_id, "version": version, "start": first_day, "end": last_day + 1}
+    rows = connection.execute(_DAYS, asked)
     return {r.day: unpack(r.slots, r.first, r.payload, r.status, r.sources) for r in rows}
 
 
@@ -307,15 +310,10 @@ def _take_hot(
     connection: Connection, channel_id: int, start: int, end: int
 ) -> list[tuple[int, int, int]]:
     """Remove and return the row-wise readings of days that are sealed now."""
-    table = reading_slot
-    where = (
-        (table.c.channel_id == channel_id) & (table.c.slot_utc >= start) & (table.c.slot_utc < end)
-    )
-    rows = [
-        (r.slot_utc, r.value, r.status) for r in connection.execute(sa.select(table).where(where))
-    ]
+    asked = {"channel": channel_id, "start": start, "end": end}
+    rows = [(r.slot_utc, r.value, r.status) for r in connection.execute(_HOT_ROWS, asked)]
     if rows:
-        connection.execute(sa.delete(table).where(where))
+        connection.execute(_HOT_SEALED, asked)
     return rows
 
 

@@ -52,6 +52,25 @@ SOURCE_NAMES: Final = {
     ValueSource.LIKE_DAY: "like-day",
     ValueSource.ZERO_OUTAGE: "outage",
 }
+NEWEST: Final = 32_767
+"""No day has so many versions."""
+# Built once: a statement costs more to build than to run, and every channel asks for these.
+_OF_CHANNEL: Final = sa.bindparam("channel", type_=sa.Integer)
+_FIRST: Final = sa.bindparam("first", type_=sa.BigInteger)
+_LAST: Final = sa.bindparam("last", type_=sa.BigInteger)
+_DAYS: Final = (
+    sa.select(reading_day)
+    .where(
+        reading_day.c.channel_id == _OF_CHANNEL,
+        reading_day.c.day.between(_FIRST, _LAST),
+        reading_day.c.version <= sa.bindparam("newest", type_=sa.Integer),
+    )
+    .order_by(reading_day.c.day, reading_day.c.version)
+)
+_HOT: Final = sa.select(reading_slot).where(
+    reading_slot.c.channel_id == _OF_CHANNEL,
+    reading_slot.c.slot_utc.between(_FIRST, _LAST),
+)
 
 
 class QueryError(ExplainedError):
@@ -156,24 +175,17 @@ def _captured(
     if len(grid) == 0:
         return merged
     low, high = int(grid[0]), int(grid[-1])
-    table = reading_day
-    wanted = (
-        (table.c.channel_id == channel.id)
-        & (table.c.day >= zone.day_of(low).toordinal())
-        & (table.c.day <= zone.day_of(high).toordinal())
-    )
-    if raw_only:
-        wanted &= table.c.version == RAW
-    rows = connection.execute(sa.select(table).where(wanted).order_by(table.c.day, table.c.version))
+    asked = {
+        "channel": channel.id,
+        "first": zone.day_of(low).toordinal(),
+        "last": zone.day_of(high).toordinal(),
+        "newest": RAW if raw_only else NEWEST,
+    }
+    rows = connection.execute(_DAYS, asked)
     for r in rows:
         day = unpack(r.slots, r.first, r.payload, r.status, r.sources)
         _lay_over(merged, _offset(grid, r.start_utc, channel.step_s), day, r.version)
-    hot = reading_slot
-    for r in connection.execute(
-        sa.select(hot).where(
-            hot.c.channel_id == channel.id, hot.c.slot_utc >= low, hot.c.slot_utc <= high
-        )
-    ):
+    for r in connection.execute(_HOT, {"channel": channel.id, "first": low, "last": high}):
         n = int(np.searchsorted(grid, r.slot_utc))
         if grid[n] == r.slot_utc and merged.sources[n] in {ValueSource.MISSING, ValueSource.ABSENT}:
             merged.values[n], merged.status[n] = r.value, r.status
