@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 ON_REQUEST = ("crash", "fuzz", "thorough")
+COLLECTED = "blathy-collected"
 
 # A busy machine must not fail a property that holds: time is judged by pytest-timeout alone.
 # The same examples at every run, so that a change is judged by what it changed; BLATHY_EXPLORE=1
@@ -62,14 +63,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class RequirementRecorder:
-    """Writes build/requirements.json: ID -> the tests that prove it and whether they passed."""
+    """Writes build/requirements.json: ID -> the tests that prove it and whether they passed.
 
-    def __init__(self) -> None:
+    Runs of parts add up: an outcome stays until its test runs again, or is found to be gone or to
+    carry the mark no more when its file is collected.
+    """
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self.root = root
         self.proofs: dict[str, dict[str, str]] = defaultdict(dict)
-        self.ran: set[str] = set()
+        self.files: set[str] = set()
+        self.marked: set[tuple[str, str]] = set()
+        """(ID, test) of all tests in `files`, whether they were selected or not."""
+        self.ran = False
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.nodeid.endswith(".py") and report.passed:
+            self.files.add(report.nodeid)
+        for node in report.result:
+            if isinstance(node, pytest.Item):
+                marks = node.iter_markers("requirement")
+                self.marked |= {(name, node.nodeid) for mark in marks for name in mark.args}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """What a worker of pytest-xdist has collected: here nothing is."""
+        found = getattr(node, "workeroutput", {}).get(COLLECTED, {"files": [], "marked": []})
+        self.files.update(found["files"])
+        self.marked.update((name, test) for name, test in found["marked"])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.ran.add(report.nodeid)
+        self.ran = True
         for name, value in report.user_properties:
             if name != "requirement":
                 continue
@@ -77,9 +101,13 @@ class RequirementRecorder:
                 self.proofs[str(value)][report.nodeid] = report.outcome
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if hasattr(session.config, "workerinput") or not self.ran:
-            return
-        target = ROOT / "build" / "requirements.json"
+        if hasattr(session.config, "workerinput"):
+            collected = {"files": sorted(self.files), "marked": sorted(map(list, self.marked))}
+            session.config.workeroutput[COLLECTED] = collected  # type: ignore[attr-defined]
+        elif self.ran:
+            self.write(self.root / "build" / "requirements.json")
+
+    def write(self, target: Path) -> None:
         target.parent.mkdir(exist_ok=True)
         before: dict[str, dict[str, str]] = {}
         if target.exists():
@@ -89,21 +117,21 @@ class RequirementRecorder:
                 pass  # a run that was killed while it wrote; this one starts the table anew
         for name, tests in self.proofs.items():
             before.setdefault(name, {}).update(tests)
-        # A test that ran and no longer carries a mark proves that promise no more.
-        before = {
-            name: kept
+        standing = {
+            name: {test: outcome for test, outcome in tests.items() if self.stands(name, test)}
             for name, tests in before.items()
-            if (
-                kept := {
-                    test: outcome
-                    for test, outcome in tests.items()
-                    if test not in self.ran or test in self.proofs.get(name, {})
-                }
-            )
         }
         fresh = target.with_suffix(f".{os.getpid()}.tmp")
-        fresh.write_text(json.dumps(before, indent=1, sort_keys=True))
+        proved = {name: tests for name, tests in standing.items() if tests}
+        fresh.write_text(json.dumps(proved, indent=1, sort_keys=True))
         fresh.replace(target)  # several runs may end at the same time
+
+    def stands(self, name: str, test: str) -> bool:
+        """Whether the test is still there and still marked with this ID, as far as can be told."""
+        file = test.partition("::")[0]
+        if file in self.files:
+            return (name, test) in self.marked
+        return (self.root / file).exists()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,7 +17,7 @@ from tests.cli.made_recordings import three_phase, write_csv
 from tests.cli.test_en50160_command import two_days, write
 from tests.free_ports import free_port
 
-ANSWERS = {
+ANSWERS: dict[str, Any] = {
     "/points/p1/keys": {
         "items": [{"purpose": "master", "changed_at": "", "fingerprint": "", "why_not": ""}],
         "pending": None,
