@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import termios
+import threading
 import tty
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,8 +25,10 @@ from blathy.transport.dlms_session import (
     serve_dlms,
     serve_dlms_datagrams,
 )
+from blathy.transport.errors import MeterError
 from blathy.transport.line import Line
 from blathy.transport.serving import serve_line
+from blathy.wire import wrapper
 from blathy.wire.hdlc_frames import CONTROL, POLL, Frame, FrameType
 from blathy.wire.iec62056_21 import block
 from tests.cli.in_process import Watched, blathy
@@ -36,6 +39,7 @@ from tests.wire.association_pair import repeatable_entropy
 
 ENERGY = Quantity(1_234_567, 0, Unit.WH)
 LIMIT_S = 240
+GLO_GET = bytes.fromhex("C81E3000000004C0376965ADE5B79EF38D5538F25D90B2465D22E0A3FB7F0799")
 
 
 @asynccontextmanager
@@ -116,6 +120,53 @@ def test_what_was_recorded_answers_as_the_meter(
     assert "1-0:1.8.0 value (active energy import" in shown.out
     assert "1 234.567 kWh" in shown.out
     assert "12345678" not in shown.out
+
+
+@pytest.mark.parametrize("scheme", ["dlms", "dlms+hdlc"])
+def test_a_ciphered_record_refuses_another_client_and_names_the_remedy(
+    scheme: str, tmp_path: Path
+) -> None:
+    """Its challenge and counters are others, so that nobody but the meter could answer it."""
+    file = tmp_path / "talk.txt"
+    framing = Framing.WRAPPER if scheme == "dlms" else Framing.HDLC
+    url = f"{{}}?{SECURE}&ic=off&timeout=60"
+
+    async def recorded() -> None:
+        async with meter_port(framing) as meter:
+            verb = ("record", meter, file, "--listen", "127.0.0.1:0", "--once")
+            async with command(*verb) as (ran, place):
+                await energy(f"{scheme}://{url.format(place)}")
+                await said(ran)
+
+    asyncio.run(asyncio.wait_for(recorded(), LIMIT_S))
+    clients: list[threading.Thread] = []
+
+    def ask(line: str) -> None:
+        def run() -> None:
+            with pytest.raises(MeterError):
+                asyncio.run(energy(f"{scheme}://{url.format(line.split()[-1])}", seed=8))
+
+        clients.append(threading.Thread(target=run))
+        clients[0].start()
+
+    begins = Watched("answering as the meter on", ask)
+    done = blathy("replay", file, "--listen", "127.0.0.1:0", "--once", stdout=begins)
+    clients[0].join(LIMIT_S)
+    assert done.status == 2
+    assert done.err.count("\n") == 1
+    assert "ciphered or holds proofs of HLS" in done.err
+    assert "copy the meter with `blathy clone`" in done.err
+
+
+def test_a_ciphered_record_sent_again_says_why_the_answers_differ(tmp_path: Path) -> None:
+    talk = tmp_path / "talk.txt"
+    talk.write_text(f"> {wrapper.encode(1, 1, GLO_GET).hex()}\n< 0001000100010002d802\n")
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        place = f"127.0.0.1:{deaf.getsockname()[1]}"
+        done = blathy("replay", talk, "--against", place, "--timeout", "0.1")
+    assert done.status == 2
+    assert "1 answer differs from the record, which is no fault of the meter" in done.err
+    assert "ask anew with `blathy read`" in done.err
 
 
 def test_a_client_that_asks_something_else_is_told_apart(tmp_path: Path) -> None:

@@ -24,7 +24,13 @@ from blathy.client.address import MeterAddress, parse_address
 from blathy.client.capture import load
 from blathy.client.link import open_line
 from blathy.client.sign_on import SignOnFollower
-from blathy.client.turns import Turn, conversations_of, difference, has_said_all
+from blathy.client.turns import (
+    Turn,
+    conversations_of,
+    difference,
+    has_said_all,
+    proves_its_client,
+)
 from blathy.transport.errors import MeterError, TimedOut, Unreachable, from_os_error
 from blathy.transport.line import Line, monotonic_now
 from blathy.transport.serving import SpeedLine
@@ -217,7 +223,7 @@ def replay(
         if against:
             differences = asyncio.run(_send_again(conversations, _place(against), timeout_s))
             if differences:
-                raise CommandError(f"{differences} answers differ from the record")
+                raise CommandError(_differ(differences, conversations))
         else:
             place = _place(listen)
             player = _Player(conversations, follows=place.mode_e)
@@ -225,6 +231,16 @@ def replay(
             asyncio.run(_until_stopped(serving))
     except MeterError as error:
         raise CommandError(str(error)) from error
+
+
+def _differ(count: int, conversations: list[list[Turn]]) -> str:
+    differ = "1 answer differs" if count == 1 else f"{count} answers differ"
+    if any(map(proves_its_client, conversations)):
+        return (
+            f"{differ} from the record, which is no fault of the meter: it is ciphered or holds "
+            "proofs of HLS, whose counters and challenges are used up; ask anew with `blathy read`"
+        )
+    return f"{differ} from the record"
 
 
 class _Player:
@@ -252,6 +268,12 @@ class _Player:
                 typer.echo(line)
             if not got:
                 return
+            if got != turn.data and proves_its_client(turns):
+                raise CommandError(
+                    "this record is ciphered or holds proofs of HLS and answers only its own client"
+                    " with the same octets; copy the meter with `blathy clone` and serve the copy"
+                    " with `blathy meter run FILE`"
+                )
             await speeds.passed(got, from_meter=False)
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from blathy.client.chunk import Chunk
 from blathy.client.explain import Explainer, KeyRing
-from blathy.client.framing import LineReader
+from blathy.client.framing import BarePiece, HdlcPiece, LineReader, Piece, WrapperPiece
+from blathy.wire import apdu
+
+_PROVING: Final = re.compile(rb"\x60\x85\x74\x05\x08(?:\x01[\x03\x04]|\x02[\x02-\x07])")
+"""In an AARQ: a ciphered application context, or a mechanism of HLS."""
+_LLC_OCTETS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,30 @@ def conversations_of(chunks: Iterable[Chunk]) -> list[list[Turn]]:
         else:
             turns.append(Turn(from_meter, chunk.data))
     return list(found.values())
+
+
+def proves_its_client(turns: Iterable[Turn]) -> bool:
+    """Whether the client of this conversation is bound to it by ciphering or by a proof of HLS,
+    which come out otherwise every time: challenges are drawn anew, and counters rise."""
+    for turn in turns:
+        if turn.from_meter:
+            continue
+        if _PROVING.search(turn.data):
+            return True
+        line = LineReader()
+        for piece in line.receive(turn.data) + line.finish():
+            octets = _apdu_of(piece)
+            if octets[:1] and octets[0] in apdu.CIPHERED_TAGS:
+                return True
+    return False
+
+
+def _apdu_of(piece: Piece) -> bytes:
+    if isinstance(piece, HdlcPiece):
+        return b"" if piece.frame is None else piece.frame.information[_LLC_OCTETS:]
+    if isinstance(piece, WrapperPiece):
+        return piece.apdu
+    return piece.octets if isinstance(piece, BarePiece) else b""
 
 
 def has_said_all(turn: Turn, got: bytes) -> bool:
