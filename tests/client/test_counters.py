@@ -6,11 +6,12 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from blathy.client import counters
+from blathy.client import counters, range_locks
 from blathy.client.counters import FileCounterStore, FileKeyStore, StoreError
 from blathy.client.range_locks import RangeLocks
 
@@ -108,6 +109,16 @@ def test_whoever_wants_the_file_alone_gets_it_alone(
         one.reserve("send:x", 1)
 
 
+def test_a_system_without_file_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing there would keep two processes from using the same numbers."""
+    monkeypatch.setattr(RangeLocks, "available", False)
+    monkeypatch.setattr(range_locks, "fcntl", None)
+    with pytest.raises(StoreError, match="no locks"):
+        FileCounterStore(tmp_path / "c")
+
+
 def test_what_another_process_wrote_until_the_lock_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +212,7 @@ def test_floors_are_synced_once_a_second_and_with_what_is_reserved_or_closed(
 
     monkeypatch.setattr(os, "fdatasync", synced)
     now_s = 1000.0
-    monkeypatch.setattr(counters.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
     store = FileCounterStore(tmp_path / "c")
     store.accept("receive:x", 10)
     assert after_a_power_cut() == 10

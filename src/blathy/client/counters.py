@@ -142,7 +142,7 @@ class FileCounterStore:
         if self._file >= 0:
             try:
                 if self._unsynced:
-                    os.fdatasync(self._file)
+                    _sync_data(self._file)
             except OSError:
                 pass  # what only a power cut can lose is the system's to write now
             finally:
@@ -232,7 +232,7 @@ class FileCounterStore:
                 raise OSError(28, "no space left")
             self._unsynced = not sync
             if sync:
-                os.fdatasync(self._file)
+                _sync_data(self._file)
                 self._synced_s = time.monotonic()
         except OSError as error:
             # After a failed sync nobody knows what is on the disk: this file is not used again.
@@ -292,6 +292,11 @@ def _is_at(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _sync_data(handle: int) -> None:
+    """What was written is on the disk; macOS knows the whole way only."""
+    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(handle)
 
 
 def _sync_folder(path: Path) -> None:

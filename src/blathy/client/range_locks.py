@@ -1,8 +1,9 @@
 """Locks on places of a file that end with the process that holds them.
 
 On Linux they belong to the open file, not to the process (`F_OFD_SETLK`): two handles in one
-process exclude each other as well, and a place may lie beyond the end of the file. Elsewhere the
-one lock is that of the whole file.
+process exclude each other as well, and a place may lie beyond the end of the file. Other record
+locks of POSIX end when any handle of the process is closed, so elsewhere the one lock is that of
+the whole file; a system without even that is refused.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class RangeLocks:
         """Lock for us alone; False while another has it."""
         if self.available:
             return self._set(fcntl.F_OFD_SETLK, fcntl.F_WRLCK, place)
-        if "flock" in dir(fcntl):
-            return _granted(fcntl.flock, self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
+        if fcntl is None:
+            raise OSError(errno.ENOLCK, "this system has no locks that we know")
+        return _granted(fcntl.flock, self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def wait(self, place: int) -> None:
         """Lock for us alone, as soon as nobody else has it."""
