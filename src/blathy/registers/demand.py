@@ -26,7 +26,7 @@ def demand_mw(energy_u: int, duration_s: int) -> int:
     return power if energy_u >= 0 else -power
 
 
-def _demands_mw(energies_u: Cells, durations_s: Cells) -> Cells:
+def _demands_mw(energies_u: Cells, durations_s: Cells | np.int64) -> Cells:
     powers: Cells = np.sign(energies_u) * (np.abs(energies_u) * 18 // (5 * durations_s))
     return powers
 
@@ -115,6 +115,15 @@ class Demand:
         demands = self._slide(energies, ends)
         self._close(demands, ends.stamps, span.rate)
         return ends.after, demands
+
+    def is_of(self, source: Source) -> bool:
+        """Whether this is the demand register of the source's energy."""
+        return self.plan.measure is source.measure and self.plan.phase is source.phase
+
+    def ahead(self, flows: Cells) -> Cells:
+        """The current demand after each of these accumulated flows, while no period ends."""
+        energies = sum(self._history) + self._partial_u + flows @ self._weights
+        return _demands_mw(energies, np.int64(self.window_s))
 
     def _slide(self, energies: Cells, ends: Boundaries) -> Cells:
         """The demand at each end. Periods that one interval spans share its energy evenly."""

@@ -30,6 +30,7 @@ from blathy.registers.eventlog import EventLog, LogEntry
 from blathy.registers.events import EVENTS
 from blathy.registers.load_profile import LoadProfile, Status, follows
 from blathy.registers.named import Named
+from blathy.registers.outlook import Outlook
 from blathy.registers.plan import BookPlan, CalendarPlan, LogPlan
 from blathy.registers.plan_tables import OPERATING, RESETS, SETTINGS, tables_of
 from blathy.registers.ring import Kept, Ring
@@ -223,6 +224,23 @@ class Ledger:
         self._vector = vector
         self._counters[OPERATING] += span.duration_s
         self._instant = span.block.instant[span.last - 1 : span.last].copy()
+
+    def outlook(self, block: Block) -> Outlook:
+        """What this block, which begins now and has supply all through, will do to the books."""
+        work = self._unfold(block)
+        quiet = self._limit(work, 0, work.supply_until(0))
+        still = 0 if work.supply[0] != self._supply else quiet - 1
+        if work.incidents:
+            first_s = work.incidents[0].at_utc_s - block.start_utc_s
+            still = min(still, first_s // block.step_s)
+        span = Span(
+            block, 0, quiet, work.cumulated, self._rtc, self.rate, self._piece.offset_s, 0,
+            self._counters[OPERATING], {},
+        )  # fmt: skip
+        profiles = tuple(self._profiles.values())
+        return Outlook(
+            span, still, self._vector, self.layout, self._demands, profiles, self._reader()
+        )
 
     # --- what happens between stretches -----------------------------------------------------------
 

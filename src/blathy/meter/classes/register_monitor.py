@@ -8,8 +8,8 @@ decided. Thresholds are compared with the raw count of the attribute, whatever i
 are of (the standard asks for the same one).
 
 No crossing depends on how the meter's blocks are cut: where it can be told ahead what the register
-will show (instantaneous values, energies of all rates together), a block is cut at the next
-crossing, else after every interval.
+will show (instantaneous values, energies, demands, counters of the books), a block is cut at the
+next crossing or where nothing more is known, else after every interval.
 """
 
 from __future__ import annotations

@@ -210,16 +210,26 @@ def counter_value(name: str) -> Value:
         return _harmonic(name)
     if name.startswith("secondary_"):
         return _secondary(name.removeprefix("secondary_"))
-    stored, divisor = STORED_AS.get(name, (name, 1))
-    source = Source(Kind.COUNTER, name=stored)
+    source, unit = kept_as(name)
 
     def kept(meter: Meter) -> int | None:
         try:
-            return meter.books.value(source) // divisor
+            return meter.books.value(source) // unit
         except LookupError:
             return None
 
     return kept
+
+
+def is_kept(name: str) -> bool:
+    """Whether the books keep a named counter, and nothing derives it from something else."""
+    return name not in DERIVED and not name.startswith(("harmonic_", "secondary_"))
+
+
+def kept_as(name: str) -> tuple[Source, int]:
+    """Where the books keep a named counter, and what one unit of it is in theirs."""
+    stored, unit = STORED_AS.get(name, (name, 1))
+    return Source(Kind.COUNTER, name=stored), unit
 
 
 def raw_value(source: Source) -> Value:
