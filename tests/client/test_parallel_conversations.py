@@ -40,6 +40,7 @@ from tests.client.small_meter import (
     lookup,
     profiles,
 )
+from tests.loop_thread import listening
 
 READS = 12
 
@@ -47,23 +48,14 @@ READS = 12
 @contextmanager
 def served(title: bytes = TITLE) -> Iterator[int]:
     """The port of a meter with a loop and a thread of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
 
     async def begin() -> Any:
         own = InvocationCounters(VolatileCounterStore())
         one = LogicalDevice(profiles(), SmallMeter(), title, Entropy(), own)
         return await serve_dlms(lookup(one), port=0)
 
-    listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(120)
-    try:
+    with listening(begin) as port:
         yield port
-    finally:
-        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(120)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 def connect(port: int, counters: CounterStore, options: str = "") -> Meter:

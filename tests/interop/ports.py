@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import tty
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -16,25 +15,13 @@ from blathy.transport.dlms_session import DlmsSession, serve_dlms
 from blathy.transport.line import Line
 from blathy.transport.serving import serve_line
 from blathy.transport.session import Endpoint
+from tests.loop_thread import LoopThread
 
 PDU_OCTETS = 2048
 
 
-class Served:
-    """A loop in a thread of its own that serves meters for a whole module of tests."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(120)
-
-    def end(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(120)
-        self.loop.close()
+class Served(LoopThread):
+    """Serves meters for a whole module of tests."""
 
     @contextmanager
     def tcp(self, meter: Meter, pdu_size: int = PDU_OCTETS) -> Iterator[dict[str, Any]]:

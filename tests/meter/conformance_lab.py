@@ -11,7 +11,6 @@ import asyncio
 import os
 import select
 import socket
-import threading
 import time
 import tty
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from blathy.transport.serial_line import SerialLine
 from blathy.transport.serving import serve_line
 from blathy.transport.session import Endpoint
 from blathy.wire.server import LogicalDevice
+from tests.loop_thread import LoopThread
 
 PATIENCE_S = 120.0
 PHYSICAL = 17
@@ -58,9 +58,7 @@ class Bench:
 @contextmanager
 def bench(meter: Meter) -> Iterator[Bench]:
     """Serve `meter` over TCP (wrapper, HDLC and sign-on), over UDP and on a serial port."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
+    there = LoopThread()
     found = Bench(meter, meter.logical_device())
     head, tail = os.openpty()
     tty.setraw(head)
@@ -77,7 +75,7 @@ def bench(meter: Meter) -> Iterator[Bench]:
         line = await SerialLine.connect(os.ttyname(tail))
         endpoint = Endpoint("serial", 0, "reader", 0)
         session = DlmsSession(endpoint, lambda data: line.send(data), lookup)
-        task = loop.create_task(serve_line(line, session))
+        task = there.loop.create_task(serve_line(line, session))
         return [tcp, udp, task]
 
     async def end(tcp: Any, udp: Any, task: asyncio.Task[None]) -> None:
@@ -86,15 +84,13 @@ def bench(meter: Meter) -> Iterator[Bench]:
         await tcp.stop()
         await udp.stop()
 
-    started = asyncio.run_coroutine_threadsafe(begin(), loop).result(120)
+    started = there.run(begin())
     found.line = head
     try:
         yield found
     finally:
-        asyncio.run_coroutine_threadsafe(end(*started), loop).result(120)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(120)
-        loop.close()
+        there.run(end(*started))
+        there.end()
         os.close(head)
         os.close(tail)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import itertools
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +21,7 @@ from blathy.models.model import Level
 from blathy.obis import Obis
 from blathy.transport.dlms_session import serve_dlms
 from tests import processes
+from tests.loop_thread import listening
 from tests.meter.simple_load import ConstantLoad
 
 START_S = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -67,9 +66,6 @@ def who(meter: Meter, level: Level = Level.MANAGEMENT) -> Requester:
 def served(meter: Meter, ports: tuple[Obis, ...] = ()) -> Iterator[int]:
     """The meter on a free port of the loopback device, which is the one that these set-up objects
     describe; its number."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
     device = meter.logical_device(ports=ports)
 
     async def begin() -> Any:
@@ -79,14 +75,8 @@ def served(meter: Meter, ports: tuple[Obis, ...] = ()) -> Iterator[int]:
             on_event=lambda _endpoint, _device, event: meter.associations_event(event),
         )  # fmt: skip
 
-    listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(120)
-    try:
+    with listening(begin) as port:
         yield port
-    finally:
-        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(120)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(120)
-        loop.close()
 
 
 def gurux(job: dict[str, Any]) -> dict[str, Any]:

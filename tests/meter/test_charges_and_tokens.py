@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -12,9 +10,8 @@ from cryptography.hazmat.primitives.cmac import CMAC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blathy.cli.meter import connection_lines
 from blathy.client import Meter as Client
-from blathy.client import ObjectCache, ObjectRefused, VolatileCounterStore
+from blathy.client import ObjectRefused
 from blathy.cosem import axdr
 from blathy.cosem.cosem_time import CosemDateTime
 from blathy.cosem.service import AccessError, ActionResult
@@ -25,7 +22,8 @@ from blathy.obis import Obis
 from blathy.store.store import StorageError, Store
 from blathy.wire.credit_token import CreditToken, make_token, open_token
 from blathy.wire.errors import LocalProtocolError, RemoteProtocolError
-from tests.meter.running import START_S, call, get, made, put, served
+from tests.meter.by_client import with_client
+from tests.meter.running import START_S, call, get, made, put
 from tests.meter.simple_load import ConstantLoad
 
 ACCOUNT, CREDIT = "0-0:19.0.0", "0-0:19.10.0"
@@ -37,7 +35,6 @@ USED_WH_PER_HOUR = 3 * 1200
 HOUR_S = 3600
 NO_LOAD = ConstantLoad(0, 3)
 FORMAT, FORGED, USED, NOT_BOOKED, BOOKED = 4, 5, 6, 7, 3
-Work = Callable[[Client], Coroutine[Any, Any, None]]
 
 
 def prepaid(credit_wh: int = 0, **named: Any) -> Meter:
@@ -75,19 +72,6 @@ def told(meter: Meter, code: str) -> tuple[int, int, int]:
     """Paid, last collected, remaining."""
     paid, last, remaining = (get(meter, 113, code, number) for number in (2, 11, 12))
     return paid, last, remaining
-
-
-def with_client(meter: Meter, work: Work) -> None:
-    async def whole() -> None:
-        lines = connection_lines(meter, [("127.0.0.1", port)], "test")
-        url = next(line.split()[1] for line in lines if line.startswith(Level.MANAGEMENT.value))
-        async with Client.connect(
-            url, counters=VolatileCounterStore(), cache=ObjectCache()
-        ) as client:
-            await work(client)
-
-    with served(meter) as port:
-        asyncio.run(asyncio.wait_for(whole(), 120))
 
 
 # --- charges --------------------------------------------------------------------------------------

@@ -3,8 +3,6 @@ are not perfect. Everything is set and read at the port; expected values are clo
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -25,6 +23,7 @@ from blathy.models.model import Level, Mechanism
 from blathy.transport.dlms_session import serve_dlms
 from blathy.transport.errors import MeterError
 from blathy.wire.security import VolatileCounterStore
+from tests.loop_thread import listening
 from tests.meter.running import START_S, made
 from tests.meter.test_promises_over_the_port import number
 from tests.meter.waves import Wave, Waves
@@ -37,9 +36,6 @@ ANGLES = (0.0, -120.0, -240.0)
 @contextmanager
 def served(devices: LoadDevices) -> Iterator[int]:
     """All logical devices on a free port of the loopback device."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
     own = devices.meter.logical_device()
 
     async def begin() -> Any:
@@ -48,14 +44,8 @@ def served(devices: LoadDevices) -> Iterator[int]:
             "127.0.0.1", 0,
         )  # fmt: skip
 
-    listener, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(120)
-    try:
+    with listening(begin) as port:
         yield port
-    finally:
-        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(120)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(120)
-        loop.close()
 
 
 @contextmanager
