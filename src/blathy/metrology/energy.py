@@ -18,7 +18,6 @@ from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from blathy.metrology import synchronisation as sync
@@ -33,7 +32,7 @@ from blathy.metrology.half_cycle import (
     PHASE_COLUMNS,
     HalfCycles,
 )
-from blathy.metrology.kernels import KERNEL, PART
+from blathy.metrology.kernels import kernel, part
 
 MEASURES: Final = 8
 A_IMPORT, A_EXPORT, R1, R2, R3, R4, E_IMPORT, E_EXPORT = range(MEASURES)
@@ -236,7 +235,7 @@ def _block_cycles(connection: Connection, rules: EnergyRules) -> int:
     return -(-cycles // window) * window
 
 
-@njit(**PART)
+@part()
 def _clear_second(second: Any, phases: Any) -> Any:
     for j in range(len(second)):
         second[j] = 0.0
@@ -244,7 +243,7 @@ def _clear_second(second: Any, phases: Any) -> Any:
         second[SECOND_PHASE_COLUMNS * p + S_UMIN] = np.inf
 
 
-@njit(**KERNEL)
+@kernel()
 def _count_rows(
     rows: Any,
     phases: Any,
@@ -302,13 +301,13 @@ def _count_rows(
     return at, done
 
 
-@njit(**PART)
+@part()
 def _begins_cycle(rows: Any, n: Any) -> Any:
     flags = int(rows[n, C_FLAGS])
     return flags & sync.UPWARD != 0 and flags & sync.PARTIAL == 0
 
 
-@njit(**PART)
+@part()
 def _gather(rows: Any, first: Any, last: Any, phases: Any, part: Any) -> Any:
     """Sums of the half cycles [first, last), per phase."""
     for p in range(phases):
@@ -322,14 +321,14 @@ def _gather(rows: Any, first: Any, last: Any, phases: Any, part: Any) -> Any:
                 part[p, S_I2 + j] += rows[n, at + I2 + j]
 
 
-@njit(**PART)
+@part()
 def _reactive(part: Any, p: Any, time_s: Any) -> Any:
     """Q1 of a phase, in var, from its sums over whole cycles."""
     product = part[p, S_UC] * part[p, S_IS] - part[p, S_US] * part[p, S_IC]
     return 2.0 * product / (time_s * time_s)
 
 
-@njit(**PART)
+@part()
 def _judge_creep(
     rows: Any,
     first: Any,
@@ -348,7 +347,7 @@ def _judge_creep(
         quiet[p] = low and abs(_reactive(part, p, time_s)) < creep_q
 
 
-@njit(**PART)
+@part()
 def _count_window(
     rows: Any,
     first: Any,
@@ -420,7 +419,7 @@ def _count_window(
     )  # fmt: skip
 
 
-@njit(**PART)
+@part()
 def _total_apparent(part: Any, extra: Any, phases: Any, apparent: Any) -> Any:
     """Apparent energy of the system over the window, in VAs."""
     arithmetic = 0.0
@@ -446,7 +445,7 @@ def _total_apparent(part: Any, extra: Any, phases: Any, apparent: Any) -> Any:
     return 3.0 * np.sqrt(max(u_e * i_e, 0.0))
 
 
-@njit(**PART)
+@part()
 def _quadrants(p: Any, q: Any, s: Any, out: Any) -> Any:
     for j in range(MEASURES):
         out[j] = 0.0
@@ -460,7 +459,7 @@ def _quadrants(p: Any, q: Any, s: Any, out: Any) -> Any:
     out[E_IMPORT if importing else E_EXPORT] = s
 
 
-@njit(**PART)
+@part()
 def _spread_measures(part: Any, extra: Any, phases: Any, netting: Any, joules: Any) -> Any:
     for p in range(phases):
         _quadrants(part[p, S_P], part[p, S_Q], part[p, S_S], joules[1 + p])
@@ -473,7 +472,7 @@ def _spread_measures(part: Any, extra: Any, phases: Any, netting: Any, joules: A
             joules[0, j] += joules[1 + p, j]
 
 
-@njit(**PART)
+@part()
 def _divide(
     begin_s: Any,
     time_s: Any,
@@ -516,7 +515,7 @@ def _divide(
         at = turn
 
 
-@njit(**PART)
+@part()
 def _into_second(part: Any, extra: Any, phases: Any, share: Any, second: Any) -> Any:
     for p in range(phases):
         at = SECOND_PHASE_COLUMNS * p
@@ -533,7 +532,7 @@ def _into_second(part: Any, extra: Any, phases: Any, share: Any, second: Any) ->
         second[at + T_FLAGS] = float(int(second[at + T_FLAGS]) | int(extra[T_FLAGS]))
 
 
-@njit(**PART)
+@part()
 def _close_second(
     phases: Any, counted: Any, second: Any, place: Any, energy: Any, sums: Any, done: Any
 ) -> Any:

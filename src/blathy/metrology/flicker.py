@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from blathy.metrology.kernels import KERNEL, PART
+from blathy.metrology.kernels import kernel, part
 
 FloatArray = NDArray[np.float64]
 
@@ -179,7 +178,7 @@ def _response(sections: FloatArray, z: complex) -> NDArray[np.complex128]:
     return np.asarray((b0 + b1 / z + b2 / z**2) / (1 + a1 / z + a2 / z**2))
 
 
-@njit(**KERNEL, fastmath={"contract", "nsz"})
+@kernel(fastmath={"contract", "nsz"})
 def _flicker(
     samples: Any,
     first: Any,
@@ -238,7 +237,7 @@ def _flicker(
             place[1] = values
 
 
-@njit(**PART)
+@part()
 def _class_of(level: Any) -> Any:
     if not level > 2.0**OCTAVE_MIN:
         return 0

@@ -20,12 +20,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from blathy.metrology import synchronisation as sync
 from blathy.metrology.connection import Connection, Wiring
-from blathy.metrology.kernels import FAST, KERNEL, PART
+from blathy.metrology.kernels import FAST, kernel, part
 from blathy.metrology.synchronisation import (
     COASTING,
     EDGE_GUARD,
@@ -197,8 +196,8 @@ class HalfCycleMeter:
         rows_max = int(4 * self.connection.nominal_hz * (seconds + 2 * KEEP_S))
         rows = np.empty((rows_max, self._rows.shape[1]))
         count = 0
-        for part in self.slices(frames):
-            self._take(part)
+        for piece in self.slices(frames):
+            self._take(piece)
             count = self._work(rows, count, final=False)
         return self.half_cycles(rows[:count])
 
@@ -299,7 +298,7 @@ def edge_weights() -> FloatArray:
     return np.ascontiguousarray(np.linalg.lstsq(rows, goal, rcond=None)[0].T)
 
 
-@njit(**KERNEL, fastmath=FAST)
+@kernel(fastmath=FAST)
 def _ingest(
     frames: Any, lines: Any, scale: Any, limit: Any, samples: Any, quality: Any, ints: Any
 ) -> Any:
@@ -334,7 +333,7 @@ def _ingest(
     ints[I_TOTAL] += count
 
 
-@njit(**PART)
+@part()
 def _mark_bad(level: Any, line: Any, quality: Any, at: Any) -> Any:
     for n in range(len(line)):
         if not np.isfinite(line[n]):
@@ -344,7 +343,7 @@ def _mark_bad(level: Any, line: Any, quality: Any, at: Any) -> Any:
             quality[(at + n) // TICK] |= SATURATED
 
 
-@njit(**PART, fastmath=FAST)
+@part(fastmath=FAST)
 def _star_point(samples: Any, at: Any, count: Any) -> Any:
     for n in range(at, at + count):
         u12, u32 = samples[0, n], samples[2, n]
@@ -359,7 +358,7 @@ def _star_point(samples: Any, at: Any, count: Any) -> Any:
 # passed whole, because a view costs more than the sixteen products it would be made for.
 
 
-@njit(**PART, fastmath=FAST)
+@part(fastmath=FAST)
 def _sum_pair(
     samples: Any, oscillator: Any, phase: Any, phases: Any, m: Any, out: Any, at: Any
 ) -> Any:
@@ -393,7 +392,7 @@ def _sum_pair(
     out[at + 7], out[at + 8], out[at + 9], out[at + 10] = is_, ic, u0, i0
 
 
-@njit(**PART, fastmath=FAST)
+@part(fastmath=FAST)
 def _sum_cross(samples: Any, phases: Any, first: Any, last: Any, out: Any, at: Any) -> Any:
     x12 = x23 = x31 = n2 = m2 = r2 = 0.0
     begin = np.uint64(first)
@@ -429,7 +428,7 @@ def _sum_cross(samples: Any, phases: Any, first: Any, last: Any, out: Any, at: A
     out[at + 5] = r2
 
 
-@njit(**PART, fastmath=FAST)
+@part(fastmath=FAST)
 def _lerp_weights(weights: Any, fraction: Any, work: Any, line: Any) -> Any:
     place = fraction * FRACTIONS
     row = np.uint64(min(int(place), FRACTIONS - 1))
@@ -439,7 +438,7 @@ def _lerp_weights(weights: Any, fraction: Any, work: Any, line: Any) -> Any:
         work[line, k] = lower + part * (weights[row + np.uint64(1), k] - lower)
 
 
-@njit(**PART, fastmath=FAST)
+@part(fastmath=FAST)
 def _edge_squares(samples: Any, phase: Any, m: Any, work: Any, line: Any) -> Any:
     total = 0.0
     a = np.uint64(phase)
@@ -450,7 +449,7 @@ def _edge_squares(samples: Any, phase: Any, m: Any, work: Any, line: Any) -> Any
     return total
 
 
-@njit(**PART, fastmath=FAST)
+@part(fastmath=FAST)
 def _edge_pair(
     samples: Any, oscillator: Any, phase: Any, phases: Any, m: Any, work: Any, out: Any, at: Any
 ) -> Any:
@@ -480,7 +479,7 @@ def _edge_pair(
     out[at + 7], out[at + 8], out[at + 9], out[at + 10] = is_, ic, u0, i0
 
 
-@njit(**PART, fastmath=FAST)
+@part(fastmath=FAST)
 def _edge_cross(samples: Any, phases: Any, m: Any, work: Any, out: Any, at: Any) -> Any:
     """The correction of the cross products at the end of a half cycle."""
     base = np.uint64(m - TAPS // 2)
@@ -517,7 +516,7 @@ def _edge_cross(samples: Any, phases: Any, m: Any, work: Any, out: Any, at: Any)
     out[at + 3], out[at + 4], out[at + 5] = n2, m2, r2
 
 
-@njit(**PART)
+@part()
 def _flags_between(quality: Any, first: Any, last: Any) -> Any:
     flags = 0
     for tick in range(first // TICK, (last + TICK - 1) // TICK):
@@ -525,7 +524,7 @@ def _flags_between(quality: Any, first: Any, last: Any) -> Any:
     return flags
 
 
-@njit(**PART, fastmath=FAST)
+@part(fastmath=FAST)
 def _sum_row(
     samples: Any,
     oscillator: Any,
@@ -588,7 +587,7 @@ def _sum_row(
     return _flags_between(quality, m[0], m[3]) | (PARTIAL if partial else 0)
 
 
-@njit(**KERNEL)
+@kernel()
 def _sum_half_cycles(
     samples: Any,
     oscillator: Any,

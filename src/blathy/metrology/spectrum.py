@@ -14,10 +14,9 @@ from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from blathy.metrology.kernels import FAST, KERNEL
+from blathy.metrology.kernels import FAST, kernel
 
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -296,7 +295,7 @@ def resampling_weights(sample_rate_hz: float, band: float, taps: int) -> FloatAr
     return np.ascontiguousarray(np.linalg.lstsq(rows, goal, rcond=None)[0].T)
 
 
-@njit(**KERNEL, fastmath=FAST)
+@kernel(fastmath=FAST)
 def _resample(
     samples: Any, base: Any, first: Any, last: Any, table: Any, weight: Any, out: Any
 ) -> Any:

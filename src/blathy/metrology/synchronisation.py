@@ -22,11 +22,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from blathy.metrology.connection import Connection, Wiring
-from blathy.metrology.kernels import FAST, KERNEL, PART
+from blathy.metrology.kernels import FAST, kernel, part
 
 WINDOW_CYCLES: Final = 5.72
 REFERENCE_RATE_HZ_MIN: Final = 5_000.0
@@ -112,7 +111,7 @@ def design_window(connection: Connection) -> tuple[NDArray[np.float64], NDArray[
     return window * np.cos(angle), -window * np.sin(angle)
 
 
-@njit(**KERNEL, fastmath=FAST)
+@kernel(fastmath=FAST)
 def follow(
     samples: Any,
     voltages: Any,
@@ -151,7 +150,7 @@ def follow(
     )  # fmt: skip
 
 
-@njit(**PART, fastmath=FAST)
+@part(fastmath=FAST)
 def _write_reference(
     samples: Any,
     voltages: Any,
@@ -192,7 +191,7 @@ def _write_reference(
             beta[m] = b2 * y + c2 * z
 
 
-@njit(**PART, fastmath=FAST)
+@part(fastmath=FAST)
 def _four_sums(a: Any, b: Any, kernel_c: Any, kernel_s: Any, start: Any) -> Any:
     ac = as_ = bc = bs = 0.0
     a = a[start : start + len(kernel_c)]
@@ -207,12 +206,12 @@ def _four_sums(a: Any, b: Any, kernel_c: Any, kernel_s: Any, start: Any) -> Any:
     return ac, as_, bc, bs
 
 
-@njit(**PART)
+@part()
 def _wrap(angle: Any) -> Any:
     return angle - 2.0 * np.pi * np.floor(angle / (2.0 * np.pi) + 0.5)
 
 
-@njit(**PART)
+@part()
 def _measure_steps(
     reference: Any,
     kernel_c: Any,
@@ -258,7 +257,7 @@ def _measure_steps(
         ints[I_STEPS] += 1
 
 
-@njit(**PART)
+@part()
 def _follow_rotation(ints: Any, forward: Any, backward: Any) -> Any:
     """Change the sequence that is followed only when the other is clearly stronger for a while."""
     mine, other = (forward, backward) if ints[I_ROTATION] > 0 else (backward, forward)
@@ -273,7 +272,7 @@ def _follow_rotation(ints: Any, forward: Any, backward: Any) -> Any:
         ints[I_AGAINST] = 0
 
 
-@njit(**PART)
+@part()
 def _is_good(ring: Any, k: Any, steps: Any) -> Any:
     for j in range(max(0, k - LOOK_BEHIND), min(k + LOOK_AHEAD + 1, steps)):
         if ring[3, j % RING] == 0.0:
@@ -281,7 +280,7 @@ def _is_good(ring: Any, k: Any, steps: Any) -> Any:
     return True
 
 
-@njit(**PART)
+@part()
 def _start(
     ints: Any,
     floats: Any,
@@ -317,7 +316,7 @@ def _start(
     return True
 
 
-@njit(**PART, fastmath=FAST)
+@part(fastmath=FAST)
 def _fill_oscillator(oscillator: Any, first: Any, count: Any, theta: Any, omega: Any) -> Any:
     """sin and cos of theta + omega n, eight lanes turning together."""
     sine = oscillator[0, first : first + count]
@@ -334,7 +333,7 @@ def _fill_oscillator(oscillator: Any, first: Any, count: Any, theta: Any, omega:
         cosine[n + 8] = cosine[n] * d8c - sine[n] * d8s
 
 
-@njit(**PART)
+@part()
 def _advance_to(
     ints: Any, floats: Any, oscillator: Any, edges: Any, at: Any, advance: Any, coasting: Any
 ) -> Any:
@@ -361,7 +360,7 @@ def _advance_to(
     ints[I_FILLED] = int(at)
 
 
-@njit(**PART)
+@part()
 def _track(
     ints: Any,
     floats: Any,

@@ -18,12 +18,11 @@ from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from blathy.metrology.connection import Connection, Wiring
 from blathy.metrology.half_cycle import C_FLAGS, REVERSED, HalfCycles
-from blathy.metrology.kernels import KERNEL, PART
+from blathy.metrology.kernels import kernel, part
 from blathy.metrology.quantities import u_half_cycle_v
 
 FloatArray = NDArray[np.float64]
@@ -208,7 +207,7 @@ class VoltageEventDetector:
         ]  # fmt: skip
 
 
-@njit(**KERNEL)
+@kernel()
 def _watch(
     values: Any,
     middle: Any,
@@ -253,7 +252,7 @@ def _watch(
             )  # fmt: skip
 
 
-@njit(**PART)
+@part()
 def _step(
     event: Any,
     kind: Any,
@@ -292,7 +291,7 @@ def _step(
         event[R_START] = np.nan
 
 
-@njit(**PART)
+@part()
 def _report(event: Any, place: Any, reports: Any) -> Any:
     # Bounded: beyond this many reports in one call the last place is overwritten.
     slot = min(place[3], len(reports) - 1)
@@ -301,7 +300,7 @@ def _report(event: Any, place: Any, reports: Any) -> Any:
     place[3] = slot + 1
 
 
-@njit(**PART)
+@part()
 def _rapid(
     values: Any,
     at: Any,
@@ -350,7 +349,7 @@ def _rapid(
     change[V_SEEN] = 0.0
 
 
-@njit(**PART)
+@part()
 def _leave_steady(values: Any, at: Any, limit: Any, ring_sum: Any, change: Any, length: Any) -> Any:
     channels = len(values)
     leaves = False
@@ -367,7 +366,7 @@ def _leave_steady(values: Any, at: Any, limit: Any, ring_sum: Any, change: Any, 
         change[V_CHANNELS + channels + c] = 0.0  # the largest departure
 
 
-@njit(**PART)
+@part()
 def _is_steady(ring: Any, ring_sum: Any, limit: Any) -> Any:
     length = ring.shape[1]
     for c in range(len(ring_sum)):
@@ -378,7 +377,7 @@ def _is_steady(ring: Any, ring_sum: Any, limit: Any) -> Any:
     return True
 
 
-@njit(**PART)
+@part()
 def _describe_rapid(
     oldest: Any,
     reference: Any,
