@@ -43,6 +43,9 @@ STALE_S: Final = 2
 """A reading brings a meter up to now when its books are older than this."""
 CLOCK_TOLERANCE_S: Final = 2
 """While catching up, clocks that are off by more are set at the end of every day."""
+CATCH_UP_COMMIT_DAYS: Final = 5
+"""While catching up, the meters are committed every so many days: what is not yet is measured
+again, and gives the same."""
 COARSE_STEP_S: Final = 60
 FINE_STEP_S: Final = 10
 FINE_SPAN_S: Final = 3 * 3600
@@ -99,6 +102,8 @@ class Fleet:
         self.storage_error = ""
         self.outgoing = Outgoing(now)
         self._stepping = False
+        self._live = True
+        """Whether every step is staged; while catching up, only what is committed."""
         self._own_addresses = True
         self._listeners: list[TcpListener] = []
         self._task: asyncio.Task[None] | None = None
@@ -132,9 +137,19 @@ class Fleet:
 
         `progress(done, total)` counts meter-days.
         """
+        self._live = False
+        try:
+            self._catch_up(until_utc_s, progress)
+        finally:
+            self._live = True
+        for one in self.running.values():
+            one.meter.outbox.pushes.clear()  # the past is in the logs: nobody is called for it
+            one.meter.outbox.call_home = False
+
+    def _catch_up(self, until_utc_s: int, progress: Callable[[int, int], None] | None) -> None:
         spans = {one.name: max(0, until_utc_s - one.now) for one in self.running.values()}
         total = sum(-(-span // SECONDS_PER_DAY) for span in spans.values())
-        done = 0
+        done = days = 0
         while behind := [one for one in self.running.values() if until_utc_s - one.now > 0]:
             for one in behind:
                 self._advance(one, min(until_utc_s, one.now + SECONDS_PER_DAY))
@@ -142,10 +157,11 @@ class Fleet:
                 done += 1
                 if progress:
                     progress(min(done, total), total)
-            self._commit()
-        for one in self.running.values():
-            one.meter.outbox.pushes.clear()  # the past is in the logs: nobody is called for it
-            one.meter.outbox.call_home = False
+            days += 1
+            if days % CATCH_UP_COMMIT_DAYS == 0:
+                self._commit_all()
+        if total:
+            self._commit_all()
 
     @staticmethod
     def _synchronise(one: Running) -> None:
@@ -194,7 +210,7 @@ class Fleet:
             block = block.with_incidents(moved)
         self._stepping = True
         try:
-            one.meter.step(one.bus.feed(block) if one.bus else block)
+            one.meter.step(one.bus.feed(block) if one.bus else block, stage=self._live)
         finally:
             self._stepping = False
 
@@ -227,6 +243,12 @@ class Fleet:
         return stepped
 
     # --- committing -------------------------------------------------------------------------------
+
+    def _commit_all(self) -> None:
+        """Stage every meter, and commit."""
+        for one in self.running.values():
+            one.meter.stage_all()
+        self._commit()
 
     def _commit(self) -> None:
         self._committed(self.store.commit())
@@ -330,9 +352,7 @@ class Fleet:
         await self.outgoing.stop()
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
-        for one in self.running.values():
-            one.meter.stage_all()
-        self._commit()
+        self._commit_all()
         self.store.close()
 
 

@@ -339,14 +339,16 @@ class Meter:
 
     # --- going on ---------------------------------------------------------------------------------
 
-    def step(self, block: Block) -> tuple[Incident, ...]:
+    def step(self, block: Block, *, stage: bool = True) -> tuple[Incident, ...]:
         """Measure a block of intervals; what happened, in order of time.
 
         The books are staged, not yet committed: call `commit`, or let the store commit all meters.
+        With `stage` False they wait for the next stage: when many blocks follow each other.
         """
         self.harmonics = block.harmonics
         happened = go_through(self, block) if watching(self) else self.control.advance(block)
-        self._stage()
+        if stage:
+            self._stage()
         self._alarms(happened)
         return happened
 

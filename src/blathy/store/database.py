@@ -64,6 +64,14 @@ class Writing:
     entries: dict[str, list[LogEntry]] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
     keep_from: dict[str, int] = field(default_factory=dict)  # older rows and entries may go
+    _records: dict[str, list[tuple[object, ...]]] = field(default_factory=dict, repr=False)
+
+    def row_records(self, meter: str, profile: str) -> list[tuple[object, ...]]:
+        """The rows of a profile as both files keep them: compressed once."""
+        if profile not in self._records:
+            batches = self.rows[profile]
+            self._records[profile] = [_row_record(meter, profile, batch) for batch in batches]
+        return self._records[profile]
 
 
 class Database:
@@ -139,7 +147,7 @@ class Database:
             )
             self._connection.executemany(
                 "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)",
-                [_row_record(meter, profile, batch) for batch in batches],
+                writing.row_records(meter, profile),
             )
         for log, entries in writing.entries.items():
             execute(

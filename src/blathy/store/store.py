@@ -36,6 +36,8 @@ from blathy.store.records import DamagedRecordError, pack_parts, unpack_parts
 LEDGER_PART: Final = "ledger"
 AUDIT_PART: Final = "audit"
 EXTENTS_PART: Final = "extents"
+BATCH_ROWS_MAX: Final = 1024
+"""So many rows of a profile are kept in one record where they come together."""
 MIRROR_RETRY_COMMITS: Final = 30
 """After the second copy has failed, it is tried again every so many commits."""
 
@@ -125,7 +127,8 @@ class MeterStore:
         self._found = None
         changes = ledger.take_changes()
         snapshot = ledger.snapshot()
-        writing = Writing(0, b"", changes.rows, changes.entries, [], _keep_from(changes, snapshot))
+        rows = {name: _together(batches) for name, batches in changes.rows.items()}
+        writing = Writing(0, b"", rows, changes.entries, [], _keep_from(changes, snapshot))
         for note in changes.audit:
             entry, self._head = self._head.follow(self.name, note)
             writing.audit.append(entry)
@@ -529,6 +532,20 @@ def _join(batches: list[Kept]) -> Kept:
             raise DamagedRecordError("rows of a profile are missing")
         expected += len(batch.rows)
     return Kept(batches[0].first_sequence, np.concatenate([batch.rows for batch in batches]))
+
+
+def _together(batches: list[Kept]) -> list[Kept]:
+    """Rows that follow each other in as few batches as may be: each costs a record of its own."""
+    groups: list[list[Kept]] = []
+    count, end = 0, -1
+    for batch in batches:
+        count += len(batch.rows)
+        if batch.first_sequence != end or count > BATCH_ROWS_MAX:
+            groups.append([])
+            count = len(batch.rows)
+        groups[-1].append(batch)
+        end = batch.first_sequence + len(batch.rows)
+    return [_join(group) if len(group) > 1 else group[0] for group in groups]
 
 
 def _keep_from(changes: Changes, snapshot: Snapshot) -> dict[str, int]:
