@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from blathy.cli import record
 from blathy.client import Meter, ObjectCache, VolatileCounterStore
 from blathy.client.capture import load
 from blathy.client.turns import conversations_of
@@ -422,3 +423,17 @@ def test_a_meter_that_cannot_be_reached_is_one_sentence_and_the_end(tmp_path: Pa
         end.close()
         for client in clients:
             client.close()
+
+
+def test_clients_over_udp_are_bounded_and_one_that_has_gone_makes_room() -> None:
+    async def work() -> None:
+        began: list[Line] = []
+        port = record._UdpPort(began.append)
+        for number in range(record.PEERS_MAX + 3):
+            port.datagram_received(b"1", ("127.0.0.1", number))
+        assert len(began) == record.PEERS_MAX
+        await began[0].close()
+        port.datagram_received(b"1", ("127.0.0.1", record.PEERS_MAX))
+        assert len(began) == record.PEERS_MAX + 1
+
+    asyncio.run(work())

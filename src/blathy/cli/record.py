@@ -45,6 +45,7 @@ LINE_WAIT_S: Final = 3600.0
 QUIET_S: Final = 120.0
 """After so long without an octet a line with sign-ons is at rest again, and a client over UDP that
 says something is a new one."""
+PEERS_MAX: Final = 64
 PLACE_HELP: Final = "HOST:PORT, udp://HOST:PORT, or serial:///dev/…?baud=9600 or ?mode=e."
 
 
@@ -384,7 +385,7 @@ class _Peer(Line):
 
 
 class _UdpPort(asyncio.DatagramProtocol):
-    """Clients by where their datagrams come from."""
+    """Clients by where their datagrams come from; beyond `PEERS_MAX` nobody is heard."""
 
     def __init__(self, began: Callable[[Line], None]) -> None:
         self._began = began
@@ -398,6 +399,8 @@ class _UdpPort(asyncio.DatagramProtocol):
         peer = self._peers.get(addr)
         if peer is None or peer.ended:
             self._peers = {at: each for at, each in self._peers.items() if not each.ended}
+            if len(self._peers) >= PEERS_MAX:
+                return
             peer = self._peers[addr] = _Peer(self._transport, addr)
             self._began(peer)
         peer.feed(data)
