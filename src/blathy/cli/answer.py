@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 import typer
 
 from blathy.cli.app import CommandError, app
-from blathy.cli.meters import (
+from blathy.cli.meter_options import (
     AkOption,
     CountersOption,
     EkOption,
     PasswordOption,
+)
+from blathy.cli.meters import (
     counter_file,
     parse_item,
     plain_reading,

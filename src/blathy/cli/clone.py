@@ -18,7 +18,7 @@ from rich.progress import Progress as Bar
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.console import console
-from blathy.cli.meters import (
+from blathy.cli.meter_options import (
     AkOption,
     CountersOption,
     EkOption,
@@ -26,8 +26,8 @@ from blathy.cli.meters import (
     KeysOption,
     PasswordOption,
     UrlArgument,
-    with_meter,
 )
+from blathy.cli.meters import with_meter
 from blathy.client.address import MeterAddress
 from blathy.client.clone import ALL_ROWS
 from blathy.client.clone import clone as read_model

@@ -22,7 +22,8 @@ from rich.table import Table
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.console import console
-from blathy.cli.meters import JsonOption, state_directory
+from blathy.cli.meter_options import JsonOption
+from blathy.cli.meters import state_directory
 from blathy.clock import Zone
 from blathy.transport.errors import MeterError
 from blathy.transport.listener import ANY_LOOPBACK, bind_socket

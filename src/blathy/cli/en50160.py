@@ -18,7 +18,8 @@ from rich.table import Table
 from blathy.cli.app import CommandError, app
 from blathy.cli.centre import ControlCentre
 from blathy.cli.console import console
-from blathy.cli.measure import check_page, parse_channels, parse_scale, write_page
+from blathy.cli.measure import check_page, write_page
+from blathy.cli.recording_layout import parse_channels, parse_scale
 from blathy.clock import iso_utc
 from blathy.metrology.en50160 import (
     DIP_DURATIONS_S,

@@ -13,7 +13,11 @@ from rich.tree import Tree
 from blathy.cli.app import CommandError, app
 from blathy.cli.console import console
 from blathy.cli.curve_options import PrivateKeyOption, PublicKeyOption, curve_keys
-from blathy.cli.meters import AkOption, EkOption, JsonOption
+from blathy.cli.meter_options import (
+    AkOption,
+    EkOption,
+    JsonOption,
+)
 from blathy.cli.title_keys import KeyOption, TitleKeysOption, title_keys
 from blathy.client.address import parse_address
 from blathy.client.capture import from_octets, load

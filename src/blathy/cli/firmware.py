@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.console import console
-from blathy.cli.meters import (
+from blathy.cli.meter_options import (
     AkOption,
     CountersOption,
     EkOption,
@@ -20,9 +20,8 @@ from blathy.cli.meters import (
     PasswordOption,
     UrlArgument,
     YesOption,
-    ask,
-    with_meter,
 )
+from blathy.cli.meters import ask, with_meter
 from blathy.client.firmware import transfer_image
 from blathy.client.meter import Meter
 from blathy.client.values import Value

@@ -16,7 +16,8 @@ import typer
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.curve_options import PublicKeyOption, curve_keys
-from blathy.cli.meters import CountersOption, PasswordOption, with_meter
+from blathy.cli.meter_options import CountersOption, PasswordOption
+from blathy.cli.meters import with_meter
 from blathy.cli.title_keys import KeyOption, TitleKeysOption, title_keys
 from blathy.client.address import secret_octets
 from blathy.client.meter import Meter

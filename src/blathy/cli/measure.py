@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,6 +16,7 @@ from rich.table import Table
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.console import console
+from blathy.cli.recording_layout import parse_channels, parse_scale
 from blathy.clock import NANOSECONDS_PER_S, iso_utc
 from blathy.metrology.engine import Measured
 from blathy.report.measure_page import BETWEEN_HEADER, page_of, shown_between, shown_orders
@@ -32,9 +32,6 @@ from blathy.sources.recorded_point import (
 from blathy.sources.recording_stream import open_recording
 from blathy.sources.recordings import Layout, RecordingError
 
-_ALIASES: Final = {
-    "u": "u1", "v": "u1", "i": "i1", "u12": "u1", "u32": "u3", "v1": "u1", "v2": "u2", "v3": "u3",
-}  # fmt: skip
 PAGE_SUFFIXES: Final = (".html", ".htm", ".pdf")
 
 
@@ -117,30 +114,6 @@ def write_page(page: Any, path: Path) -> None:
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error.strerror}") from error
     console(stderr=True).print(f"report written to {path}")
-
-
-def parse_channels(text: str) -> tuple[str, ...]:
-    """Channel names from the option: lower case, short names written out."""
-    names = [part.strip().lower() for part in text.split(",")] if text else []
-    return tuple(_ALIASES.get(name, name) for name in names)
-
-
-def parse_scale(text: str) -> tuple[float, ...]:
-    """Factors from the option, such as `0.01` or `1/41.4738,1/21.3872`."""
-    if not text:
-        return (1.0,)
-    out = []
-    for part in text.split(","):
-        try:
-            upper, _, lower = part.partition("/")
-            value = float(Fraction(upper.strip())) / float(Fraction(lower.strip() or "1"))
-        except (ValueError, ZeroDivisionError) as error:
-            words = f"--scale {part.strip()!r} is no factor; write 0.05 or 1/20"
-            raise CommandError(words) from error
-        if value == 0 or not math.isfinite(value):
-            raise CommandError(f"--scale {part.strip()!r}: a factor is a number other than 0")
-        out.append(value)
-    return tuple(out)
 
 
 def _measure(point: RecordedPoint, parquet: Path | None, *, quiet: bool) -> Measurement:

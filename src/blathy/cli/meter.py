@@ -15,7 +15,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from blathy.cli.app import CommandError, app
-from blathy.cli.measure import parse_channels, parse_scale
 from blathy.cli.model import model_of
 from blathy.cli.pulses import PulseLine
 from blathy.cli.ready import Tell, connection, print_ready, ready_lines
@@ -25,6 +24,7 @@ from blathy.cli.recorded_meter import (
     phases_of,
     serve_recorded,
 )
+from blathy.cli.recording_layout import parse_channels, parse_scale
 from blathy.clock import Zone
 from blathy.fleet.outgoing import Outgoing
 from blathy.meter.classes.communication_setup import (

@@ -10,7 +10,7 @@ import typer
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.console import console
-from blathy.cli.meters import (
+from blathy.cli.meter_options import (
     AkOption,
     CountersOption,
     EkOption,
@@ -20,6 +20,8 @@ from blathy.cli.meters import (
     UrlArgument,
     YesOption,
     ZoneOption,
+)
+from blathy.cli.meters import (
     ask,
     parse_moment,
     parse_zone,

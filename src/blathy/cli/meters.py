@@ -1,4 +1,4 @@
-"""What the verbs that talk to a meter share: options, opening, times, how values are written."""
+"""What the verbs that talk to a meter share: opening, times, how values are written."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import typer
 
 from blathy.cli.app import CommandError
-from blathy.cli.verbs import URL
 from blathy.client.address import MeterAddress, parse_address
 from blathy.client.cache import FileObjectCache
 from blathy.client.counters import FileCounterStore, FileKeyStore, StoreError
@@ -36,37 +35,6 @@ from blathy.wire.security import CounterStore, VolatileCounterStore
 
 T = TypeVar("T")
 COUNTER_WAIT_S: Final = 5.0
-
-UrlArgument = Annotated[str, typer.Argument(help=URL)]
-PasswordOption = Annotated[
-    str,
-    typer.Option(
-        metavar="SECRET", help="LLS password or HLS secret: text, 0x hex, @FILE or env:NAME."
-    ),
-]
-EkOption = Annotated[
-    str, typer.Option(metavar="KEY", help="Encryption key: hex, @FILE or env:NAME.")
-]
-AkOption = Annotated[
-    str, typer.Option(metavar="KEY", help="Authentication key: hex, @FILE or env:NAME.")
-]
-KeysOption = Annotated[
-    str,
-    typer.Option(
-        "--keys",
-        metavar="FILE",
-        help='TOML with a table per meter: ["HOST:4059"], in it ek, ak, suite, password.',
-    ),
-]
-CountersOption = Annotated[
-    str, typer.Option("--counters", metavar="FILE", help="Keeps our invocation counters.")
-]
-ZoneOption = Annotated[
-    str,
-    typer.Option("--zone", metavar="ZONE", help="Time zone of the meter, e.g. Europe/Budapest."),
-]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do it without being asked.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 def state_directory() -> Path:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.console import console
-from blathy.cli.meters import JsonOption
+from blathy.cli.meter_options import JsonOption
 from blathy.models import MODELS, Model, model
 from blathy.quantity import SYMBOL
 

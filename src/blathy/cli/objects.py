@@ -9,7 +9,7 @@ import typer
 
 from blathy.cli.app import app
 from blathy.cli.console import console
-from blathy.cli.meters import (
+from blathy.cli.meter_options import (
     AkOption,
     CountersOption,
     EkOption,
@@ -17,8 +17,8 @@ from blathy.cli.meters import (
     KeysOption,
     PasswordOption,
     UrlArgument,
-    with_meter,
 )
+from blathy.cli.meters import with_meter
 from blathy.cli.object_table import plain_object, print_objects
 from blathy.client.meter import Meter
 from blathy.cosem.objectlist import ObjectEntry

@@ -20,7 +20,7 @@ from blathy.cli.centre import (
     YesOption,
 )
 from blathy.cli.console import console
-from blathy.cli.meters import JsonOption
+from blathy.cli.meter_options import JsonOption
 
 UNITS = {"w": "W", "wh": "Wh", "s": "s"}
 PointArgument = Annotated[str, typer.Argument(help="A metering point, e.g. f1-01.")]

@@ -15,7 +15,7 @@ import typer
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.console import console
-from blathy.cli.meters import (
+from blathy.cli.meter_options import (
     AkOption,
     CountersOption,
     EkOption,
@@ -24,6 +24,8 @@ from blathy.cli.meters import (
     PasswordOption,
     UrlArgument,
     ZoneOption,
+)
+from blathy.cli.meters import (
     parse_moment,
     parse_zone,
     plain,

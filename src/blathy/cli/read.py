@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from blathy.cli.app import CommandError, app
-from blathy.cli.meters import (
+from blathy.cli.meter_options import (
     AkOption,
     CountersOption,
     EkOption,
@@ -19,6 +19,8 @@ from blathy.cli.meters import (
     KeysOption,
     PasswordOption,
     UrlArgument,
+)
+from blathy.cli.meters import (
     parse_item,
     plain_reading,
     with_meter,

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.console import console
-from blathy.cli.meters import JsonOption
+from blathy.cli.meter_options import JsonOption
 from blathy.client.readout import TextMeter
 from blathy.cosem.names import known_name
 from blathy.obis import Obis

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.console import console
-from blathy.cli.meters import JsonOption
+from blathy.cli.meter_options import JsonOption
 from blathy.client.address import parse_address
 from blathy.client.scan import CLIENTS, SERVERS, Answer, Tried
 from blathy.client.scan import scan as try_addresses

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from blathy.cli.app import CommandError, app
-from blathy.cli.meters import (
+from blathy.cli.meter_options import (
     AkOption,
     CountersOption,
     EkOption,
@@ -16,8 +16,8 @@ from blathy.cli.meters import (
     KeysOption,
     PasswordOption,
     UrlArgument,
-    with_meter,
 )
+from blathy.cli.meters import with_meter
 from blathy.client.meter import Meter
 from blathy.client.selling import TokenAnswer, enter_token, new_token
 

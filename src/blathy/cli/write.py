@@ -10,7 +10,7 @@ import typer
 
 from blathy.cli.app import CommandError, app
 from blathy.cli.console import console
-from blathy.cli.meters import (
+from blathy.cli.meter_options import (
     AkOption,
     CountersOption,
     EkOption,
@@ -19,6 +19,8 @@ from blathy.cli.meters import (
     PasswordOption,
     UrlArgument,
     YesOption,
+)
+from blathy.cli.meters import (
     ask,
     parse_item,
     plain_reading,
