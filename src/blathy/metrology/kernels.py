@@ -68,6 +68,7 @@ def kernel(**options: Any) -> Callable[[Function], Function]:
 def _hand_to_numba() -> None:
     njit = import_module("numba").njit
     with _one_at_a_time:
-        while _noted:
-            function, options = _noted.pop()
+        noted = [_noted.pop() for _ in range(len(_noted))]
+        # Parts first: once a kernel has its name another thread may call it, and compile it.
+        for function, options in sorted(noted, key=lambda each: "cache" in each[1]):
             function.__globals__[function.__name__] = njit(**options)(function)
