@@ -118,7 +118,7 @@ def answer(
     except MeterError as error:
         raise CommandError(str(error)) from error
     failed = [f"{call.name or call.place}: {fault}" for call in calls if (fault := call.fault)]
-    if count and failed:
+    if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise CommandError(f"{failed[0]}{more}")
 
@@ -205,7 +205,7 @@ class _Desk:
 
 
 async def _take_calls(desk: _Desk, *, count: int, outside: bool, as_json: bool) -> list[Answered]:
-    """Answer every call until `count` is reached or somebody ends it; how they ended."""
+    """Answer every call until somebody ends it, or `count` of them: how those ended."""
     stop, free = asyncio.Event(), asyncio.Semaphore(AT_ONCE)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -220,9 +220,10 @@ async def _take_calls(desk: _Desk, *, count: int, outside: bool, as_json: bool) 
         finally:
             free.release()
         _show(call, as_json=as_json)
-        answered.append(call)
-        if len(answered) == count:
-            stop.set()
+        if count:  # else nobody asks for them at the end, which is far
+            answered.append(call)
+            if len(answered) == count:
+                stop.set()
 
     def ended(task: asyncio.Task[None]) -> None:
         under_way.discard(task)
