@@ -109,6 +109,12 @@ def test_the_list_of_verbs_names_every_one_with_what_it_does() -> None:
             assert (f"\n  {verb} " in done.out) == bool(found.family), verb
 
 
+@pytest.mark.parametrize("verb", [name for name, found in VERBS.items() if found.family])
+def test_the_list_says_of_a_verb_what_its_own_help_says(verb: str) -> None:
+    shown = " ".join(blathy(verb, "--help").out.split())
+    assert f" {VERBS[verb].says} " in f"{shown} "
+
+
 def test_a_directory_in_use_is_named_with_who_uses_it(tmp_path: Path) -> None:
     with (tmp_path / "blathy.lock").open("a+") as lock:
         lock.write("4711\n")

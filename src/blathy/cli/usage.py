@@ -29,14 +29,10 @@ class VerbGroup(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - not ours
         """The list of verbs, family by family."""
         for family in FAMILIES:
-            rows = [
-                (name, found.get_short_help_str(200))
-                for name, verb in VERBS.items()
-                if verb.family == family and (found := self.commands.get(name)) is not None
-            ]
-            if rows:
-                with formatter.section(family):
-                    formatter.write_dl(rows)
+            with formatter.section(family):
+                formatter.write_dl(
+                    [(name, verb.says) for name, verb in VERBS.items() if verb.family == family]
+                )
 
 
 def prepared(command: Any, path: str = "blathy") -> Any:
@@ -152,7 +148,8 @@ def _unknown_option(option: str, path: str, ctx: Any, look: str) -> str:
 
 
 def _unknown_verb(word: str, path: str, ctx: Any, look: str) -> str:
-    hint = _near(word, ctx.command.commands)
+    top = [name for name, verb in VERBS.items() if verb.family]
+    hint = _near(word, top if ctx.parent is None else ctx.command.commands)
     verb = f"`{path}` has no verb {word!r}; {hint}"
     return f"{verb}{look[0].upper() if hint else 's'}{look[1:]} for the list"
 
