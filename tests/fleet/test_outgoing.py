@@ -15,6 +15,7 @@ from blathy.transport.open_links import Report
 from blathy.wire.acse import Mechanism
 from blathy.wire.association_events import AuthenticationFailed
 from blathy.wire.server import LogicalDevice
+from tests.fleet.test_call_home import ANY_TIME, calling
 from tests.meter.running import START_S, made
 from tests.meter.simple_load import ConstantLoad
 from tests.waiting import run, until
@@ -93,3 +94,14 @@ def test_a_fleet_that_a_fault_stops_says_so() -> None:
         assert str(said[0]["exc_info"]) == "the source is broken"
 
     run(test)
+
+
+def test_nobody_is_called_for_what_happened_before_the_meter_ran() -> None:
+    """A meter of the command line catches up with the time in which it was stopped."""
+    meter = calling(4059, ANY_TIME)
+    opened = (Incident(meter.ledger.now + 60, "terminal_cover_opened"),)
+    run_ = _Run(meter, ConstantLoad(600, 1, incidents=opened))
+    run_.history(meter.ledger.now + 3600)
+    assert "terminal_cover_opened" in names(meter)
+    assert not meter.outbox.pushes
+    assert not meter.outbox.call_home

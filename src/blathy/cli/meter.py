@@ -438,6 +438,8 @@ class _Run:
             self.source.block(self.meter.ledger.now, 1, 1)  # compiles, before any port is open
         if self.loads is not None:
             self.loads.advance(self.meter.ledger.now + 1)
+        for one in (self.meter, *(meter for _, meter, _ in self.further())):
+            one.outbox.forget()
 
     def further(self) -> list[tuple[int, Meter, LogicalDevice]]:
         """The meters of further loads, each at a server address of its own."""

@@ -143,8 +143,7 @@ class Fleet:
         finally:
             self._live = True
         for one in self.running.values():
-            one.meter.outbox.pushes.clear()  # the past is in the logs: nobody is called for it
-            one.meter.outbox.call_home = False
+            one.meter.outbox.forget()
 
     def _catch_up(self, until_utc_s: int, progress: Callable[[int, int], None] | None) -> None:
         spans = {one.name: max(0, until_utc_s - one.now) for one in self.running.values()}

@@ -156,6 +156,12 @@ class Outbox:
     ask_at_s: float = 0.0
     """From then on a time server is asked again."""
 
+    def forget(self) -> None:
+        """Tell nobody of what was before anybody looked: it is in the logs."""
+        self.pushes.clear()
+        self.notices.clear()
+        self.call_home = False
+
 
 class Meter:
     """A meter of a model, with its identity, its books and everything that was set in it."""
