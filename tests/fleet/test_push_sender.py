@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -45,13 +44,10 @@ from tests.interop.peers import Peer
 from tests.meter.running import START_S, call, fed, made, put, who
 from tests.meter.simple_load import ConstantLoad
 from tests.processes import start
+from tests.waiting import run, until
 
 SETUP = "0-0:25.9.0"
 Received = list[Push | Unreadable]
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def pushing(port: int, service: int = TCP, model: str = "omnipower", **changes: int) -> Meter:
@@ -79,14 +75,6 @@ async def listening(
     sessions = push_sessions(sink, lambda _: chosen, datagrams=service == UDP)
     listener = UdpListener(sessions) if service == UDP else TcpListener(sessions)
     return listener, await listener.start("127.0.0.1", 0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(6000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within a minute")
 
 
 @pytest.mark.parametrize("service", [TCP, UDP])
