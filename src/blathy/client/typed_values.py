@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
+from struct import calcsize
 from typing import Any, Final
 
 from blathy.clock import Zone, utc_of
-from blathy.cosem.axdr import Data, DataType, encode
+from blathy.cosem.axdr import NUMERIC_FORMATS, AxdrError, Data, DataType, encode
 from blathy.cosem.classes import Method, interface_class
 from blathy.cosem.classes.types import (
     Anything,
@@ -176,7 +177,10 @@ def _structure(kind: Structure, value: Any, present: Data | None) -> Data:
 
 def _array(kind: ArrayOf, value: Any, present: Data | None) -> Data:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
-        raise WrongValue(f"{value!r} is no list of {kind.element.text}")
+        inside = ""
+        if isinstance(kind.element, Structure):
+            inside = "{" + ", ".join(f'"{name}": …' for name, _ in kind.element.fields) + "}, "
+        raise WrongValue(f"{value!r} is no list; write [{inside}…]")
     there = present.value if present is not None and present.type is DataType.ARRAY else ()
     pattern = there[0] if there else None
     return Data(DataType.ARRAY, tuple(data_of(kind.element, each, pattern) for each in value))
@@ -200,9 +204,13 @@ def _moment_octets(kind: Moment, value: Any) -> bytes:
     text = value.isoformat() if hasattr(value, "isoformat") else str(value)
     if kind.size == 12:
         return _date_time_octets(text)
-    if kind.size == 5:
-        return CosemDate.of_date(datetime.fromisoformat(text).date()).raw()
-    clock = datetime.fromisoformat(f"2000-01-01T{text}")
+    try:
+        if kind.size == 5:
+            return CosemDate.of_date(datetime.fromisoformat(text).date()).raw()
+        clock = datetime.fromisoformat(f"2000-01-01T{text}")
+    except ValueError:
+        usual = "date; write 2026-11-21" if kind.size == 5 else "time; write 10:15:00"
+        raise WrongValue(f"{text!r} is no {usual}") from None
     return CosemTime(clock.hour, clock.minute, clock.second).raw()
 
 
@@ -246,8 +254,21 @@ def _simple(kind: Simple, value: Any, present: Data | None) -> Data:
     data = Data(tag, _content(tag, value))
     if kind.size is not None and len(data.value) != kind.size:
         raise WrongValue(f"{value!r} has {len(data.value)} elements, not {kind.size}")
-    encode(data)
+    try:
+        encode(data)
+    except AxdrError:
+        raise WrongValue(f"{value!r} is no {tag.text}{_range(tag)}") from None
     return data
+
+
+def _range(tag: DataType) -> str:
+    """What an integer type holds, in words."""
+    form = NUMERIC_FORMATS.get(tag, "")
+    if not form or tag in _FLOATS:
+        return ""
+    bits = 8 * calcsize(f"={form}")
+    lowest = -(1 << bits - 1) if form.islower() else 0
+    return f"; give {lowest} to {lowest + (1 << bits) - 1}"
 
 
 def _content(tag: DataType, value: Any) -> Any:
