@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,9 @@ from blathy.obis import Obis
 from blathy.transport.dlms_session import serve_dlms
 from blathy.wire.server import LogicalDevice
 from tests.client.small_meter import SECURE, SmallMeter, device, lookup
+from tests.waiting import run
 
 COUNTER = Obis.parse("0-0:43.1.0")
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 @dataclass

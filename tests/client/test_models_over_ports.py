@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -25,12 +23,9 @@ from blathy.transport.line import Line
 from blathy.transport.memory import SessionLine
 from blathy.transport.session import Endpoint
 from tests.meter.running import DAY_S, START_S, fed
+from tests.waiting import run
 
 ENDPOINT = Endpoint("127.0.0.1", 4059, "127.0.0.1", 50_000)
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def management(served: Served) -> Association:

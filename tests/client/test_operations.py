@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -40,6 +39,7 @@ from blathy.transport.dlms_session import serve_dlms
 from blathy.wire.server import LogicalDevice
 from tests.client.test_models_over_ports import connected
 from tests.meter.running import START_S, fed
+from tests.waiting import run
 
 MODEL = "omnipower"
 IMAGE = build_image(
@@ -48,10 +48,6 @@ IMAGE = build_image(
 OTHER = build_image(
     MODEL, "50981137 F2", bytes(range(256))[::-1] * 9, maker_private_key(MODELS[MODEL], "test")
 )
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 @pytest.fixture

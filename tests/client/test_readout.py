@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from blathy.transport.line import Line
 from blathy.transport.memory import Faults, SessionLine
 from blathy.transport.session import Endpoint
 from blathy.wire.iec62056_21 import CommandRefused, Identification, Iec21Server, ServerSettings
+from tests.waiting import run
 
 ENDPOINT = Endpoint("optical port", 0, "reader", 0)
 PROFILE = [
@@ -61,10 +62,6 @@ class Head(SessionLine):
 
     async def close(self) -> None:
         await Line.close(self)
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def meter(query: str = "", timeout_s: int = 30, **faults: Any) -> TextMeter:

@@ -7,8 +7,6 @@ again, as they are or changed, over fresh connections.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 
@@ -24,6 +22,7 @@ from blathy.store.store import Store
 from blathy.wire.association_events import AuthenticationFailed, SecurityViolation, Violation
 from tests.meter.running import DAY_S, START_S, get, made, served
 from tests.meter.simple_load import ConstantLoad
+from tests.waiting import run
 
 SECURITY = "0-0:43.0.0"
 LIMITER = "0-0:17.0.0"
@@ -34,10 +33,6 @@ HLS = MeterOptions(mechanisms=tuple((level, Mechanism.HLS_GMAC) for level in Lev
 def url_of(meter: Meter, port: int) -> str:
     lines = connection_lines(meter, [("127.0.0.1", port)], "test")
     return next(line.split()[1] for line in lines if line.startswith("management"))
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 class Tap:

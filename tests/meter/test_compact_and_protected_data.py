@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -32,6 +31,7 @@ from blathy.wire.data_protection import (
 )
 from blathy.wire.security import KeyChoice, SecurityContext
 from tests.meter.running import fed, served
+from tests.waiting import run
 
 COMPACT = "0-0:66.0.1"
 SEALED = "0-0:43.2.0"
@@ -41,14 +41,6 @@ CLOCK = Obis.parse("0-0:1.0.0")
 POWER_LIMIT = "1-0:0.4.128"
 BREAKER = Obis.parse("0-0:96.3.10")
 ENERGY_WH = 3 * 1200 * 24
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(60):
-            await test()
-
-    asyncio.run(limited())
 
 
 def connected(meter: Meter, port: int, level: Level = Level.MANAGEMENT, more: str = "") -> Client:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,14 +21,7 @@ from blathy.transport.line import UdpLine
 from blathy.wire import wrapper
 from tests import processes
 from tests.meter.running import DAY_S, START_S, fed
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(60):
-            await test()
-
-    asyncio.run(limited())
+from tests.waiting import run
 
 
 @asynccontextmanager

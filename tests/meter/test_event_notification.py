@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,12 @@ from tests.meter.running import fed, made
 from tests.meter.simple_load import ConstantLoad
 from tests.processes import Process, start
 from tests.processes import run as run_command
+from tests.waiting import run
 
 CODE = Obis.parse("0-0:96.11.0")
 ALARMS = Obis.parse("0-0:97.98.0")
 FILTER = "0-0:97.98.10"
 COVER_OPENED, PARAMETERS_CHANGED, AUTHENTICATION_FAILED = 40, 47, 46
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(60):
-            await test()
-
-    asyncio.run(limited())
 
 
 class Served:

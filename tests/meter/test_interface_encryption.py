@@ -3,11 +3,8 @@ only what he asks for authenticated and encrypted, at every port."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 
@@ -26,19 +23,12 @@ from blathy.quantity import Quantity
 from blathy.transport.errors import MeterError
 from blathy.wire.association import Envelope, Protection
 from tests.meter.running import fed, gurux, made, served
+from tests.waiting import run
 
 ENCRYPTING = ("k162m", "k382m", "omnipower")
 ENERGY = "1-1:1.8.0"
 GET_ENERGY = bytes.fromhex("C001C1000301010108" + "00FF0200")
 NOT_ALLOWED = "d80101"
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(60):
-            await test()
-
-    asyncio.run(limited())
 
 
 def url_of(meter: Meter, port: int, level: Level, scheme: str = "dlms") -> str:

@@ -5,10 +5,8 @@ The rules are named after what a user of gurux-dlms 1.0.203, Gurux C or dlms-cos
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -45,6 +43,7 @@ from blathy.wire.association import (
 from blathy.wire.security import SecurityError, new_private_key, public_key_of, sign, verify
 from tests.meter.running import START_S, fed
 from tests.mutations import lines_run
+from tests.waiting import run
 from tests.wire.association_pair import (
     ENERGY,
     ENERGY_VALUE,
@@ -58,10 +57,6 @@ from tests.wire.association_pair import (
 ENDPOINT = Endpoint("127.0.0.1", 4059, "127.0.0.1", 50_000)
 PROFILE = Obis.parse("1-0:99.1.0")
 EVERY = tuple(Level)
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def meter_of(mechanism: Mechanism = Mechanism.LLS, suite: int = 0, **named: Any) -> Meter:

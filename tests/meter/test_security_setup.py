@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -39,6 +37,7 @@ from blathy.wire.security import (
     wrap_key,
 )
 from tests.meter.running import call, get, made, served
+from tests.waiting import run
 
 SECURITY = "0-0:43.0.0"
 EVERY = tuple(Level)
@@ -54,10 +53,6 @@ def meter_of(suite: int, mechanism: Mechanism, **named: Any) -> Meter:
 def url_of(meter: Meter, port: int, level: str = "management") -> str:
     lines = connection_lines(meter, [("127.0.0.1", port)], "test")
     return next(line.split()[1] for line in lines if line.startswith(level))
-
-
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 240))
 
 
 def connected(url: str) -> Client:
