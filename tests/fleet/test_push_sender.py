@@ -50,8 +50,11 @@ SETUP = "0-0:25.9.0"
 Received = list[Push | Unreadable]
 
 
-def pushing(port: int, service: int = TCP, model: str = "omnipower", **changes: int) -> Meter:
-    meter = fed(model, 1)
+def pushing(
+    port: int, service: int = TCP, model: str = "omnipower",
+    options: MeterOptions | None = None, **changes: int,
+) -> Meter:  # fmt: skip
+    meter = fed(model, 1, options=options)
     destination = f"127.0.0.1:{port}".encode()
     to = axdr.structure(axdr.enum(service), axdr.octets(destination), axdr.enum(0))
     put(meter, 40, SETUP, 3, to)
@@ -293,7 +296,7 @@ def test_a_setup_protects_its_messages_as_its_parameters_say(
     suite: int, layers: tuple[tuple[int, KeyInfo], ...]
 ) -> None:
     """Opened by our listener, which proves what there is to prove; the same twice is told."""
-    meter = fed("reference", 1, options=MeterOptions(suite=suite))
+    meter = pushing(4059, model="reference", options=MeterOptions(suite=suite))
     put(meter, 40, SETUP, 9, axdr.i8(16))
     put(meter, 40, SETUP, 10, protecting(layers, HEAD_END_TITLE))
     assert parse_elements(axdr.decode(raw_of(meter))) == tuple(

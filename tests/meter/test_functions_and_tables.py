@@ -121,6 +121,8 @@ def test_push_and_firmware_are_functions_too() -> None:
     meter = made("reference")
 
     async def work(client: Client) -> None:
+        place = axdr.octets(b"127.0.0.1:4059")
+        await client.set((PUSH, 3), axdr.structure(axdr.enum(0), place, axdr.enum(0)))
         await client.action(PUSH, "push")
         assert len(meter.outbox.pushes) == 1
         await switch(client, b"push", on=False)

@@ -33,7 +33,13 @@ def at(*times: bytes, day: bytes = EVERY_DAY) -> Data:
     return axdr.array_of(axdr.structure(axdr.octets(t), axdr.octets(day)) for t in times)
 
 
+def somewhere() -> Data:
+    """A destination of pushes."""
+    return axdr.structure(axdr.enum(0), axdr.octets(b"127.0.0.1:4059"), axdr.enum(0))
+
+
 def plan(meter: Meter, times: Data, what: Data | None = None) -> None:
+    put(meter, 40, "0-0:25.9.0", 3, somewhere())
     put(meter, 22, PUSHING, 4, times)
     if what is not None:
         put(meter, 22, PUSHING, 2, what)

@@ -400,6 +400,11 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         (ACCESS, "test_the_reference_meter_has_an_object_of_every_class"),
         ("tests.meter.test_any_value", "test_the_reference_meter_takes_or_refuses_anything"),
         ("tests.meter.test_any_value", "test_every_model_takes_or_refuses_anything"))),
+    ("What may be written acts, is refused, or is known to be held", "server", (
+        ("tests.meter.test_nothing_is_ignored",
+         "test_every_writable_attribute_acts_or_is_known_to_be_held"),
+        ("tests.meter.test_nothing_is_ignored",
+         "test_what_a_meter_cannot_push_by_is_refused"))),
     ("HDLC and wrapper on real meters", "server, client", (
         PEERS,)),
     ("Image transfer", "server, client", (

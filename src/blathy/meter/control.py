@@ -77,11 +77,11 @@ def control_plan(
     model: Model,
     options: MeterOptions,
     limiter: tuple[int, int, int, int],
-    smart_a: int,
+    smart: SmartDisconnectPlan | None,
     friendly: tuple[Window, ...] = (),
 ) -> ControlPlan:
     """What the model switches with. `limiter`: normal and emergency threshold (W), times over and
-    under (s); `smart_a` 0 leaves the staged current limit off; `friendly` times of prepayment."""
+    under (s); `smart`: the staged current limit where it is on; `friendly` times of prepayment."""
     breaker = model.breaker
     relays = tuple(
         RelayPlan(relay.key, ((RateIs(frozenset(options.relay_rates)),),))
@@ -104,7 +104,6 @@ def control_plan(
                 emergency_groups=EMERGENCY_GROUPS,
             ),
         )
-    smart = SmartDisconnectPlan(limit=smart_a * 1000) if smart_a else None
     prepayment = None
     if breaker.prepayment:
         prepayment = PrepaymentPlan(enabled=options.prepayment, friendly=friendly)

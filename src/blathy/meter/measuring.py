@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from blathy.clock import Zone
+from blathy.control.limiter import SmartDisconnectPlan
 from blathy.cosem import axdr
 from blathy.meter.daylight_saving import zone_as_set
 from blathy.meter.plan import MeterOptions, phase_voltage_mv
@@ -35,8 +36,14 @@ OF_CONNECTION: Final = (
 )  # fmt: skip
 OF_BOOKS: Final = frozenset({
     "voltage_high", "voltage_low", "voltage_high_v", "voltage_low_v", "voltage_delay_s",
-    "power_limit", "power_threshold_w", "contracted_power_w",
+    "power_limit", "power_threshold_w", "contracted_power_w", "clock_shift_limit_s",
 })  # fmt: skip
+STAGED_LIMIT: Final = "disconnect_limit_a"
+STAGES: Final = (
+    *(f"disconnect_k{n}" for n in (1, 2, 3)),
+    *(f"disconnect_t{n}_s" for n in (1, 2, 3)),
+)
+"""Factors in tenths, and times, of the staged current limit."""
 
 
 def parameter_named(model: Model, name: str) -> Parameter | None:
@@ -78,11 +85,29 @@ def options_as_set(
         ("power_limit_w", "power_limit"),
         ("power_limit_w", "power_threshold_w"),
         ("contracted_w", "contracted_power_w"),
+        ("shift_limit_s", "clock_shift_limit_s"),
     ):
         if (value := number(name)) is not None:
             found[option] = value
     zone = zone_as_set(Zone(options.zone), settings).name
     return replace(options, zone=zone, **found)  # type: ignore[arg-type]
+
+
+def staged_limit(meter: Meter, **instead: int) -> SmartDisconnectPlan:
+    """The staged current limit as it is set, with other numbers `instead`; ValueError where they
+    make none."""
+    numbers = [instead.get(name, number_set(meter, name)) for name in STAGES]
+    k1, k2, k3, t1_s, t2_s, t3_s = numbers
+    return SmartDisconnectPlan(
+        limit=number_set(meter, STAGED_LIMIT) * 1000,
+        factors_milli=(k1 * 100, k2 * 100, k3 * 100),
+        times_s=(t1_s, t2_s, t3_s),
+    )
+
+
+def staged_limit_on(meter: Meter) -> SmartDisconnectPlan | None:
+    """The same; None where it is off or the meter has none."""
+    return staged_limit(meter) if number_set(meter, STAGED_LIMIT) else None
 
 
 # --- constants ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from blathy.clock import NANOSECONDS_PER_S, Instant, Zone
 from blathy.control.controller import Controller
-from blathy.control.limiter import EmergencyProfile, SmartDisconnect, SmartDisconnectPlan
+from blathy.control.limiter import EmergencyProfile, SmartDisconnect
 from blathy.control.windows import Window
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
@@ -58,7 +58,16 @@ from blathy.meter.keeping import (
     pack_settings,
     unpack_settings,
 )
-from blathy.meter.measuring import OF_BOOKS, OF_CONNECTION, constants_of, number_set, options_as_set
+from blathy.meter.measuring import (
+    OF_BOOKS,
+    OF_CONNECTION,
+    STAGED_LIMIT,
+    STAGES,
+    constants_of,
+    number_set,
+    options_as_set,
+    staged_limit_on,
+)
 from blathy.meter.noticing import NOTICES_MAX, Notice, conformance_of, notice_of
 from blathy.meter.objects import setting_of
 from blathy.meter.plan import MeterOptions, ProfileChoice, chosen_profile, plan_of
@@ -258,7 +267,7 @@ class Meter:
 
     def _open_control(self) -> Controller:
         plan = control_plan(
-            self.model, self.options, self._limiter_numbers(), self._smart_limit_a(),
+            self.model, self.options, self._limiter_numbers(), staged_limit_on(self),
             self._friendly(),
         )  # fmt: skip
         control = Controller(plan, self.ledger)
@@ -517,9 +526,8 @@ class Meter:
 
     def parameter_changed(self, name: str) -> None:
         """A parameter has a new value: renew what depends on it."""
-        if name == "disconnect_limit_a":
-            limit_a = self._smart_limit_a()
-            plan = SmartDisconnectPlan(limit=limit_a * 1000) if limit_a else None
+        if name in {STAGED_LIMIT, *STAGES}:
+            plan = staged_limit_on(self)
             self.control.smart = SmartDisconnect(plan) if plan else None
         elif name in FRIENDLY:
             account = self.control.prepayment
@@ -662,13 +670,6 @@ class Meter:
             limiter_number(self, obis, 6, 60),
             limiter_number(self, obis, 7, 60),
         )
-
-    def _smart_limit_a(self) -> int:
-        parameter = next((p for p in self.model.parameters if p.name == "disconnect_limit_a"), None)
-        if parameter is None:
-            return 0
-        data = setting_of(self, parameter.obis, 2)
-        return int(parameter.default) if data is None else int(data.value)
 
     def _friendly(self) -> tuple[Window, ...]:
         return friendly_windows(*(number_set(self, name) for name in FRIENDLY))

@@ -80,9 +80,9 @@ class MeterOptions:
     `short_names` makes it answer to short names instead of logical ones. `demand_sub_periods` > 1
     makes the demand sliding. `contracted_w` > 0 records excess power. `power_limit_w` > 0 watches
     the import power. `overvoltage_mv`, `undervoltage_mv` and `voltage_delay_s` (from 0 on) stand in
-    for the model's limits of a phase's voltage. `relay_rates`: rates in which the load relays are
-    on; empty leaves them to commands. `profiles`: what was set in the running meter, over what was
-    ordered.
+    for the model's limits of a phase's voltage, `shift_limit_s` (from 0 on) for how far the clock
+    is shifted in silence. `relay_rates`: rates in which the load relays are on; empty leaves them
+    to commands. `profiles`: what was set in the running meter, over what was ordered.
     """
 
     zone: str = "Europe/Budapest"
@@ -102,6 +102,7 @@ class MeterOptions:
     overvoltage_mv: int = 0
     undervoltage_mv: int = 0
     voltage_delay_s: int = -1
+    shift_limit_s: int = -1
     alarms: bool = False
     un_v: int = 0
     prepayment: bool = False
@@ -279,12 +280,13 @@ def _profile(model: Model, options: MeterOptions, profile: Profile) -> ProfilePl
 def _plan(model_key: str, options: MeterOptions) -> BookPlan:
     model = _MODELS[model_key]
     clock = model.clock
+    shift_limit_s = clock.shift_limit_s if options.shift_limit_s < 0 else options.shift_limit_s
     inputs = model.pulse_inputs() + model.mbus_channels()
     return BookPlan(
         zone=options.zone,
         rates=max(model.tariffs.rates, 1),
         calendar=options.calendar or default_calendar(model.tariffs.rates),
-        clock=ClockPlan(0, clock.reserve_s, clock.shift_limit_s),
+        clock=ClockPlan(0, clock.reserve_s, shift_limit_s),
         demands=_demands(model, options),
         profiles=tuple(_profile(model, options, profile) for profile in model.profiles),
         billings=tuple(_billing(model, billing) for billing in model.billing),

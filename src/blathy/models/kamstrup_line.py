@@ -403,27 +403,27 @@ def breaker_parameters() -> tuple[Parameter, ...]:
             parameter(
                 f"1-1:128.0.{n}",
                 f"disconnect_k{n - 1}",
-                10,
+                factor,
                 f"smart disconnect factor k{n - 1}",
                 DataType.U8,
                 class_id=3,
                 scaler=-1,
                 group=Group.CONTROL,
             )
-            for n in (2, 3, 4)
+            for n, factor in ((2, 16), (3, 13), (4, 11))
         ),
         *(
             parameter(
                 f"1-1:128.0.{n}",
                 f"disconnect_t{n - 4}_s",
-                60 * (n - 4),
+                time_s,
                 f"smart disconnect time t{n - 4}",
                 DataType.U16,
                 class_id=3,
                 unit=Unit.SECOND,
                 group=Group.CONTROL,
             )
-            for n in (5, 6, 7)
+            for n, time_s in ((5, 10), (6, 60), (7, 600))
         ),
         parameter(
             "1-1:128.0.9",
@@ -434,6 +434,7 @@ def breaker_parameters() -> tuple[Parameter, ...]:
             class_id=3,
             unit=Unit.DAY,
             group=Group.PAYMENT,
+            writable=False,
         ),
         *(
             parameter(
@@ -478,21 +479,23 @@ def breaker_parameters() -> tuple[Parameter, ...]:
             "1-1:128.0.19",
             "overvoltage_open_v",
             285,
-            "over-voltage opening",
+            "over-voltage opening (off)",
             DataType.U16,
             class_id=3,
             unit=Unit.V,
             group=Group.CONTROL,
+            writable=False,
         ),
         parameter(
             "1-1:128.0.21",
             "overvoltage_close_v",
             265,
-            "over-voltage reclosing",
+            "over-voltage reclosing (off)",
             DataType.U16,
             class_id=3,
             unit=Unit.V,
             group=Group.CONTROL,
+            writable=False,
         ),
         parameter(
             "1-1:96.51.1",

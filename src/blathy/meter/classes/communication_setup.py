@@ -117,7 +117,7 @@ HELD: Final[Mapping[int, tuple[Held, ...]]] = {
         Held(OS, NO_TEXT),
         Held(OS, NO_TEXT, readable=False),
         Held(OS, NO_TEXT, readable=False),
-        Held(OS, NO_TEXT, readable=False),
+        Held(OS, NO_TEXT, writable=False, readable=False),  # of national applications: none here
     ),
     23: (
         _SPEED,

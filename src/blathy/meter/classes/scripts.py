@@ -40,6 +40,7 @@ from blathy.meter.objects import (
     refused,
     require,
     setting,
+    setting_of,
     structure_shape,
 )
 from blathy.models.model import Facility, Level, Model, Row
@@ -221,6 +222,9 @@ PUSH_OBJECTS: Final = array_shape(
     )
 )
 PUSHED_MAX: Final = 64
+NETWORKS: Final = frozenset({TransportService.TCP, TransportService.UDP})
+PUSH_PORTS: Final = frozenset({23, 41})
+"""Classes of ports: HDLC, TCP and UDP."""
 DESTINATION_OCTETS_MAX: Final = 128
 _NO_RESTRICTION: Final = axdr.structure(axdr.enum(0), axdr.null())
 
@@ -246,21 +250,48 @@ def _default_list(model: Model, facility: Facility) -> Data:
 
 
 def _destination_fits(data: Data) -> bool:
-    """A service that is assigned or a maker's (200 to 255); the message is an APDU in A-XDR, as
-    this meter sends no other."""
+    """A service that meters send by; the message is an APDU in A-XDR, as they send no other."""
     service, destination, message = (field.value for field in data.value)
-    known = service in set(TransportService) or service >= 200
     fits_in = len(destination) <= DESTINATION_OCTETS_MAX
-    return known and fits_in and message == PushMessage.XDLMS_AXDR
+    return service in NETWORKS and fits_in and message == PushMessage.XDLMS_AXDR
+
+
+def _consumer_destination_fits(data: Data) -> bool:
+    """A consumer port needs no destination: whoever is plugged in hears."""
+    service, destination, message = (field.value for field in data.value)
+    at_the_port = service == TransportService.HDLC and not destination
+    return (at_the_port and message == PushMessage.XDLMS_AXDR) or _destination_fits(data)
+
+
+def _port_attribute(obis: Obis) -> Attribute:
+    """The port that is pushed through; six octets of zero for the meter's own choice."""
+    held = setting(obis, 8, axdr.octets(bytes(6)), LN)
+
+    def write(meter: Meter, data: Data) -> None:
+        name = bytes(require(data, LN, "a port is named by six octets").value)
+        port = meter.tree.objects.get(name)
+        if name != bytes(6) and (port is None or port.class_id not in PUSH_PORTS):
+            raise AccessError(
+                DataAccessResult.OTHER_REASON, "this meter pushes through no such port"
+            )
+        assert held.set is not None
+        held.set(meter, data)
+
+    return Attribute(held.get, write)
 
 
 def push_object(model: Model, facility: Facility) -> CosemObject:
     """Class 40, version 1."""
     obis = facility.obis
-    hdlc = facility.role.startswith("consumer")
-    destination = axdr.structure(axdr.enum(5 if hdlc else 0), axdr.octets(b""), axdr.enum(0))
+    consumer = facility.role.startswith("consumer")
+    service = TransportService.HDLC if consumer else TransportService.TCP
+    destination = axdr.structure(axdr.enum(service), axdr.octets(b""), axdr.enum(0))
+    destination_fits = _consumer_destination_fits if consumer else _destination_fits
 
     def push(meter: Meter, _data: Data, _who: Requester) -> bytes:
+        held = setting_of(meter, obis, 3)
+        if not consumer and (held is None or not held.value[1].value):
+            raise refused("there is no destination to push to; set one first")
         require_possible(meter, layers_of(meter, obis), client_of(meter, obis))
         meter.push(obis)
         return b""
@@ -279,12 +310,12 @@ def push_object(model: Model, facility: Facility) -> CosemObject:
                 PUSH_OBJECTS,
                 check=lambda d: len(parse_items(d)) <= PUSHED_MAX,
             ),
-            setting(obis, 3, destination, structure_shape(ENUM, OS, ENUM), check=_destination_fits),
+            setting(obis, 3, destination, structure_shape(ENUM, OS, ENUM), check=destination_fits),
             setting(obis, 4, axdr.array(), WINDOWS, check=lambda d: len(d.value) <= 16),
             setting(obis, 5, axdr.u16(0), U16),
             setting(obis, 6, axdr.u8(3), U8),
             setting(obis, 7, axdr.u16(60), U16),
-            setting(obis, 8, axdr.octets(bytes(6)), LN),
+            _port_attribute(obis),
             setting(obis, 9, axdr.i8(DELIVERED_SAP), I8),
             protection_attribute(obis),
         ),

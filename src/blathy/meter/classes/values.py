@@ -16,6 +16,8 @@ from blathy.cosem import axdr
 from blathy.cosem.axdr import NUMERIC_FORMATS
 from blathy.cosem.axdr import DataType as Wire
 from blathy.cosem.cosem_time import UNSET, CosemDateTime
+from blathy.cosem.service import AccessError, DataAccessResult
+from blathy.meter.measuring import STAGES, staged_limit
 from blathy.meter.objects import (
     Attribute,
     CosemObject,
@@ -374,6 +376,21 @@ def _demand(row: Row, period_s: int, sub_periods: int) -> tuple[Attribute, ...]:
     )
 
 
+def _of_stages(name: str, kept: Attribute) -> Attribute:
+    """A number of the staged current limit; refused where the stages would not follow in order."""
+
+    def write(meter: Meter, data: axdr.Data) -> None:
+        if isinstance(data.value, int):
+            try:
+                staged_limit(meter, **{name: data.value})
+            except ValueError as error:
+                raise AccessError(DataAccessResult.OTHER_REASON, str(error)) from error
+        assert kept.set is not None
+        kept.set(meter, data)
+
+    return Attribute(kept.get, write)
+
+
 def parameter_object(parameter: Parameter) -> CosemObject:
     """A settable value; every change is an event and durable before it is confirmed."""
     wire = Wire(parameter.data_type)
@@ -390,6 +407,8 @@ def parameter_object(parameter: Parameter) -> CosemObject:
         parameter.obis, 2, default, wire, writable=parameter.writable, after=after,
         check=None if highest is None else lambda data: int(data.value) <= highest,
     )  # fmt: skip
+    if parameter.name in STAGES:
+        value = _of_stages(parameter.name, value)
     attributes: tuple[Attribute, ...] = (value,)
     if parameter.class_id == 3:
         attributes += (Attribute(scaler_unit(parameter.scaler, parameter.unit)),)
