@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+# The matrix library's threads spin for each other: where every core is busy, a least-squares fit
+# takes twenty times as long. Set before numpy is imported; commands that tests start inherit it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 ON_REQUEST = ("crash", "fuzz", "thorough")
 COLLECTED = "blathy-collected"
