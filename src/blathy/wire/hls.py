@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from blathy.wire.acse import Mechanism
 from blathy.wire.errors import LocalProtocolError
 from blathy.wire.invocation_counters import COUNTER_LAST
-from blathy.wire.security import TAG_OCTETS, Opened, Protection, SecurityContext
+from blathy.wire.key_set import TAG_OCTETS
+from blathy.wire.security import Opened, Protection, SecurityContext
 from blathy.wire.suites import sign, verify
 
 _AUTHENTICATED: Final = int(Protection.AUTHENTICATED)

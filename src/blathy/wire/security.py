@@ -30,13 +30,7 @@ transaction-id that must rise, so that nobody can wrap it up again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum, IntFlag
-from functools import lru_cache
-from hmac import compare_digest
 from typing import Final, NamedTuple
-
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from blathy.wire.apdu import (
     DED_OF,
@@ -69,7 +63,15 @@ from blathy.wire.invocation_counters import (
     counter_name,
     key_fingerprint,
 )
+from blathy.wire.key_set import TAG_OCTETS, GcmKey, KeySet
 from blathy.wire.octets import Reader, length_octets, octet_string
+from blathy.wire.protection import (
+    Envelope,
+    KeyChoice,
+    Protection,
+    SecurityPolicy,
+    protection_names,
+)
 from blathy.wire.suites import (
     COORDINATE_OCTETS,
     KEY_OCTETS,
@@ -117,127 +119,22 @@ __all__ = [
     "wrap_key",
 ]
 
-TAG_OCTETS: Final = 12
 TITLE_OCTETS: Final = 8
-CIPHERS_MAX: Final = 256  # keys that are kept expanded, the most recently used ones
 UNPROVEN_JUMP_MAX: Final = 0x1_0000
 """How far a frame without tag may move the receive floor: noise must not use a key up."""
 
-_AES_OCTETS: Final = frozenset({16, 24, 32})
 _ONE_PASS: Final = b"\x01"
 _STATIC: Final = b"\x02"
 _NONE_TAKEN: Final = DedicatedCounters()
 """What an association has before it has a key of its own; never taken from."""
 TRANSACTION_OCTETS_MAX: Final = 8
-
-
-class Protection(IntFlag):
-    """How one APDU is protected; A and E are the bits of the security control octet."""
-
-    NONE = 0
-    AUTHENTICATED = 0x10
-    ENCRYPTED = 0x20
-    BOTH = 0x30
-    SIGNED = 0x100
-    SIGNED_INSIDE = 0x200
-    """With SIGNED and a ciphered APDU: signed first, then ciphered; else the other way round."""
-
-
 _BROADCAST: Final = 0x40
 _COMPRESSED: Final = 0x80
 # Plain integers: an IntFlag costs a microsecond per operation, and every APDU passes here.
-_A: Final = 0x10
-_E: Final = 0x20
-_AE: Final = 0x30
-_SIGNED: Final = 0x100
-_INSIDE: Final = 0x200
-_PROTECTION_NAMES: Final = {
-    value: frozenset(
-        name
-        for bit, name in ((0x10, "authenticated"), (0x20, "encrypted"), (0x100, "signed"))
-        if value & bit
-    )
-    for value in (0, 0x10, 0x20, 0x30, 0x100, 0x110, 0x120, 0x130)
-}
-
-
-def protection_names(protection: int) -> frozenset[str]:
-    """The set that `Requester.protected` carries."""
-    return _PROTECTION_NAMES[protection & 0x130]
-
-
-class SecurityPolicy(IntFlag):
-    """security_policy of the Security setup, version 1: what every request and response needs."""
-
-    NONE = 0
-    AUTHENTICATED_REQUEST = 0x04
-    ENCRYPTED_REQUEST = 0x08
-    SIGNED_REQUEST = 0x10
-    AUTHENTICATED_RESPONSE = 0x20
-    ENCRYPTED_RESPONSE = 0x40
-    SIGNED_RESPONSE = 0x80
-    AUTHENTICATED = 0x24
-    ENCRYPTED = 0x48
-    AUTHENTICATED_AND_ENCRYPTED = 0x6C
-
-    @classmethod
-    def of_version_0(cls, number: int) -> SecurityPolicy:
-        """The enumeration of version 0: 0 none, 1 authenticated, 2 encrypted, 3 both."""
-        return _POLICIES_V0[number]
-
-    @property
-    def request(self) -> int:
-        """The Protection that a request needs at least."""
-        bits = int(self)
-        return (bits & 0x0C) << 2 | (bits & 0x10) << 4
-
-    @property
-    def response(self) -> int:
-        """The Protection that a response needs at least."""
-        bits = int(self)
-        return (bits & 0x60) >> 1 | (bits & 0x80) << 1
-
-
-_POLICIES_V0: Final = (
-    SecurityPolicy.NONE,
-    SecurityPolicy.AUTHENTICATED,
-    SecurityPolicy.ENCRYPTED,
-    SecurityPolicy.AUTHENTICATED_AND_ENCRYPTED,
-)
-
-
-class Envelope(Enum):
-    """In which kind of ciphered APDU a service travels."""
-
-    PLAIN = "plain"
-    GLO = "glo"
-    DED = "ded"
-    GENERAL_GLO = "general-glo"
-    GENERAL_DED = "general-ded"
-    GENERAL_CIPHERING = "general-ciphering"
-
-    __hash__ = object.__hash__  # members are single; that of Enum is written in Python
-
-    dedicated: bool
-    """Under the dedicated key."""
-    titled: bool
-    """general-glo and general-ded: the sender's title stands in front."""
-
-    def __init__(self, name: str) -> None:
-        self.dedicated = name in {"ded", "general-ded"}
-        self.titled = name in {"general-glo", "general-ded"}
-
-
-class KeyChoice(Enum):
-    """How general-ciphering says which key it uses."""
-
-    IDENTIFIED = "identified"
-    BROADCAST = "broadcast"
-    WRAPPED = "wrapped"
-    ONE_PASS = "one-pass"  # noqa: S105
-    STATIC = "static"
-
-
+_A: Final = int(Protection.AUTHENTICATED)
+_AE: Final = int(Protection.BOTH)
+_SIGNED: Final = int(Protection.SIGNED)
+_INSIDE: Final = int(Protection.SIGNED_INSIDE)
 _LASTING: Final = (KeyChoice.IDENTIFIED, KeyChoice.BROADCAST)
 """Keys that stay; any other comes along with an APDU."""
 
@@ -248,111 +145,6 @@ _GLO: Final = Envelope.GLO
 _GENERAL_CIPHERING: Final = Envelope.GENERAL_CIPHERING
 _BY_BROADCAST_KEY: Final = KeyChoice.BROADCAST
 _GENERAL_SIGNING_TAG: Final = int(Tag.GENERAL_SIGNING)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class KeySet:
-    """The keys of one partner under one suite, as raw octets; empty where there is none.
-
-    `unicast` (GUEK), `broadcast` (GBEK), `authentication` (GAK), `master` (KEK). Private keys are
-    the scalar, public keys x and y, big-endian: 32 + 32 octets in suite 1, 48 + 48 in suite 2.
-    """
-
-    suite: int = 0
-    unicast: bytes = b""
-    authentication: bytes = b""
-    broadcast: bytes = b""
-    master: bytes = b""
-    signing: bytes = b""
-    agreement: bytes = b""
-    peer_signing: bytes = b""
-    peer_agreement: bytes = b""
-
-    def __post_init__(self) -> None:
-        if self.suite not in KEY_OCTETS:
-            raise ValueError(f"there are security suites 0, 1 and 2, not {self.suite}")
-        expected = KEY_OCTETS[self.suite]
-        for name in ("unicast", "authentication", "broadcast", "master"):
-            key = getattr(self, name)
-            if key and len(key) != expected:
-                called = "encryption" if name == "unicast" else name
-                raise ValueError(
-                    f"the {called} key has {len(key)} octets; suite {self.suite} needs {expected}"
-                )
-
-    def __repr__(self) -> str:
-        names = [n for n in self.__slots__ if n != "suite" and getattr(self, n)]
-        return f"KeySet(suite={self.suite}, holds={'+'.join(names) or 'nothing'})"
-
-
-# --- One key ------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=CIPHERS_MAX)
-def _cipher_of(key: bytes) -> AESGCM:
-    """The expanded key. It takes 2.5 kB and a microsecond: idle associations keep none."""
-    return AESGCM(key)
-
-
-class GcmKey:
-    """An encryption key with its authentication key."""
-
-    __slots__ = ("_authentication", "_key", "can_verify", "key_id")
-
-    def __init__(self, key: bytes, authentication: bytes) -> None:
-        if len(key) not in _AES_OCTETS:
-            raise ValueError(f"an AES key has 16, 24 or 32 octets, not {len(key)}")
-        self._key = key
-        self._authentication = authentication
-        self.can_verify = bool(authentication)
-        self.key_id = key_fingerprint(key)
-
-    def seal(self, control: int, nonce: bytes, plain: bytes, header: bytes = b"") -> bytes:
-        """Security control, counter (the nonce's last four octets), and what belongs behind."""
-        kind = control & _AE
-        sc = bytes((control,))
-        if kind == _E:
-            return sc + nonce[8:] + _cipher_of(self._key).encrypt(nonce, plain, None)[:-16]
-        if not self._authentication:
-            raise LocalProtocolError("an authenticated APDU needs the authentication key")
-        associated = sc + self._authentication + header
-        # A 12-octet GCM tag is the first 12 octets of the 16-octet one (NIST SP 800-38D).
-        if kind == _AE:
-            return sc + nonce[8:] + _cipher_of(self._key).encrypt(nonce, plain, associated)[:-4]
-        tag = _cipher_of(self._key).encrypt(nonce, b"", associated + plain)[:TAG_OCTETS]
-        return sc + nonce[8:] + plain + tag
-
-    def open(self, content: bytes, nonce: bytes, header: bytes = b"") -> bytes | None:
-        """The plain APDU; None where the tag does not verify.
-
-        Without the authentication key the tag is not looked at: `can_verify` tells the caller that
-        the result is not authenticated.
-        """
-        kind = content[0] & _AE
-        if kind == _E:
-            return _cipher_of(self._key).encrypt(nonce, content[5:], None)[:-16]
-        if len(content) < 5 + TAG_OCTETS:
-            return None
-        body, tag = content[5:-TAG_OCTETS], content[-TAG_OCTETS:]
-        associated = content[:1] + self._authentication + header
-        if kind == _A:
-            if not self._authentication:
-                return body
-            expected = _cipher_of(self._key).encrypt(nonce, b"", associated + body)
-            return body if compare_digest(expected[:TAG_OCTETS], tag) else None
-        # AESGCM.decrypt takes 16-octet tags only. GCM is a stream cipher: encrypting the ciphertext
-        # gives the plaintext, and encrypting that gives the tag to compare with.
-        plain = _cipher_of(self._key).encrypt(nonce, body, None)[:-16]
-        if not self._authentication:
-            return plain
-        expected = _cipher_of(self._key).encrypt(nonce, plain, associated)[-16:-4]
-        return plain if compare_digest(expected, tag) else None
-
-    def __repr__(self) -> str:
-        return f"GcmKey({self.key_id})"
-
-
-# --- Protection of an association ---------------------------------------------------------------
 
 
 class Opened(NamedTuple):
