@@ -100,12 +100,12 @@ def _figures(browser: Browser, url: str, screen: ViewportSize) -> tuple[float, f
     page = context.new_page()
     for _ in range(LOADS):
         page.goto(f"/{WORD}")
-        page.wait_for_function(PAINTED)
+        page.wait_for_function(PAINTED, polling=50)
         alone.append(page.evaluate(FIRST_PAINT))
     page.add_init_script(WATCH)
     for _ in range(LOADS):
         page.goto("/")
-        page.wait_for_function("() => window.completeAt > 0")
+        page.wait_for_function("() => window.completeAt > 0", polling=50)
         painted.append(page.evaluate(FIRST_PAINT))
         complete.append(page.evaluate("window.completeAt"))
     context.close()

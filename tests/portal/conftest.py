@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import (
     Browser,
-    BrowserContext,
+    Cookie,
     Page,
     Request,
-    StorageState,
     ViewportSize,
     expect,
     sync_playwright,
@@ -31,6 +30,7 @@ FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-software-rasterizer",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
@@ -88,35 +88,82 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+class Window:
+    """A page of the browser, used by one test after the other: a new one costs as much as four
+    loads of the portal in this one. Nothing of a test is left in it after `rest`."""
+
+    def __init__(self, browser: Browser, url: str, *, phone: bool) -> None:
+        self._url = url
+        self._session: list[Cookie] = []
+        self.faults: list[str] = []
+        self.strangers: list[str] = []
+        self._context = browser.new_context(
+            viewport=PHONE if phone else DESK,
+            has_touch=phone,
+            reduced_motion="reduce",
+            locale="en-GB",
+            timezone_id="America/New_York",
+            base_url=url,
+        )
+        self._context.set_default_timeout(WAIT_MS)
+        self.page = self._context.new_page()
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("request", self._look_where)
+        self.rest()
+
+    def _look_where(self, request: Request) -> None:
+        if not request.url.startswith((self._url, "data:", "blob:")):
+            self.strangers.append(request.url)
+
+    def log_in(self) -> None:
+        """With the cookie of somebody who has logged in through the portal's own form."""
+        if self._session:
+            self._context.add_cookies(self._session)  # type: ignore[arg-type]
+            return
+        log_in_as(self.page, "demo", "demo")
+        self._session = self._context.cookies()
+        self.rest()
+        self._context.add_cookies(self._session)  # type: ignore[arg-type]
+
+    def rest(self) -> None:
+        """Leave the portal; forget who was logged in and what they have set."""
+        self.page.unroute_all(behavior="ignoreErrors")
+        self.page.goto("/favicon.svg")
+        self.page.evaluate("localStorage.clear()")
+        self._context.clear_cookies()
+
+    def judge(self) -> None:
+        """Fail where a page threw or loaded something from elsewhere; then begin anew."""
+        faults, strangers = self.faults, self.strangers
+        self.faults, self.strangers = [], []
+        assert faults == [], "the page threw"
+        assert strangers == [], "something was loaded from elsewhere"
+
+
+def log_in_as(page: Page, user: str, password: str) -> None:
+    """Log in through the form, from wherever the portal is."""
+    if page.url.endswith(".svg"):
+        page.goto("/")
+    page.get_by_label("User").fill(user)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in", exact=True).click()
+    expect(page.get_by_role("navigation", name="Places")).to_be_visible()
+
+
 Opener = Callable[..., Page]
+Windows = dict[bool, Window]
 
 
 @pytest.fixture(scope="module")
-def session_state(browser: Browser, portal_url: str) -> StorageState:
-    """The cookie of somebody who has logged in through the portal's own form."""
-    context = browser.new_context(base_url=portal_url)
-    context.set_default_timeout(WAIT_MS)
-    page = context.new_page()
-    page.goto("/")
-    page.get_by_label("User").fill("demo")
-    page.get_by_label("Password").fill("demo")
-    page.get_by_role("button", name="Log in", exact=True).click()
-    expect(page.get_by_role("navigation", name="Places")).to_be_visible()
-    state = context.storage_state()
-    context.close()
-    return state
+def windows() -> Windows:
+    """The pages at desk and at phone size, as they come to be needed; closed with the browser."""
+    return {}
 
 
 @pytest.fixture
-def open_portal(browser: Browser, portal_url: str, session_state: StorageState) -> Iterator[Opener]:
+def open_portal(browser: Browser, portal_url: str, windows: Windows) -> Iterator[Opener]:
     """Open a path of the portal, logged in unless told otherwise; a page that throws fails."""
-    contexts: list[BrowserContext] = []
-    faults: list[str] = []
-    strangers: list[str] = []
-
-    def look_where(request: Request) -> None:
-        if not request.url.startswith((portal_url, "data:", "blob:")):
-            strangers.append(request.url)
+    used: list[Window] = []
 
     def opener(
         path: str = "/",
@@ -126,29 +173,23 @@ def open_portal(browser: Browser, portal_url: str, session_state: StorageState) 
         log_in: bool = True,
         language: str = "en",
     ) -> Page:
-        context = browser.new_context(
-            viewport=PHONE if phone else DESK,
-            color_scheme="dark" if dark else "light",
-            has_touch=phone,
-            locale="en-GB",
-            timezone_id="America/New_York",
-            base_url=portal_url,
-            storage_state=session_state if log_in else None,
-        )
-        context.set_default_timeout(WAIT_MS)
-        contexts.append(context)
-        page = context.new_page()
+        if phone not in windows:
+            windows[phone] = Window(browser, portal_url, phone=phone)
+        window = windows[phone]
+        used.append(window)
+        page = window.page
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        if log_in:
+            window.log_in()
         if language != "en":
-            page.add_init_script(f"localStorage.setItem('blathy.language', '{language}')")
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", look_where)
+            page.evaluate(f"localStorage.setItem('blathy.language', '{language}')")
         page.goto(path)
         if log_in:
             expect(page.get_by_role("navigation").first).to_be_visible()
         return page
 
     yield opener
-    for context in contexts:
-        context.close()
-    assert faults == [], "the page threw"
-    assert strangers == [], "something was loaded from elsewhere"
+    for window in used:
+        window.rest()
+    for window in used:
+        window.judge()

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from blathy.headend import HeadEnd
 from blathy.headend.api import create_app
 from tests.headend.small_fleet import SmallFleet, small_fleet
-from tests.portal.conftest import DESK, STATIC, WAIT_MS
+from tests.portal.conftest import STATIC, Window, log_in_as
 from tests.waiting import until
 
 pytestmark = [
@@ -108,29 +108,22 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
 Enter = Callable[[str, str], Page]
 
 
+@pytest.fixture(scope="module")
+def window(browser: Browser, centre: Centre) -> Window:
+    return Window(browser, centre.address, phone=False)
+
+
 @pytest.fixture
-def enter(browser: Browser, centre: Centre) -> Iterator[Enter]:
+def enter(window: Window) -> Iterator[Enter]:
     """Log in as somebody; a page that throws fails."""
-    faults: list[str] = []
-    contexts = []
 
     def log_in(user: str, password: str) -> Page:
-        context = browser.new_context(viewport=DESK, locale="en-GB", base_url=centre.address)
-        context.set_default_timeout(WAIT_MS)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.goto("/")
-        page.get_by_label("User").fill(user)
-        page.get_by_label("Password").fill(password)
-        page.get_by_role("button", name="Log in", exact=True).click()
-        expect(page.get_by_role("navigation", name="Places")).to_be_visible()
-        return page
+        log_in_as(window.page, user, password)
+        return window.page
 
     yield log_in
-    for context in contexts:
-        context.close()
-    assert faults == [], "the page threw"
+    window.rest()
+    window.judge()
 
 
 def test_an_alarm_is_told_on_any_page_the_moment_the_meter_sends_it(

@@ -30,14 +30,6 @@ do; this many times slower is the one that runs this."""
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTown]:
-    running = RunningTown(tmp_path_factory.mktemp("town") / "data")
-    running.start()
-    yield running
-    running.kill()
-
-
-@pytest.fixture(scope="module")
 def nursery() -> Iterator[Nursery]:
     """For the towns that are there for one test: a third of a start each."""
     one = Nursery()

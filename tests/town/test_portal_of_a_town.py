@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.portal.conftest import DESK, STATIC, WAIT_MS
+from tests.portal.conftest import STATIC, Window
 from tests.town.running_town import RunningTown
 
 pytestmark = [
@@ -21,33 +20,21 @@ FEEDERS = 4
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTown]:
+def window(browser: Browser, town: RunningTown) -> Window:
     if not (STATIC / "index.html").is_file():
         pytest.fail("the portal is not built: run `make setup` or `python tools/build_portal.py`")
-    where: Path = tmp_path_factory.mktemp("town")
-    running = RunningTown(where, points=14, days=2)
-    try:
-        yield running.start()
-    finally:
-        running.kill()
+    return Window(browser, town.address, phone=False)
 
 
 @pytest.fixture
-def page(browser: Browser, town: RunningTown) -> Iterator[Page]:
-    """Logged in through the form; a page that throws fails."""
-    faults: list[str] = []
-    context = browser.new_context(viewport=DESK, locale="en-GB", base_url=town.address)
-    context.set_default_timeout(WAIT_MS)
-    opened = context.new_page()
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.goto("/")
-    opened.get_by_label("User").fill("demo")
-    opened.get_by_label("Password").fill("demo")
-    opened.get_by_role("button", name="Log in", exact=True).click()
-    expect(opened.get_by_role("navigation", name="Places")).to_be_visible()
-    yield opened
-    context.close()
-    assert faults == [], "the page threw"
+def page(window: Window) -> Iterator[Page]:
+    """Logged in; a page that throws fails."""
+    window.log_in()
+    window.page.goto("/")
+    expect(window.page.get_by_role("navigation", name="Places")).to_be_visible()
+    yield window.page
+    window.rest()
+    window.judge()
 
 
 def point_of(town: RunningTown, model: str) -> str:
