@@ -2,9 +2,8 @@
 
 A meter asks when it is told to synchronize, and by itself while its setup is activated: once a day,
 and again an hour after a server that did not answer. What comes sets its clock as a control centre
-would, with the events of that; without an answer the clock stays as it is, which is an event of
-the first failure. A server outside of this
-machine is asked only where that was allowed.
+would, with the events of that; without an answer the clock stays as it is, and the first failure is
+an event. A server outside of this machine is asked only where that was allowed.
 """
 
 from __future__ import annotations
