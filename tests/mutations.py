@@ -25,9 +25,9 @@ LINES_MAX = 10_000
 LINES_PER_OCTET_MAX = 100
 """So many lines may run for any frame, and so many more for each of its octets."""
 PEAK_OCTETS_MAX = 2_000_000
-WATCHED = 1_000
+WATCHED = 500
 """So many frames more, while lines are counted and memory is traced, which is slow."""
-PUMPED = 20
+PUMPED = 12
 """So many frames more with a piece repeated to PUMPED_OCTETS: what takes quadratic time shows."""
 PUMPED_OCTETS = 6_000
 PARTS, ALIKE, TRIES = 16, 4, 20

@@ -276,7 +276,7 @@ def tables(draw: st.DrawFn) -> list[list[Data]]:
 
 
 @given(tables())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_mixed_tables_equal_the_value_by_value_reading(table: list[list[Data]]) -> None:
     captures = tuple(CaptureObject(1, Obis(1, 0, i, 8, 0)) for i in range(len(table[0])))
     profile = decode_profile(rows_of(*map(tuple, table)), captures)

@@ -6,7 +6,7 @@ from datetime import date
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blathy.clock import Zone
@@ -41,6 +41,7 @@ def test_an_unknown_shape_is_named_with_the_known_ones() -> None:
 
 
 @given(first=st.integers(0, 1300), minutes=st.integers(1, 120))
+@settings(max_examples=30)
 def test_seconds_add_up_to_their_minutes_to_the_last_uwh(first: int, minutes: int) -> None:
     source = house()
     start = START + first * 60

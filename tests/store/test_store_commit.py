@@ -302,7 +302,7 @@ def test_a_flipped_bit_is_never_served(tmp_path: Path) -> None:
     ledger = small_store(path)
     keep = {copy: copy.read_bytes() for copy in (path, mirror_of(path))}
     rng = np.random.default_rng(7)
-    flips(path, ledger, keep, rng.integers(0, len(keep[path]) * 8, size=120).tolist())
+    flips(path, ledger, keep, rng.integers(0, len(keep[path]) * 8, size=60).tolist())
 
 
 @pytest.mark.crash

@@ -130,7 +130,7 @@ PARSERS: dict[str, Callable[[], tuple[Callable[[bytes], None], list[bytes]]]] = 
 
 def _run(name: str, count: int) -> int:
     take, seeds = PARSERS[name]()
-    return endure(name, take, seeds, count, RemoteProtocolError)
+    return endure(name, take, seeds, count, RemoteProtocolError, forgets=name in ("apdu", "acse"))
 
 
 @pytest.mark.parametrize("name", list(PARSERS))

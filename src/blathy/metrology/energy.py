@@ -153,7 +153,7 @@ class EnergyCounter:
 
     def _count(self, table: NDArray[np.float64], *, final: bool) -> Seconds:
         rows = np.concatenate([self._pending, table]) if len(self._pending) else table
-        rate = self.connection.sample_rate_hz
+        rate = float(self.connection.sample_rate_hz)  # an integer would be compiled for anew
         span = (rows[-1, C_END] - rows[0, C_START]) / rate if len(rows) else 0.0
         n_max = int(span) + 4
         energy = np.zeros((n_max, 4, MEASURES), np.int64)
