@@ -30,6 +30,7 @@ from gurux_dlms.enums import (
 )
 from gurux_dlms.GXDLMS import GXDLMS
 from gurux_dlms.GXSecure import GXSecure
+from gurux_dlms.GXStandardObisCodeCollection import GXStandardObisCodeCollection
 from gurux_dlms.objects.enums import SecuritySuite
 from gurux_dlms.secure import GXDLMSSecureClient
 
@@ -38,7 +39,20 @@ Job = dict[str, Any]
 WAIT_S = 60.0
 ASSOCIATION_SN = 0xFA00
 REPLY_TO_HLS_SN = ASSOCIATION_SN + 0x58
+Code = tuple[str, int]
+CODES: dict[Code, list[Any]] = {}
 FIRST_METHOD_SN = {3: 0x28, 4: 0x38, 5: 0x48, 7: 0x58, 8: 0x60}
+
+
+def find_once(codes: Any, name: str, class_id: int) -> list[Any]:
+    """What the table of codes says of an object: half of the work of a session, as Gurux searches
+    it through for every object of every list, and the same each time."""
+    if (name, class_id) not in CODES:
+        CODES[name, class_id] = codes.find2(codes.getBytes(name), class_id)
+    return CODES[name, class_id]
+
+
+GXStandardObisCodeCollection.find = find_once
 
 
 class Medium(Protocol):
