@@ -1,4 +1,4 @@
-"""Every document that code and docs cite stands in the table of standards, with places that exist."""
+"""Every document that is cited stands in the table of standards, with places that exist."""
 
 from __future__ import annotations
 
