@@ -61,14 +61,14 @@ portal-check: $(STAMPS)/dev $(PORTAL)
 
 unit: $(STAMPS)/dev $(PORTAL)
 	$(BIN)/python tools/ensure_browser.py
-	$(BIN)/pytest -q -n 2 --dist loadgroup
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 bench: setup $(STAMPS)/dev
 	$(BIN)/python -m bench
 
 fuzz: setup $(STAMPS)/dev
 	BLATHY_EXPLORE=1 $(BIN)/pytest -q -n 2 -m "fuzz or thorough" --timeout 7200 tests
-	BLATHY_EXPLORE=1 $(BIN)/pytest -q -n 2 --dist loadgroup
+	BLATHY_EXPLORE=1 $(BIN)/pytest -q -n 2 --dist loadfile
 
 crash: setup $(STAMPS)/dev
 	@echo "the kills follow from the seed; to repeat them: make crash BLATHY_CRASH_SEED=$(BLATHY_CRASH_SEED)"

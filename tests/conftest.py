@@ -19,6 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 ON_REQUEST = ("crash", "fuzz", "thorough")
 COLLECTED = "blathy-collected"
+SHARE_A_TOWN = ("tests/town/test_town_running.py", "tests/town/test_portal_of_a_town.py")
 
 # A busy machine must not fail a property that holds: time is judged by pytest-timeout alone.
 # The same examples at every run, so that a change is judged by what it changed; BLATHY_EXPLORE=1
@@ -64,6 +65,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = wanted
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile` a file's tests run in one worker, so that what they share is made
+    once; the files that share a running town count as one.
+
+    The option `loadgroup` would do so by marks, but pytest-xdist 3.8 writes them where pytest 9.2
+    does not look.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesOfATown(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "a running town" if file in SHARE_A_TOWN else file
+
+    return FilesOfATown(config, log)
 
 
 class RequirementRecorder:

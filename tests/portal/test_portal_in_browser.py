@@ -17,7 +17,6 @@ from tests.portal.english_left import english_of
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("browser"),
     pytest.mark.timeout(1800),
 ]
 POINT = "/points/p-001"

@@ -22,7 +22,6 @@ from tests.waiting import until
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("small fleet"),
     pytest.mark.timeout(1800),
 ]
 MODELS = ("mt372", "mpta-1", "k382m")

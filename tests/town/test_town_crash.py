@@ -49,7 +49,7 @@ ENERGY: Final = (
 )
 """A register of the books, and its column in the blocks of a source."""
 
-pytestmark = [pytest.mark.xdist_group("town"), pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ import pytest
 from tests.cli.in_process import blathy
 from tests.town.running_town import GONE_S, Nursery, NurseryTown, RunningTown, last_hours
 
-pytestmark = pytest.mark.xdist_group("town")
 PATIENCE_S = 100
 CLOCK_OFF_S = 20
 """A meter's quartz and the second in which it was read."""
