@@ -240,6 +240,8 @@ def test_the_active_mask_follows_the_rate() -> None:
 def test_a_single_action_runs_its_script_at_its_minute() -> None:
     meter = made("mt372")
     at = axdr.structure(axdr.octets(bytes((1, 10, 0, 0))), axdr.octets(b"\xff" * 5))
+    place = axdr.octets(b"127.0.0.1:4059")
+    put(meter, 40, "0-0:25.9.0", 3, axdr.structure(axdr.enum(0), place, axdr.enum(0)))
     put(meter, 22, "0-0:15.0.4", 4, axdr.array(at))
     meter.advance(ConstantLoad(), START_S + 9 * 60)
     assert not meter.outbox.pushes
