@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
+from unittest import mock
 
 import pytest
 
-from blathy.cli import operate, up
+from blathy.cli import main, operate, up
 from tests.cli.in_process import blathy
 from tests.cli.made_recordings import three_phase, write_csv
 from tests.cli.test_en50160_command import two_days, write
@@ -110,3 +112,12 @@ def test_ctrl_c_ends_what_follows_the_alarms(monkeypatch: pytest.MonkeyPatch) ->
     done = blathy("alarms", "--follow")
     assert (done.status, done.err) == (0, "")
     assert "Flat 1: x" in done.out
+
+
+def test_a_full_disk_is_one_sentence_and_a_closed_output_is_none() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = blathy("model", "list", stdout=full)
+        assert (done.status, done.err.count("\n")) == (2, 1)
+        assert "the output can't be written: No space left on device; make room" in done.err
+    with mock.patch.multiple(sys, stdout=None, argv=["blathy", "model", "list"]):
+        main()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -17,6 +19,7 @@ from blathy.cli.verbs import load_verbs
 WRONG: Final = 2
 OWN_FAULT: Final = 70
 INTERRUPTED: Final = 130
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 TRACEBACK: Final = "BLATHY_TRACEBACK"
 
 app = typer.Typer(
@@ -54,6 +57,10 @@ def _options(
 
 def main() -> None:
     """Entry point: one sentence and exit status 2 for every foreseeable error, no traceback."""
+    if sys.stdout is None:  # closed by the shell (`>&-`): nobody wants the output
+        with Path(os.devnull).open("w", encoding="utf-8") as nobody, redirect_stdout(nobody):
+            main()
+        return
     try:
         status = _run(sys.argv[1:])
         sys.stdout.flush()
@@ -64,15 +71,23 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except OSError as error:
-        if error.errno != errno.EPIPE:
+        if error.errno in _FULL:
+            _let_go()
+            status = _say(f"the output can't be written: {error.strerror}; make room", WRONG)
+        elif error.errno != errno.EPIPE:
             status = _unforeseen(error)
         else:  # who reads has seen enough, as in `blathy model show esox | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _let_go()
             status = 0
     except Exception as error:  # noqa: BLE001 - the last resort, told as such
         status = _unforeseen(error)
     if status:
         sys.exit(status)
+
+
+def _let_go() -> None:
+    """What is still to be written goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:
