@@ -127,6 +127,6 @@ def test_a_directory_in_use_is_named_with_who_uses_it(tmp_path: Path) -> None:
 
 def test_who_has_read_enough_of_an_output_sees_no_traceback() -> None:
     line = f"{sys.executable} -c 'from blathy.cli import main; main()' model show esox | head -1"
-    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=240, check=True)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1

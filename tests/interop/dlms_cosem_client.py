@@ -75,12 +75,12 @@ TAGS: set[str] = set()
 
 def line_of(job: Job) -> Any:
     if "tty" not in job:
-        line = BlockingTcpIO("127.0.0.1", job["port"], timeout=60)
+        line = BlockingTcpIO("127.0.0.1", job["port"], timeout=240)
     else:
         handle = os.open(job["tty"], os.O_RDWR | os.O_NOCTTY)
         tty.setraw(handle)
         os.close(handle)
-        line = SerialIO(job["tty"], timeout=60)
+        line = SerialIO(job["tty"], timeout=240)
     if job.get("framing", "wrapper") == "wrapper":
         return Recording(job["client"], 1, line)
     octets = job.get("address_octets", 1)

@@ -36,7 +36,7 @@ from gurux_dlms.secure import GXDLMSSecureClient
 
 ECDSA: Any = sys.modules["gurux_dlms.ecdsa.GXEcdsa"]
 Job = dict[str, Any]
-WAIT_S = 60.0
+WAIT_S = 240.0
 ASSOCIATION_SN = 0xFA00
 REPLY_TO_HLS_SN = ASSOCIATION_SN + 0x58
 Code = tuple[str, int]

@@ -23,7 +23,7 @@ from tests.interop.generated_apdus import ACSE, MAKERS, generated
 from tests.interop.peers import Peer
 from tests.interop.test_every_model import as_the_peer_writes
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 EACH: Final = 25
 NEVER: Final = "has the name of the class only"
 GURUX_READS_NOT: Final = {

@@ -26,7 +26,7 @@ from tests.interop.ports import Served
 from tests.meter.running import START_S, made, who
 from tests.meter.simple_load import ConstantLoad
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 KEYS: Final = (*MODELS, "reference")
 HOURS = 4
 

@@ -26,7 +26,7 @@ from tests.meter.simple_load import ConstantLoad
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
     pytest.mark.requirement("K-17"),
 ]
 

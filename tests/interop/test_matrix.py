@@ -17,7 +17,7 @@ from tests.interop.matrix import DLMS_COSEM, GURUX, Cell, cells
 from tests.interop.peers import Peer, job_of, meter_of
 from tests.interop.ports import Served
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 ENERGY_WH = 3 * 1200 * 24
 MODULES = {GURUX: ("gurux_client", "-O"), DLMS_COSEM: ("dlms_cosem_client",)}
 """Without -O the ciphered short names of Gurux end in an assertion that is the wrong way round."""

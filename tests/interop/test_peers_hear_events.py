@@ -25,7 +25,7 @@ from tests.interop.peers import Peer, meter_of
 from tests.meter.simple_load import ConstantLoad
 from tests.wire.association_pair import repeatable_entropy
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 NOW = Instant(0)
 CODE = "0.0.96.11.0.255"
 COVER_OPENED = 40

@@ -10,7 +10,7 @@ from blathy.models.model import Level, Mechanism
 from tests.interop.peers import Peer, job_of, meter_of
 from tests.interop.ports import Served
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 LISTED = ["clock", "objects"]
 READ_WRITE_DENIED = 3
 

@@ -21,7 +21,7 @@ from blathy.cosem.service import AttributeRef
 from blathy.obis import Obis
 from blathy.wire.hdlc import fcs
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 CLOCK: Final = AttributeRef(8, Obis(0, 0, 1, 0, 0), 2)
 
 

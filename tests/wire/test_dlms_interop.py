@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +16,7 @@ from blathy.wire.association import (
     KeySet,
     SecurityPolicy,
 )
+from tests.processes import start
 from tests.wire.association_pair import (
     CLIENT_TITLE,
     DISCONNECT,
@@ -31,7 +29,6 @@ from tests.wire.association_pair import (
     make_pair,
 )
 
-HERE = Path(__file__).parent
 SECRET = b"12345678ABCDEFGH"
 ONLY_GENERAL_BLOCKS = 0xFFFFFF & ~int(Conformance.BLOCK_TRANSFER_GET_OR_READ)
 
@@ -77,12 +74,7 @@ class Peer:
     """A peer's process. Every APDU that it writes goes through a server core."""
 
     def __init__(self, script: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(HERE / script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.process = start(program=f"tests.wire.{script}", stdin=True)
 
     def __call__(self, job: dict[str, Any], pair: Pair) -> dict[str, Any]:
         """Let it do a job against the pair's server and return its result."""
@@ -105,14 +97,14 @@ class Peer:
 
 @pytest.fixture(scope="module")
 def gurux() -> Iterator[Peer]:
-    peer = Peer("peer_gurux.py")
+    peer = Peer("peer_gurux")
     with peer.process:
         yield peer
 
 
 @pytest.fixture(scope="module")
 def dlms_cosem() -> Iterator[Peer]:
-    peer = Peer("peer_dlms_cosem.py")
+    peer = Peer("peer_dlms_cosem")
     with peer.process:
         yield peer
 
