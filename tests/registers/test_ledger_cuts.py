@@ -44,7 +44,7 @@ def run(ledger: Ledger, whole: Block, cuts: list[int]) -> list[object]:
     return happened
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     start=st.sampled_from([UTC_2026, UTC_2026 + 437, MARCH_DST, OCTOBER_DST, MONTH_END]),
