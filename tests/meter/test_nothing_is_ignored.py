@@ -10,7 +10,7 @@ import pytest
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
 from blathy.cosem.objectlist import AccessRight
-from blathy.cosem.service import AccessError, DataAccessResult
+from blathy.cosem.service import AccessError, ActionResult, DataAccessResult
 from blathy.meter.keeping import StoreKeeper
 from blathy.models import LABORATORY, MODELS
 from blathy.obis import Obis
@@ -92,6 +92,28 @@ def test_factors_and_times_of_the_staged_limit_say_when_the_breaker_opens() -> N
     assert opened_after_s(25, 120) is None
     assert opened_after_s(17, 120) == 120
     assert opened_after_s(17, 300) == 300
+
+
+def test_a_command_that_leaves_the_breaker_as_it_is_says_so() -> None:
+    """It closes 5 s after it opened at the earliest, and no command is remembered."""
+    meter = made("omnipower")
+    meter.advance(ConstantLoad(600, 1), START_S + 60)
+    put(meter, 70, BREAKER, 4, axdr.enum(1))
+    call(meter, 70, BREAKER, 2)  # it is closed
+    call(meter, 70, BREAKER, 1)
+    call(meter, 70, BREAKER, 1)  # it is open
+    with pytest.raises(AccessError) as early:
+        call(meter, 70, BREAKER, 2)
+    assert early.value.result is ActionResult.TEMPORARY_FAILURE
+    meter.advance(ConstantLoad(600, 1), START_S + 120)
+    assert get(meter, 70, BREAKER, 2) is False
+    call(meter, 70, BREAKER, 2)
+    meter.advance(ConstantLoad(600, 1), START_S + 180)
+    assert get(meter, 70, BREAKER, 2) is True
+    put(meter, 70, BREAKER, 4, axdr.enum(0))
+    with pytest.raises(AccessError) as never:
+        call(meter, 70, BREAKER, 1)
+    assert never.value.result is ActionResult.OTHER_REASON
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,11 @@ def test_the_breaker_obeys_remote_and_button_as_its_mode_says(mode: int) -> None
 
     with client(meter) as port:
         port.set((BREAKER, 4), axdr.enum(mode))
-        port.action(BREAKER, "remote_disconnect")
+        if off == CLOSED:
+            with pytest.raises(Refused):
+                port.action(BREAKER, "remote_disconnect")
+        else:
+            port.action(BREAKER, "remote_disconnect")
         assert port.read((BREAKER, 3)) == off
         wait(meter)
     meter.switch_off()

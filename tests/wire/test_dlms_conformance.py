@@ -404,7 +404,9 @@ ROWS: tuple[tuple[str, str, tuple[Proof, ...]], ...] = (
         ("tests.meter.test_nothing_is_ignored",
          "test_every_writable_attribute_acts_or_is_known_to_be_held"),
         ("tests.meter.test_nothing_is_ignored",
-         "test_what_a_meter_cannot_push_by_is_refused"))),
+         "test_what_a_meter_cannot_push_by_is_refused"),
+        ("tests.meter.test_nothing_is_ignored",
+         "test_a_command_that_leaves_the_breaker_as_it_is_says_so"))),
     ("HDLC and wrapper on real meters", "server, client", (
         PEERS,)),
     ("Image transfer", "server, client", (

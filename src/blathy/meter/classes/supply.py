@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from blathy.control.breaker import State
 from blathy.cosem import axdr
 from blathy.cosem.axdr import Data
-from blathy.cosem.service import AccessError, DataAccessResult, Requester
+from blathy.cosem.service import AccessError, ActionResult, DataAccessResult, Requester
+from blathy.meter.control import SwitchView
 from blathy.meter.objects import (
     ACTION_ITEM,
     ENUM,
@@ -17,6 +19,7 @@ from blathy.meter.objects import (
     Attribute,
     CosemObject,
     array_shape,
+    refused,
     require,
     setting,
     setting_of,
@@ -34,7 +37,12 @@ DISCONNECT_SCRIPTS: Final = Obis(0, 0, 10, 0, 106)
 
 def disconnect_object(obis: Obis, title: str, modes: tuple[int, ...]) -> CosemObject:
     """Class 70. `output_state` is the contact, `control_state` the logic; no modes to choose from
-    (a load relay): the mode is fixed."""
+    (a load relay): the mode is fixed. A command that leaves things as they are, though they are not
+    as it asks, is refused: it is not remembered."""
+
+    def standing(meter: Meter) -> SwitchView:
+        with meter.as_written():
+            return meter.control_view.switches[obis]
 
     def output(meter: Meter) -> bytes:
         return axdr.encode_boolean(meter.control_view.switches[obis].closed)
@@ -53,10 +61,15 @@ def disconnect_object(obis: Obis, title: str, modes: tuple[int, ...]) -> CosemOb
 
     def disconnect(meter: Meter, _data: Data, _who: Requester) -> bytes:
         meter.remote_disconnect(obis)
+        if standing(meter).closed:
+            raise refused("the control mode permits no remote disconnection")
         return b""
 
     def reconnect(meter: Meter, _data: Data, _who: Requester) -> bytes:
         meter.remote_reconnect(obis)
+        if standing(meter).state == State.DISCONNECTED:
+            reason = "mode, credit or the time since it opened do not permit to reconnect"
+            raise AccessError(ActionResult.TEMPORARY_FAILURE, reason)
         return b""
 
     return CosemObject(
