@@ -27,6 +27,7 @@ def test_a_healthy_town_has_no_warning(tmp_path: Path) -> None:
 async def _findings(folder: Path) -> list[tuple[str, Finding]]:
     end = BEGIN + DAYS * DAY_S
     town = Town(TownPlan(3, 26, BEGIN))
+    town.let_sample(False)
     fleet = town.fleet(folder, lambda: float(end + 60))
     fleet.catch_up(end + 60)
     await fleet.serve(0)

@@ -46,6 +46,7 @@ async def running_town(folder: Path, points: int) -> AsyncIterator[Running]:
     now = int(time.time())
     begin = int(zone.day_start(zone.day_of(now - 86_400)))
     town = Town(TownPlan(3, points, begin))
+    town.let_sample(False)
     folder.mkdir(exist_ok=True)
     fleet = town.fleet(folder, time.time)
     fleet.catch_up(now)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.portal.conftest import browser
-from tests.town.running_town import RunningTown
+from tests.town.running_town import Nursery, RunningTown
 
 __all__ = ["browser"]
 
@@ -19,3 +19,11 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTown]:
     running.start()
     yield running
     running.kill()
+
+
+@pytest.fixture(scope="package")
+def nursery() -> Iterator[Nursery]:
+    """For the towns that are there for one test: a third of a start each."""
+    one = Nursery()
+    yield one
+    one.close()

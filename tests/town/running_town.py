@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -117,12 +116,10 @@ class RunningTown:
         if self._status is None:
             os.kill(self._pid, number)
 
-    def stop(self, number: int = signal.SIGINT) -> float:
-        """Stop with a signal; the seconds it took."""
-        begun = time.monotonic()
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """Stop with a signal, and wait until it has ended."""
         self.send(number)
         self.wait(GONE_S)
-        return time.monotonic() - begun
 
     def wait(self, seconds: float) -> int:
         """Wait until it ends by itself; its exit status."""

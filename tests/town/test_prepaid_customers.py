@@ -22,7 +22,9 @@ OFF_MAX_S = 9 * 3600  # somebody may sleep through it
 
 @pytest.fixture(scope="module")
 def town() -> Town:
-    return Town(TownPlan(3, 34, BEGIN))
+    made = Town(TownPlan(3, 34, BEGIN))
+    made.let_sample(False)
+    return made
 
 
 @pytest.fixture(scope="module")

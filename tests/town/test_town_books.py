@@ -44,11 +44,10 @@ async def _collect_and_compare(tmp_path: Path) -> None:
     )
     try:
         await head.collect_history()
-        for feeder in range(4):
-            places = [p for p in town.places if p.feeder == feeder]
-            assert places
-            for place in places:
-                _compare(head, place, end)
+        fresh = {place.id: place for place in Town(TownPlan(3, 16, BEGIN)).places}
+        assert {place.feeder for place in town.places} == set(range(4))
+        for place in town.places:
+            _compare(head, fresh[place.id], end)
     finally:
         await head.stop()
         await fleet.stop()
@@ -58,9 +57,7 @@ def _compare(head: HeadEnd, place: Place, end: int) -> None:
     """Each channel of energy: the sum of the profile is the difference of the truncated
     register."""
     point = head.inventory.points[place.id]
-    fresh = Town(TownPlan(3, 16, BEGIN))
-    source = next(p for p in fresh.places if p.id == place.id).source
-    block = source.block(BEGIN, (end - BEGIN) // 60, 60)
+    block = place.source.block(BEGIN, (end - BEGIN) // 60, 60)
     for channel_id, measure in (("a_import", 0), ("a_export", 1)):
         channel = next(c for c in point.meter.channels if c.slug == channel_id)
         row = place.model.row(channel.obis)

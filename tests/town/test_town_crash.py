@@ -21,7 +21,6 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +60,8 @@ class Stage:
     lasts_s: float
 
 
+FIRST_START_S: Final = 3.0
+"""In about this time a prepared process has a new town ready."""
 STARTS: Final = Stage("starting", "", 0.4)
 MEASURES: Final = Stage("measuring its history", "measure their history …", 0.8)
 COLLECTS: Final = Stage("collecting", "collects it …", 1.0)
@@ -202,14 +203,14 @@ def energy_of(place: Place, column: int, begin: int, end: int) -> int:
     return total
 
 
-# --- the default suite: the process as a user starts it, from nothing -----------------------------
+# --- the default suite ----------------------------------------------------------------------------
 
 
-def test_the_town_survives_a_kill_at_a_random_moment(tmp_path: Path) -> None:
+def test_the_town_survives_a_kill_at_a_random_moment(nursery: Nursery, tmp_path: Path) -> None:
     rng = random.Random(SEED)
-    town = RunningTown(tmp_path / "data", points=POINTS, days=1)
+    town = NurseryTown(nursery, tmp_path / "data", points=POINTS, days=1)
     try:
-        seconds = rng.uniform(0.0, 6.0)
+        seconds = rng.uniform(0.0, FIRST_START_S)
         print(f"BLATHY_CRASH_SEED={SEED}: killed {seconds:.2f} s after its start, then alive")
         kill_at(town, STARTS, seconds, None)
         town.start()
@@ -224,13 +225,6 @@ def test_the_town_survives_a_kill_at_a_random_moment(tmp_path: Path) -> None:
 
 
 # --- on request -----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    opened = Nursery()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")
