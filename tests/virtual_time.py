@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 from unittest.mock import patch
@@ -32,11 +33,13 @@ class _Clock(selectors.DefaultSelector):
 
 
 def run_in_virtual_time(test: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run a test in a loop of its own; within it the monotonic clock is that of the loop."""
+    """Run a test in a loop of its own; within it all clocks are that of the loop."""
     clock = _Clock()
+    began_s = time.time()
     with (
         patch("time.monotonic_ns", lambda: clock.now_ns),
         patch("time.monotonic", lambda: clock.now_ns / NS_A_SECOND),
+        patch("time.time", lambda: began_s + clock.now_ns / NS_A_SECOND),
         asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(clock)) as runner,
     ):
         return runner.run(asyncio.wait_for(test(), 100_000))
