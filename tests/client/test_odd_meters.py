@@ -318,6 +318,24 @@ def test_an_error_of_three_octets_in_every_state(head: str, error: str) -> None:
             run(test())
 
 
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("0E050606", "the server refuses to initiate"),  # class 6, not the 6 of a counter error
+        ("CC071F00000001AABB", "it sent only a ciphered APDU, and there are no keys to read it"),
+        ("C501C100", "it sent only an APDU C5 that answers no request; see it with"),
+    ],
+)
+def test_what_a_meter_says_instead_of_an_answer_is_told(answer: str, says: str) -> None:
+    async def test() -> None:
+        async with odd(on("C0", answer)) as meter:
+            await meter.read("0-0:42.0.0")
+
+    with pytest.raises(MeterError, match=says) as found:
+        run(test())
+    assert "counter" not in str(found.value)
+
+
 def test_plain_errors_to_ciphered_requests_and_ciphered_ones_to_plain() -> None:
     async def test() -> None:
         meter = odd(on("c8", "D80102"), SECURE)

@@ -141,6 +141,8 @@ def explain_refusal(refusal: AssociationRefused, address: MeterAddress) -> Meter
 
 def explain_service(refused: ServiceRefused, place: str) -> MeterError:
     """The outcome of an exception-response or confirmed-service-error."""
+    if refused.state == 0 and refused.lowest_counter is None:  # a confirmed-service-error
+        return Refused(f"{place} refuses the service: {refused.reason}", _FEWER)
     if refused.service == _COUNTER_ERROR:
         return Untrusted(
             f"{place} refuses our invocation counter",
@@ -148,10 +150,11 @@ def explain_service(refused: ServiceRefused, place: str) -> MeterError:
         )
     if refused.service == _DECIPHERING_ERROR:
         return Untrusted(f"{place} can't decipher our request", "check ek=, ak= and title=")
-    remedy = _SERVICE_REMEDIES.get(refused.service, "try fewer items at once")
+    remedy = _SERVICE_REMEDIES.get(refused.service, _FEWER)
     return Refused(f"{place} refuses the service: {refused.reason}", remedy)
 
 
+_FEWER: Final = "try fewer items at once"
 _SERVICE_REMEDIES: Final[dict[int, str]] = {
     apdu.ServiceError.OPERATION_NOT_POSSIBLE: "try protect=both, or open the meter again",
     apdu.ServiceError.SERVICE_NOT_SUPPORTED: "see what it agreed to with `blathy record`",
@@ -312,7 +315,7 @@ class Conversation:
     async def _exchange(self, octets: bytes, timeout_s: float | None = None) -> ClientEvent:
         """Send a request and wait for the event that answers it."""
         association, link = self.association, self._link
-        answered = False
+        answered, besides = False, ""
         try:
             link.send(octets)
             while True:
@@ -328,7 +331,9 @@ class Conversation:
                         link.send(event.apdu)
                     elif isinstance(event, (Notification, EventReport)):
                         self._keep(event)
-                    elif not isinstance(event, Discarded):
+                    elif isinstance(event, Discarded):
+                        besides = event.reason
+                    else:
                         answered = True
                         return event
         except SecurityError as error:
@@ -343,6 +348,9 @@ class Conversation:
         except MeterError as error:
             if association.associated and link.line.ended:  # it was let in: not the address
                 error.remedy = "it ended in the middle of the association; open the meter again"
+            elif besides and isinstance(error, TimedOut):
+                error.message += f"; it sent only {besides}"
+                error.remedy = "see it with `blathy record`"
             association.cancel()
             raise
         except asyncio.CancelledError:
