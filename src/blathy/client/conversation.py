@@ -346,11 +346,7 @@ class Conversation:
             association.cancel()
             raise Refused(f"{self.place}: {error}") from error
         except MeterError as error:
-            if association.associated and link.line.ended:  # it was let in: not the address
-                error.remedy = "it ended in the middle of the association; open the meter again"
-            elif besides and isinstance(error, TimedOut):
-                error.message += f"; it sent only {besides}"
-                error.remedy = "see it with `blathy record`"
+            self._explain_end(error, besides)
             association.cancel()
             raise
         except asyncio.CancelledError:
@@ -359,6 +355,14 @@ class Conversation:
         finally:
             # Answers by short name carry no number: a late one would pass for the next one's.
             self._lost = self._lost or (not answered and self._address.short_names)
+
+    def _explain_end(self, error: MeterError, besides: str) -> None:
+        """Name the remedy by what had gone before; `besides` was said instead of an answer."""
+        if self.association.associated and self._link.line.ended:  # it was let in: not the address
+            error.remedy = "it ended in the middle of the association; open the meter again"
+        elif besides and isinstance(error, TimedOut):
+            error.message += f"; it sent only {besides}"
+            error.remedy = "see it with `blathy record`"
 
     def _was_overtaken(self, error: SecurityError) -> bool:
         """Whether the meter itself has sent this, and another conversation has had something
