@@ -11,7 +11,7 @@ from blathy.clock import Instant
 from blathy.transport.errors import Garbled, MeterError, Refused, TimedOut, Unreachable
 from blathy.transport.limits import LineLimits, ListenerLimits
 from blathy.transport.line import Line, TcpLine, UdpLine
-from blathy.transport.listener import TcpListener, UdpListener, bind_socket
+from blathy.transport.listener import ANY_LOOPBACK, TcpListener, UdpListener, bind_socket
 from blathy.transport.memory import Faults, SessionLine, pair
 from blathy.transport.session import Endpoint, Session, Stage, Transmit
 from tests.waiting import run, until
@@ -82,12 +82,14 @@ def test_addresses_outside_the_machine_are_not_bound_unasked() -> None:
             bind_socket(socket.SOCK_STREAM, host, 0, outside=False)
 
 
-def test_a_taken_port_says_so() -> None:
+@pytest.mark.parametrize("kind", [TcpListener, UdpListener])
+@pytest.mark.parametrize("host", ["127.0.0.1", ANY_LOOPBACK])
+def test_a_taken_port_says_so(kind: type[TcpListener | UdpListener], host: str) -> None:
     async def test() -> None:
-        listener = TcpListener(Echo)
-        port = await listener.start("127.0.0.1", 0)
+        listener = kind(Echo)
+        port = await listener.start(host, 0)
         with pytest.raises(Refused, match="taken"):
-            await TcpListener(Echo).start("127.0.0.1", port)
+            await kind(Echo).start(host, port)
         await listener.stop()
 
     run(test)

@@ -73,7 +73,8 @@ def bind_socket(kind: socket.SocketKind, host: str, port: int, *, outside: bool)
     sock = socket.socket(family, kind)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == socket.SOCK_STREAM:  # for datagrams it would share a port that is taken
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if wide and hasattr(socket, "SO_BINDTODEVICE"):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
