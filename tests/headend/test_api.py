@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from blathy.clock import iso_utc
 from blathy.headend.access.roles import RULES
 from blathy.headend.api import create_app
 from blathy.headend.api.guard import PREFIX
@@ -103,6 +104,10 @@ def test_feeder_balance_without_sum_meter_has_no_loss(centre: Callable[..., Cent
             assert all(s["feeder_wh"] is None and s["loss_wh"] is None for s in found["slots"])
             assert any(s["metered_wh"] for s in found["slots"])
             assert len((await client.get("/api/v1/feeders/fd-1")).json()["items"]) == 4
+            begun = iso_utc(int(one.clock()) // 900 * 900)  # as the day has at its first quarter
+            found = await client.get(f"/api/v1/feeders/fd-1/balance?from={begun}")
+            assert found.status_code == 200
+            assert found.json()["slots"] == []
 
     asyncio.run(work())
 

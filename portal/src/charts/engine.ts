@@ -17,6 +17,8 @@ import { css, hatch, shade, type Palette } from './theme';
 use([CustomChart, GridComponent, CanvasRenderer]);
 
 export type Chart = EChartsType;
+/** About what a letter of a label takes. */
+const LETTER_PX = 7;
 export const MARGIN = { left: 56, right: 12, top: 28, bottom: 28 } as const;
 
 export function create(host: HTMLElement): Chart {
@@ -180,6 +182,10 @@ export function draw(chart: Chart, drawing: Drawing): void {
   const bottom = !drawing.zero ? Math.floor((low - air) / step) * step : low < 0 ? Math.min(low - air, -step / 8) : 0;
   const ticks: number[] = [];
   for (let tick = Math.ceil(bottom / step); tick * step <= top + step / 1e6; tick += 1) ticks.push(tick * step);
+  const last = drawing.axis.ticks.at(-1) ?? drawing.to;
+  const plot_px = chart.getWidth() - MARGIN.left - MARGIN.right;
+  const right_px = ((drawing.to - last) / (drawing.to - drawing.from)) * plot_px + MARGIN.right;
+  const cut = right_px < (drawing.label(last).length * LETTER_PX) / 2;
   const label = { color: css(colours.soft), fontSize: 12, fontFamily: colours.font };
   chart.setOption(
     {
@@ -202,9 +208,9 @@ export function draw(chart: Chart, drawing: Drawing): void {
           customValues: drawing.axis.ticks,
           formatter: (ms: number) => drawing.label(ms),
           hideOverlap: true,
-          // Labels at the very ends stay inside; any other stands under its tick.
+          // Labels that would be cut at the ends stay inside; any other stands under its tick.
           ...(drawing.axis.ticks[0] === drawing.from ? { alignMinLabel: 'left' as const } : {}),
-          ...(drawing.axis.ticks.at(-1) === drawing.to ? { alignMaxLabel: 'right' as const } : {}),
+          ...(last === drawing.to || cut ? { alignMaxLabel: 'right' as const } : {}),
           margin: 8 + drawing.below,
         },
         splitLine: { show: false },

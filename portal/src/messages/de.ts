@@ -368,7 +368,7 @@ export const de: Messages = {
   'balance.incomplete.one': '{n} Abschnitt unvollständig',
   'balance.incomplete.other': '{n} Abschnitte unvollständig',
   'balance.nometer': 'kein eigener Zähler, daher kein Verlust',
-  'balance.note': 'Messung des Abgangs gegen die Summe seiner Zähler über {hours} h; unvollständige Abschnitte sind schraffiert.',
+  'balance.note': 'Messung des Abgangs gegen die Summe seiner Zähler; unvollständige Abschnitte sind schraffiert.',
   'settings.look': 'Sprache und Aussehen',
   'settings.language': 'Sprache',
   'settings.theme': 'Aussehen',

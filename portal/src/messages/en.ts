@@ -366,7 +366,7 @@ export const en = {
   'balance.incomplete.one': '{n} interval incomplete',
   'balance.incomplete.other': '{n} intervals incomplete',
   'balance.nometer': 'no meter of its own, so no loss',
-  'balance.note': 'The feeder\'s own measurement against the sum of its meters over {hours} h; incomplete intervals are hatched.',
+  'balance.note': 'The feeder\'s own measurement against the sum of its meters; incomplete intervals are hatched.',
   'settings.look': 'Language and theme',
   'settings.language': 'Language',
   'settings.theme': 'Theme',

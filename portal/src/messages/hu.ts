@@ -368,7 +368,7 @@ export const hu: Messages = {
   'balance.incomplete.one': '{n} szakasz hiányos',
   'balance.incomplete.other': '{n} szakasz hiányos',
   'balance.nometer': 'nincs saját mérője, így veszteség sincs',
-  'balance.note': 'A leágazás saját mérése a mérők összegével szemben, {hours} óra alatt; a hiányos szakaszok vonalkázottak.',
+  'balance.note': 'A leágazás saját mérése a mérők összegével szemben; a hiányos szakaszok vonalkázottak.',
   'settings.look': 'Nyelv és megjelenés',
   'settings.language': 'Nyelv',
   'settings.theme': 'Megjelenés',

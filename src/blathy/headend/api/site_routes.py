@@ -27,7 +27,7 @@ from blathy.headend.head_end import HeadEnd
 from blathy.headend.inventory.registry import Point
 from blathy.headend.operations import audit
 from blathy.headend.operations.events import EventFilter
-from blathy.headend.readings.balance import feeder_balance
+from blathy.headend.readings.balance import Balance, feeder_balance
 from blathy.headend.readings.calendar import DAY_S
 from blathy.headend.stream import PLAIN_TOPICS, TOPICS_MAX
 
@@ -301,7 +301,11 @@ async def balance(
     over = now - now % 900
     end = over if end is None else min(end, over)
     start = end - DAY_S if start is None else start
-    found = await head.database.read(lambda c: feeder_balance(c, points, start, end, resolution))
+    if start < end:
+        read = head.database.read
+        found = await read(lambda c: feeder_balance(c, points, start, end, resolution))
+    else:  # a time that has begun, and no quarter-hour of it is over
+        found = Balance("slot" if resolution == "auto" else resolution, [])
     return json(
         {
             "feeder": head.situation.feeder_ref(feeder_id),
