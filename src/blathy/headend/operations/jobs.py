@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -161,26 +161,31 @@ class Jobs:
         self.on_change(job)
 
     async def _run(self, job: Job, work: Work) -> None:
+        state, message, result = await self._outcome(job, work)
+        self._tasks.pop(job.id, None)
+        ended = replace(job, state=state, message=message, result=result, ended_at=int(self._now()))
         try:
-            job.result = await work(job)
-            job.state = "done"
-            job.message = job.message or DONE
-        except asyncio.CancelledError:
-            job.state, job.message = "cancelled", CANCELLED
-        except ConversationError as error:
-            job.state, job.message = "failed", error.whole
-            job.result = {"outcome": error.outcome.value}
-        except CommandRefused as error:
-            job.state, job.message = "failed", error.whole
-            job.result = {"outcome": "refused"}
-        except Exception as error:  # noqa: BLE001 - a job's failure is its result
-            job.state = "failed"
-            job.message = BROKEN.of(fault=f"{type(error).__name__}: {error}")
+            await asyncio.shield(self._save(ended))  # what is shown is durable
         finally:
-            job.ended_at = int(self._now())
-            self._tasks.pop(job.id, None)
-        await asyncio.shield(self._save(job))
+            job.state, job.message, job.result = ended.state, ended.message, ended.result
+            job.ended_at = ended.ended_at
         self._changed(job)
+
+    async def _outcome(
+        self, job: Job, work: Work
+    ) -> tuple[str, Sentence, Mapping[str, Any] | None]:
+        """Do the work; how it ended: state, sentence, result."""
+        try:
+            result = await work(job)
+        except asyncio.CancelledError:
+            return "cancelled", CANCELLED, None
+        except ConversationError as error:
+            return "failed", error.whole, {"outcome": error.outcome.value}
+        except CommandRefused as error:
+            return "failed", error.whole, {"outcome": "refused"}
+        except Exception as error:  # noqa: BLE001 - a job's failure is its result
+            return "failed", BROKEN.of(fault=f"{type(error).__name__}: {error}"), None
+        return "done", job.message or DONE, result
 
     async def _save(self, job: Job) -> None:
         row = {
