@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,22 @@ def test_a_system_without_file_locks_is_refused(
     monkeypatch.setattr(range_locks, "fcntl", None)
     with pytest.raises(StoreError, match="no locks"):
         FileCounterStore(tmp_path / "c")
+
+
+def test_a_file_system_that_has_no_more_locks_gives_an_error_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> bool:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with closing(FileCounterStore(tmp_path / "ic")) as store:
+        monkeypatch.setattr(RangeLocks, "_set", none_left)
+        with pytest.raises(StoreError, match="No locks available"):
+            store.reserve("unicast", 1)
+        with pytest.raises(StoreError, match="No locks available"):
+            store.lease("4D4D4D")
+        monkeypatch.undo()
+        assert store.reserve("unicast", 1) == 1
 
 
 def test_what_another_process_wrote_until_the_lock_is_known(

@@ -79,6 +79,7 @@ class FakeMeter:
     clock_offset_s: int = 0
     limit_w: int = 0
     balance_wh: int | None = None
+    parameters: dict[str, int | bytes] = field(default_factory=dict)
     loses_answers: bool = False
     """Credit is booked and the answer does not come."""
     tamper_with: dict[int, int] = field(default_factory=dict)

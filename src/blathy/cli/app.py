@@ -61,6 +61,8 @@ def main() -> None:
         with Path(os.devnull).open("w", encoding="utf-8") as nobody, redirect_stdout(nobody):
             main()
         return
+    # Our matrices are small: threads of the matrix library only spin where the cores are busy.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         status = _run(sys.argv[1:])
         sys.stdout.flush()

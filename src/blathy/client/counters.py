@@ -90,13 +90,22 @@ class FileCounterStore:
         self._reserving = threading.Lock()
         self._shared = not alone and RangeLocks.available
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._opened()
-            if not os.fstat(self._file).st_size:
-                _sync_folder(self._path)  # a new file is there after a power cut, too
-            self._catch_up()
-        except OSError as error:
+            with self._refusals():
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._opened()
+                if not os.fstat(self._file).st_size:
+                    _sync_folder(self._path)  # a new file is there after a power cut, too
+                self._catch_up()
+        except StoreError:
             self.close()
+            raise
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """What the system refuses, said as an error of the store."""
+        try:
+            yield
+        except OSError as error:
             raise StoreError(
                 f"the counter file {self._path} can't be used: {error.strerror}",
                 "check the folder and who else uses it",
@@ -187,11 +196,12 @@ class FileCounterStore:
         self._check_open()
         if not self._shared:
             return ()
-        if not RangeLocks(self._file).take(_place_of(name)):
-            return None
-        with self._reserving:
-            self._catch_up()
-            raised, self._raised = self._raised, set()
+        with self._refusals():
+            if not RangeLocks(self._file).take(_place_of(name)):
+                return None
+            with self._reserving:
+                self._catch_up()
+                raised, self._raised = self._raised, set()
         return raised
 
     def end_lease(self, name: str) -> None:
@@ -206,9 +216,11 @@ class FileCounterStore:
             yield
             return
         locks = RangeLocks(self._file)
-        locks.wait(_WRITING)
+        with self._refusals():
+            locks.wait(_WRITING)
         try:
-            self._catch_up()
+            with self._refusals():
+                self._catch_up()
             yield
         finally:
             if self._file >= 0:
