@@ -78,12 +78,24 @@ REFUSED = {
         22, PUSH_SCHEDULE, 4,
         axdr.array(structure(axdr.octets(b"\x18\0\0\0"), axdr.octets(ANY_DATE))), TYPE,
     ),
+    "single action, a date-time for the time": (
+        22, PUSH_SCHEDULE, 4,
+        axdr.array(structure(axdr.octets(EVERY_YEAR), axdr.octets(ANY_DATE))), TYPE,
+    ),
+    "single action, a date-time for the date": (
+        22, PUSH_SCHEDULE, 4,
+        axdr.array(structure(axdr.octets(MIDNIGHT), axdr.octets(EVERY_YEAR))), TYPE,
+    ),
     "auto answer, a window of dates": (28, "0-0:2.2.0", 3, window(ANY_DATE, ANY_DATE), TYPE),
     "auto answer, no window": (28, "0-0:2.2.0", 3, window(NOT_A_DATE_TIME, EVERY_YEAR), TYPE),
     "auto connect, mode": (29, "0-0:2.1.0", 2, axdr.enum(77), RANGE),
     "push, element that is none": (40, PUSH_SETUP, 2, axdr.array(pushed(), axdr.u8(1)), TYPE),
     "push, restriction": (
         40, PUSH_SETUP, 2, axdr.array(pushed(2, 0, structure(axdr.enum(9), axdr.null()))), TYPE,
+    ),
+    "push, restriction of a kind that is none": (
+        40, PUSH_SETUP, 2, axdr.array(pushed(2, 0, structure(axdr.enum(0), axdr.boolean(True)))),
+        TYPE,
     ),
     "push, service": (
         40, PUSH_SETUP, 3, structure(axdr.enum(99), axdr.octets(b""), axdr.enum(0)), RANGE,

@@ -136,11 +136,12 @@ TIME: Final[Shape] = ("time",)
 ANY: Final[Shape] = ("any",)
 
 
-MOMENTS: Final[Mapping[str, Callable[[Data], object]]] = {
-    "date-time": date_time_of,
-    "date": date_of,
-    "time": time_of,
+MOMENTS: Final[Mapping[str, tuple[DataType | None, int, Callable[[Data], object]]]] = {
+    "date-time": (None, 12, date_time_of),
+    "date": (DataType.DATE, 5, date_of),
+    "time": (DataType.TIME, 4, time_of),
 }
+"""The type of its own that is taken for each, the octets of the other form, and what reads it."""
 
 
 def array_shape(element: Shape) -> Shape:
@@ -181,11 +182,13 @@ def fits(data: Data, shape: Shape) -> bool:
 
 
 def _is_moment(data: Data, kind: str) -> bool:
-    """A date-time is an octet-string of twelve here; dates and times come in both forms."""
-    if kind == "date-time" and not fits(data, ("octets", 12)):
+    """A date-time is an octet-string of twelve here; dates and times come in both forms, and are
+    kept in the one that came: a date-time, of which they are a part, is none of them."""
+    own_type, size, read = MOMENTS[kind]
+    if data.type is not own_type and not fits(data, ("octets", size)):
         return False
     try:
-        MOMENTS[kind](data)
+        read(data)
     except CosemTimeError:
         return False
     return True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from blathy.cosem import axdr
-from blathy.cosem.axdr import Data
+from blathy.cosem.axdr import Data, DataType
 from blathy.cosem.captured_items import parse_items
 from blathy.cosem.classes.enumerations import PushMessage, TransportService
 from blathy.cosem.service import AccessError, DataAccessResult, Requester
@@ -24,13 +24,14 @@ from blathy.meter.classes.push_protection import (
     require_possible,
 )
 from blathy.meter.objects import (
-    ANY,
+    DATE,
     ENUM,
     I8,
     LN,
     OS,
     U8,
     U16,
+    U32,
     WINDOWS,
     Attribute,
     CosemObject,
@@ -214,11 +215,16 @@ def activation_object(model: Model, facility: Facility) -> CosemObject:
 
 # --- push -------------------------------------------------------------------------------------
 
+_ROWS: Final = (
+    "either",
+    DataType.NULL_DATA,
+    *(structure_shape(bound, bound) for bound in (DATE, U32, U16)),
+)
 PUSH_OBJECTS: Final = array_shape(
     (
         "either",
         structure_shape(U16, LN, I8, U16),
-        structure_shape(U16, LN, I8, U16, structure_shape(ENUM, ANY)),
+        structure_shape(U16, LN, I8, U16, structure_shape(ENUM, _ROWS)),
     )
 )
 PUSHED_MAX: Final = 64
