@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -418,7 +419,6 @@ def test_arrow_without_pyarrow_says_what_to_install(monkeypatch: pytest.MonkeyPa
 
 
 def test_csv_and_arrow_for_people() -> None:
-    pa = pytest.importorskip("pyarrow")
     stamps = encode_times([START, START + 900], ZONE)
     raw = rows_of(
         (axdr.octets(stamps[0].tobytes()), axdr.u8(0), axdr.null(), axdr.octets(b"\x01\xff")),

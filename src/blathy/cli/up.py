@@ -227,7 +227,7 @@ async def _run(settings: Settings) -> None:
     collected = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):
+        with contextlib.suppress(NotImplementedError):  # loops of Windows take no signals
             loop.add_signal_handler(number, asking)
     with contextlib.suppress(_StoppedEarlyError):
         async with contextlib.AsyncExitStack() as stack:
